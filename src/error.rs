@@ -1,0 +1,157 @@
+//! The one error type: what failed, where, why, and the command or edit that mends it.
+//!
+//! `kind` decides the exit code and whether a stage may turn the error into a row of its table;
+//! messages are one lower-case line, the hint follows on a line of its own.
+
+use std::fmt;
+use std::path::Path;
+
+/// Short form used by every fallible function of the crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Who can mend an error. [`ErrorKind::exit_code`] follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// One recording is unreadable, silent, truncated...: a row with a reason, never the end of a run.
+    Recording,
+    /// The input as a whole is wrong: missing folder, empty corpus, foreign model.
+    Input,
+    /// The pipeline file or the command line is wrong.
+    Recipe,
+    /// The machine failed: disk full, permission, missing library.
+    Machine,
+    /// A promise inside this program was broken.
+    Bug,
+}
+
+impl ErrorKind {
+    /// 2 when the user's input or recipe is wrong, 3 when the machine or the program is.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Recording | Self::Input | Self::Recipe => 2,
+            Self::Machine | Self::Bug => 3,
+        }
+    }
+}
+
+/// An error that names the file, the value, the limit and a hint.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    what: String,
+    place: Option<String>,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A new error; `what` is a lower-case phrase such as `cannot read recording`.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), place: None, hint: None, source: None }
+    }
+
+    /// One recording cannot be used.
+    pub fn recording(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Recording, what)
+    }
+
+    /// The input as a whole cannot be used.
+    pub fn input(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, what)
+    }
+
+    /// The pipeline file or the command line is wrong.
+    pub fn recipe(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Recipe, what)
+    }
+
+    /// The machine failed.
+    pub fn machine(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Machine, what)
+    }
+
+    /// A promise inside this program was broken.
+    pub fn bug(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Bug, what)
+    }
+
+    /// Names the file or setting the error is about.
+    pub fn at(self, path: impl AsRef<Path>) -> Self {
+        self.at_place(path.as_ref().display().to_string())
+    }
+
+    /// Names a place that is not a file: a setting, a column, a tensor.
+    pub fn at_place(mut self, place: impl Into<String>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
+    /// Says what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the library error that caused this one; its text joins the message.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Who can mend it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The hint, if there is one.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The message without its place, for a `reject_reason` column that stands beside a `path` column.
+    pub fn reason(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}: {source}", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "`{place}`: {}", self.reason()),
+            None => f.write_str(&self.reason()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_names_place_and_cause_and_keeps_the_hint_apart() {
+        let error = Error::recording("emotion code 09, RAVDESS has 01 to 08")
+            .at("Actor_01/x.wav")
+            .because("bad field")
+            .hint("remove the file");
+        assert_eq!(error.to_string(), "`Actor_01/x.wav`: emotion code 09, RAVDESS has 01 to 08: bad field");
+        assert_eq!(error.hint_text(), Some("remove the file"));
+        assert_eq!(error.reason(), "emotion code 09, RAVDESS has 01 to 08: bad field");
+    }
+
+    #[test]
+    fn exit_codes_tell_wrong_input_from_a_failing_machine() {
+        assert_eq!(ErrorKind::Input.exit_code(), 2);
+        assert_eq!(ErrorKind::Recipe.exit_code(), 2);
+        assert_eq!(ErrorKind::Machine.exit_code(), 3);
+        assert_eq!(ErrorKind::Bug.exit_code(), 3);
+    }
+}

@@ -1,0 +1,162 @@
+//! The one writer: a file or folder is written aside, synced, and becomes visible whole by a rename.
+//!
+//! Order (what a crash may leave is always the old state or the new one): write the temporary, fsync it, rename it over
+//! the target, fsync the target's folder. Temporaries live in the store's `staging` folder, on the same file system but
+//! outside every table's folder, because readers that glob a table do not skip temporary names.
+// The std::fs writers are banned everywhere else by clippy.toml.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Writes `target` through a temporary in `staging`; the closure fills it.
+///
+/// Errors of the file system are `Machine` errors; errors of the closure are passed on, and nothing is left behind.
+pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let temporary = write_temporary(staging, target, write)?;
+    move_into(&temporary, target)
+}
+
+/// [`publish`] for bytes that are already there.
+pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<()> {
+    publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
+}
+
+fn write_temporary(
+    staging: &Path,
+    target: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
+) -> Result<PathBuf> {
+    create_folder(staging)?;
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = staging.join(format!("{name}.{}.partial", std::process::id()));
+    let written =
+        File::create(&temporary).map_err(|error| failed("cannot create", &temporary, error)).and_then(|file| {
+            let mut buffered = BufWriter::with_capacity(1 << 18, file);
+            write(&mut buffered)?;
+            let file = buffered.into_inner().map_err(|error| failed("cannot write", target, error.into_error()))?;
+            file.sync_all().map_err(|error| failed("cannot sync", &temporary, error))
+        });
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    Ok(temporary)
+}
+
+/// Renames a finished, synced file or folder to `target` (a file there is replaced) and syncs the folder.
+pub fn move_into(finished: &Path, target: &Path) -> Result<()> {
+    let folder = target.parent().ok_or_else(|| Error::bug("a target without a folder").at(target))?;
+    create_folder(folder)?;
+    fs::rename(finished, target).map_err(|error| failed("cannot publish", target, error))?;
+    sync_folder(folder)
+}
+
+/// Publishes a whole folder: every file of `staged` is synced, then the folder takes the place of `target`.
+pub fn publish_folder(staged: &Path, target: &Path) -> Result<()> {
+    let entries = fs::read_dir(staged).map_err(|error| failed("cannot list", staged, error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| failed("cannot list", staged, error))?.path();
+        File::open(&path).and_then(|file| file.sync_all()).map_err(|error| failed("cannot sync", &path, error))?;
+    }
+    sync_folder(staged)?;
+    if target.exists() {
+        // rename(2) does not replace a folder that holds files: the old one steps aside first.
+        let aside = staged.with_extension("replaced");
+        remove(&aside)?;
+        fs::rename(target, &aside).map_err(|error| failed("cannot replace", target, error))?;
+        move_into(staged, target)?;
+        return remove(&aside);
+    }
+    move_into(staged, target)
+}
+
+/// Makes `folder` and its parents.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| failed("cannot create folder", folder, error))
+}
+
+/// Removes a file or a folder with all it holds; nothing there is fine.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Err(_) => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    removed.map_err(|error| failed("cannot remove", path, error))
+}
+
+/// Opens (and makes) a file that stays open, such as a lock.
+pub fn open_for_lock(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| failed("cannot open lock", path, error))
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|handle| handle.sync_all()).map_err(|error| failed("cannot sync folder", folder, error))
+}
+
+fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "free some space and run the same command again: finished work is kept"
+        }
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            "check who owns the store, or choose another with --store"
+        }
+        _ => return Error::machine(what).at(path).because(error),
+    };
+    Error::machine(what).at(path).because(error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_temporary() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (staging, target) = (folder.path().join("staging"), folder.path().join("t/part.parquet"));
+        publish_bytes(&staging, &target, b"old").expect("first write");
+        let failure = publish(&staging, &target, |file| {
+            file.write_all(b"half").expect("write");
+            Err(Error::bug("stop"))
+        });
+        assert!(failure.is_err());
+        assert_eq!(fs::read(&target).expect("read"), b"old");
+        assert_eq!(fs::read_dir(&staging).expect("list").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_takes_the_place_of_the_old_one_whole() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (old, new) = (folder.path().join("models/a"), folder.path().join("staging/a"));
+        for (place, text) in [(&old, "1"), (&new, "2")] {
+            create_folder(place).expect("folder");
+            fs::write(place.join("model.onnx"), text).expect("write");
+        }
+        publish_folder(&new, &old).expect("publish");
+        assert_eq!(fs::read_to_string(old.join("model.onnx")).expect("read"), "2");
+        assert!(!new.exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_a_machine_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "x").expect("write");
+        let error = publish_bytes(&blocked.join("staging"), &blocked.join("t"), b"x").expect_err("a file is no folder");
+        assert_eq!(error.kind().exit_code(), 3);
+        assert!(error.to_string().contains("file/staging"), "{error}");
+    }
+}

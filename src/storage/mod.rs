@@ -1,0 +1,9 @@
+//! How things lie on disk: where every path is made, how a file becomes visible, who holds a stage, what is stale.
+//!
+//! Nothing here knows a table's columns or a stage's work.
+
+pub mod atomic;
+pub mod commit;
+pub mod fingerprint;
+pub mod layout;
+pub mod lock;

@@ -1,0 +1,32 @@
+//! `history`: one row per epoch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::tables::Row;
+
+/// See `schemas/history.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    pub model_id: String,
+    pub epoch: u32,
+    pub train_loss: f64,
+    pub train_accuracy: f64,
+    pub monitored_split: String,
+    pub monitored_loss: f64,
+    pub monitored_accuracy: f64,
+    pub is_best: bool,
+    pub learning_rate: f64,
+    pub n_recordings: u64,
+    pub seconds: f64,
+}
+
+impl Row for HistoryRow {
+    const SCHEMA: &'static str = include_str!("../../schemas/history.toml");
+}
+
+#[cfg(test)]
+impl HistoryRow {
+    pub(crate) fn example() -> Self {
+        Self { model_id: "m".into(), epoch: 3, train_loss: 1.25, ..Self::default() }
+    }
+}

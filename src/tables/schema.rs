@@ -1,0 +1,84 @@
+//! The contract of a table, as `schemas/<table>.toml` states it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// One table: its name, its version, its columns in order.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSchema {
+    pub table: String,
+    /// Frozen: another set of columns is another version, in another folder.
+    pub version: u32,
+    #[serde(rename = "column")]
+    pub columns: Vec<Column>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+    #[serde(default)]
+    pub nullable: bool,
+    #[serde(default)]
+    pub unit: Option<String>,
+    pub meaning: String,
+}
+
+/// Types a column may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    String,
+    Bool,
+    U32,
+    U64,
+    F32,
+    F64,
+    Binary,
+}
+
+impl ColumnType {
+    fn arrow(self) -> DataType {
+        match self {
+            Self::String => DataType::Utf8,
+            Self::Bool => DataType::Boolean,
+            Self::U32 => DataType::UInt32,
+            Self::U64 => DataType::UInt64,
+            Self::F32 => DataType::Float32,
+            Self::F64 => DataType::Float64,
+            Self::Binary => DataType::Binary,
+        }
+    }
+}
+
+impl TableSchema {
+    /// Reads a contract.
+    pub fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| Error::bug("a schema file is wrong").because(error))
+    }
+
+    /// The Arrow schema; unit and meaning ride along as field metadata, name and version as schema metadata.
+    pub fn arrow(&self) -> SchemaRef {
+        let field = |column: &Column| {
+            let mut about = HashMap::from([("meaning".to_string(), column.meaning.clone())]);
+            if let Some(unit) = &column.unit {
+                about.insert("unit".into(), unit.clone());
+            }
+            Field::new(&column.name, column.kind.arrow(), column.nullable).with_metadata(about)
+        };
+        let about = HashMap::from([
+            ("sermill.table".to_string(), self.table.clone()),
+            ("sermill.version".to_string(), self.version.to_string()),
+        ]);
+        Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).with_metadata(about))
+    }
+}
