@@ -1,8 +1,43 @@
 //! Speech emotion recognition as a batch pipeline on a columnar store.
+//!
+//! ```text
+//! recordings --ingest--> manifest --features--> spectrogram shards --train--> model (ONNX) + history
+//!                           |                          |                          |
+//!                           +--------------------------+-----------score----------+--> predictions
+//!                                                                                         |
+//!                                                                                      report --> metrics, confusion, page
+//! ```
+//!
+//! Floors, lowest first; a file uses lower floors only (`tests/it/floors.rs` holds it to that):
+
+// 0: words that everything speaks
 pub mod emotion;
 pub mod error;
-pub mod progress;
-pub mod split;
-pub mod storage;
-pub mod tables;
 pub mod units;
+
+// 1: values in, values out
+pub mod audio;
+pub mod augment;
+pub mod corpora;
+pub mod extract;
+pub mod metrics;
+pub mod network;
+pub mod pictures;
+pub mod scan;
+pub mod signal;
+pub mod split;
+
+// 2: the recipe, the disk, the screen
+pub mod config;
+pub mod progress;
+pub mod storage;
+
+// 3: typed rows
+pub mod tables;
+
+// 4: the work
+pub mod stages;
+
+// 5: what people type
+pub mod cli;
+pub mod commands;

@@ -1,1 +1,19 @@
-fn main() {}
+//! Parses, runs, prints the error, sets the exit code; everything else is in the library.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match sermill::cli::run(std::env::args_os(), &mut std::io::stdout().lock()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // There is nowhere to report a stderr that is closed.
+            let _ = writeln!(stderr, "error: {error}");
+            if let Some(hint) = error.hint_text() {
+                let _ = writeln!(stderr, "hint: {hint}");
+            }
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}

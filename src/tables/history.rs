@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pictures::EpochPoint;
 use crate::tables::Row;
 
 /// See `schemas/history.toml`.
@@ -22,6 +23,19 @@ pub struct HistoryRow {
 
 impl Row for HistoryRow {
     const SCHEMA: &'static str = include_str!("../../schemas/history.toml");
+}
+
+impl From<&HistoryRow> for EpochPoint {
+    fn from(row: &HistoryRow) -> Self {
+        Self {
+            epoch: row.epoch,
+            train_loss: row.train_loss,
+            validation_loss: row.monitored_loss,
+            train_accuracy: row.train_accuracy,
+            validation_accuracy: row.monitored_accuracy,
+            is_best: row.is_best,
+        }
+    }
 }
 
 #[cfg(test)]

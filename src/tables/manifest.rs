@@ -1,8 +1,13 @@
 //! `manifest`: one row per recording that ingest saw.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::emotion::Emotion;
+use crate::split::{self, Candidate, Split, SplitConfig};
 use crate::tables::Row;
+use crate::units::Seed;
 
 /// See `schemas/manifest.toml` for units and meanings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,11 @@ impl ManifestRow {
         self.status == Status::Ok && self.duplicate_of.is_none()
     }
 
+    /// Its class, where it has one.
+    pub fn label(&self) -> Option<Emotion> {
+        self.emotion.as_deref().and_then(Emotion::from_name)
+    }
+
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self {
@@ -67,4 +77,21 @@ impl ManifestRow {
             ..Self::default()
         }
     }
+}
+
+/// The side of every copy (original first) of every labelled recording that goes on, by recording id.
+pub fn sides(
+    config: &SplitConfig,
+    seed: Seed,
+    n_copies: u32,
+    rows: &[ManifestRow],
+) -> HashMap<String, Vec<Option<Split>>> {
+    let (mut ids, mut candidates) = (Vec::new(), Vec::new());
+    for row in rows.iter().filter(|row| row.goes_on()) {
+        if let (Some(emotion), Some(content_hash)) = (row.label(), row.content_hash.as_deref()) {
+            ids.push(row.recording_id.clone());
+            candidates.push(Candidate { content_hash, corpus: &row.corpus, emotion });
+        }
+    }
+    ids.into_iter().zip(split::assign(config, seed, &candidates, n_copies)).collect()
 }

@@ -151,6 +151,13 @@ pub fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>> {
     Ok(rows)
 }
 
+/// Number of rows of one file, from its footer.
+pub fn count_rows(path: &Path) -> Result<u64> {
+    let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
+    Ok(builder.metadata().file_metadata().num_rows().max(0) as u64)
+}
+
 /// The columns `names` of one file, as Arrow batches.
 pub fn read_columns<R: Row>(path: &Path, names: &[&str]) -> Result<ParquetRecordBatchReader> {
     open::<R>(path, Some(names))

@@ -1,0 +1,184 @@
+//! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::commands::{self, Command, Setting};
+use crate::error::{Error, Result};
+use crate::stages::STAGES;
+
+/// Parses `args` (program name first), runs the command, returns the exit code: 0 done, 1 done with rejects.
+pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write) -> Result<u8> {
+    let matches = match command_line().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version go to stdout with code 0, usage errors to stderr with code 2.
+            let _ = error.print();
+            return Ok(error.exit_code() as u8);
+        }
+    };
+    commands::execute(typed(&matches)?, stdout)
+}
+
+/// The whole command line, also for completions and the manual page.
+pub fn command_line() -> clap::Command {
+    let mut root = clap::Command::new("sermill")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Speech emotion recognition as a batch pipeline on a columnar store")
+        .after_help("Exit codes: 0 done, 1 done with rejected recordings, 2 input or recipe wrong, 3 machine or bug.")
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    for stage in STAGES {
+        let about = format!("{} ({})", stage.about(), stage.flow());
+        let mut command = setting_args(clap::Command::new(stage.name()).about(about));
+        if stage.name() == "score" {
+            let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
+            let device = Arg::new("device").long("device").value_name("DEVICE");
+            command = command
+                .arg(input.help("score the recordings below DIR instead of the features"))
+                .arg(device.help("cpu, cuda or cuda:N; the same as --set score.device=..."));
+        }
+        root = root.subcommand(command);
+    }
+    root.subcommand(setting_args(clap::Command::new("run").about("run the pipeline's stages in order, stale ones only")))
+        .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
+        .subcommand(synth_command())
+        .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
+        .subcommand(
+            clap::Command::new("completions")
+                .about("print shell completions")
+                .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
+        )
+        .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
+}
+
+fn synth_command() -> clap::Command {
+    let count = |name: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("N").default_value(default).value_parser(value_parser!(u32).range(1..=99)).help(help)
+    };
+    clap::Command::new("synth")
+        .about("write a synthetic corpus of emotional speech")
+        .arg(Arg::new("dir").required(true).value_name("DIR").value_parser(value_parser!(PathBuf)))
+        .arg(count("speakers", "8", "voices"))
+        .arg(count("statements", "4", "sentences of each voice"))
+        .arg(count("repetitions", "2", "takes of each sentence and emotion"))
+        .arg(Arg::new("seed").long("seed").default_value("1").value_parser(value_parser!(u64)).help("of all randomness"))
+        .arg(
+            Arg::new("rate")
+                .long("rate")
+                .value_name("HZ")
+                .default_value("22050")
+                .value_parser(value_parser!(u32).range(8000..=192_000))
+                .help("sample rate"),
+        )
+}
+
+fn runtime_arg() -> Arg {
+    Arg::new("runtime")
+        .long("runtime")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("the ONNX Runtime library [default: beside this program]")
+}
+
+fn setting_args(command: clap::Command) -> clap::Command {
+    let path = |name: &'static str, value: &'static str| {
+        Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf))
+    };
+    command
+        .arg(path("pipeline", "FILE").required(true).help("the recipe, see pipelines/"))
+        .arg(path("store", "DIR").help("where tables and models lie [default: store/<pipeline name>]"))
+        .arg(path("corpora", "DIR").default_value("corpora").help("where the corpora's folders lie"))
+        .arg(
+            Arg::new("threads")
+                .long("threads")
+                .value_name("N")
+                .value_parser(value_parser!(u16).range(1..))
+                .help("threads that work [default: all cores]"),
+        )
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("SECTION.KEY=VALUE")
+                .action(ArgAction::Append)
+                .help("lay a value over the recipe; may be repeated"),
+        )
+        .arg(runtime_arg())
+        .arg(Arg::new("quiet").long("quiet").short('q').action(ArgAction::SetTrue).help("no progress"))
+}
+
+fn typed(matches: &ArgMatches) -> Result<Command> {
+    let (name, own) = matches.subcommand().ok_or_else(|| Error::recipe("no sub-command"))?;
+    Ok(match name {
+        "run" => Command::Run(setting(own)),
+        "status" => Command::Status(setting(own)),
+        "synth" => Command::Synth(commands::Synth {
+            folder: path(own, "dir").unwrap_or_default(),
+            n_speakers: count(own, "speakers"),
+            n_statements: count(own, "statements"),
+            n_repetitions: count(own, "repetitions"),
+            seed: own.get_one("seed").copied().unwrap_or_default(),
+            sample_rate_hz: own.get_one("rate").copied().unwrap_or_default(),
+        }),
+        "doctor" => Command::Doctor { runtime: path(own, "runtime") },
+        "completions" => {
+            let shell: clap_complete::Shell = *own.get_one("shell").ok_or_else(|| Error::bug("no shell"))?;
+            Command::Completions(shell)
+        }
+        "manual" => Command::Manual,
+        stage => Command::Stage(stage.to_string(), setting(own)),
+    })
+}
+
+fn setting(matches: &ArgMatches) -> Setting {
+    let mut overrides: Vec<String> = matches.get_many::<String>("set").unwrap_or_default().cloned().collect();
+    if let Ok(Some(device)) = matches.try_get_one::<String>("device") {
+        overrides.push(format!("score.device={device}"));
+    }
+    Setting {
+        pipeline: path(matches, "pipeline").unwrap_or_default(),
+        store: path(matches, "store"),
+        corpora: path(matches, "corpora").unwrap_or_default(),
+        n_threads: matches.get_one::<u16>("threads").map(|&n| usize::from(n)),
+        overrides,
+        runtime: path(matches, "runtime"),
+        input: matches.try_get_one::<PathBuf>("input").ok().flatten().cloned(),
+        quiet: matches.get_flag("quiet"),
+    }
+}
+
+fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+    matches.get_one::<PathBuf>(name).cloned()
+}
+
+fn count(matches: &ArgMatches, name: &str) -> usize {
+    matches.get_one::<u32>(name).map_or(0, |&n| n as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_has_every_stage() {
+        command_line().debug_assert();
+        for stage in STAGES {
+            assert!(command_line().find_subcommand(stage.name()).is_some(), "{}", stage.name());
+        }
+    }
+
+    #[test]
+    fn what_is_typed_arrives() {
+        let matches = command_line()
+            .try_get_matches_from(["sermill", "score", "--pipeline", "p.toml", "--device", "cuda:1", "--set", "a.b=c", "--input", "x"])
+            .expect("valid");
+        let Ok(Command::Stage(name, setting)) = typed(&matches) else { panic!("a stage") };
+        assert_eq!(name, "score");
+        assert_eq!(setting.overrides, ["a.b=c", "score.device=cuda:1"]);
+        assert_eq!(setting.input, Some("x".into()));
+        assert_eq!((setting.store, setting.n_threads), (None, None));
+    }
+}

@@ -1,0 +1,208 @@
+//! What the sub-commands do once the command line is read.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::audio::write_wav;
+use crate::config::Pipeline;
+use crate::corpora::{self, CORPORA};
+use crate::error::{Error, Result};
+use crate::network::session::{self, Runtime};
+use crate::progress::{self, Progress, Silent};
+use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
+use crate::storage::atomic;
+use crate::storage::layout::Store;
+use crate::units::{SampleRate, Seed};
+
+/// One sub-command with its arguments.
+pub enum Command {
+    /// One stage by name.
+    Stage(String, Setting),
+    /// All stages of the pipeline.
+    Run(Setting),
+    /// What is stale, and why.
+    Status(Setting),
+    /// The synthetic corpus.
+    Synth(Synth),
+    /// Versions and libraries.
+    Doctor { runtime: Option<PathBuf> },
+    /// Shell completions.
+    Completions(clap_complete::Shell),
+    /// The manual page.
+    Manual,
+}
+
+/// Arguments that all stages share.
+pub struct Setting {
+    pub pipeline: PathBuf,
+    /// `None`: `store/<pipeline name>`.
+    pub store: Option<PathBuf>,
+    pub corpora: PathBuf,
+    /// `None`: all cores.
+    pub n_threads: Option<usize>,
+    pub overrides: Vec<String>,
+    /// `None`: beside the program.
+    pub runtime: Option<PathBuf>,
+    pub input: Option<PathBuf>,
+    pub quiet: bool,
+}
+
+/// Arguments of `synth`.
+pub struct Synth {
+    pub folder: PathBuf,
+    pub n_speakers: usize,
+    pub n_statements: usize,
+    pub n_repetitions: usize,
+    pub seed: u64,
+    pub sample_rate_hz: u32,
+}
+
+/// Exit code of a run that rejected recordings.
+const DONE_WITH_REJECTS: u8 = 1;
+
+/// Runs a command; data goes to `stdout`, one JSON object a line.
+pub fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
+    match command {
+        Command::Stage(name, setting) => run_stages(&setting, &[stages::stage(&name)?], stdout),
+        Command::Run(setting) => {
+            let pipeline = Pipeline::read(&setting.pipeline, &setting.overrides)?;
+            let wanted: Vec<_> = pipeline.pipeline.stages.iter().map(|name| stages::stage(name)).collect::<Result<_>>()?;
+            run_stages(&setting, &wanted, stdout)
+        }
+        Command::Status(setting) => status(&setting, stdout),
+        Command::Synth(synth) => write_corpus(&synth, stdout),
+        Command::Doctor { runtime } => doctor(runtime, stdout),
+        Command::Completions(shell) => {
+            clap_complete::generate(shell, &mut crate::cli::command_line(), "sermill", &mut Forward(stdout));
+            Ok(0)
+        }
+        Command::Manual => {
+            clap_mangen::Man::new(crate::cli::command_line()).render(&mut Forward(stdout)).map_err(closed)?;
+            Ok(0)
+        }
+    }
+}
+
+/// Lets generic writers of other crates write to a `dyn Write`.
+struct Forward<'a>(&'a mut dyn Write);
+
+impl Write for Forward<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn closed(error: std::io::Error) -> Error {
+    Error::machine("cannot write to stdout").because(error)
+}
+
+fn print(stdout: &mut dyn Write, line: &serde_json::Value) -> Result<()> {
+    writeln!(stdout, "{line}").map_err(closed)
+}
+
+fn context(setting: &Setting) -> Result<Ctx> {
+    let pipeline = Pipeline::read(&setting.pipeline, &setting.overrides)?;
+    let store = setting.store.clone().unwrap_or_else(|| Path::new("store").join(&pipeline.pipeline.name));
+    let progress: Box<dyn Progress> = if setting.quiet { Box::new(Silent) } else { progress::for_stderr() };
+    Ok(Ctx {
+        pipeline,
+        store: Store::new(store),
+        corpora: setting.corpora.clone(),
+        input: setting.input.clone(),
+        runtime_library: setting.runtime.clone().unwrap_or_else(session::default_library),
+        progress,
+        pool: pool(setting.n_threads)?,
+    })
+}
+
+fn pool(n_threads: Option<usize>) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n_threads.unwrap_or(0))
+        .build()
+        .map_err(|error| Error::machine("cannot start threads").because(error))
+}
+
+fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut dyn Write) -> Result<u8> {
+    let ctx = context(setting)?;
+    // A recipe that a later stage must refuse is refused before the first one works for hours.
+    wanted.iter().try_for_each(|stage| stage.check(&ctx))?;
+    let mut n_rejected = 0;
+    for stage in wanted {
+        let Outcome { summary, n_rejected: rejected, fresh } = stages::drive(&ctx, *stage)?;
+        if fresh {
+            ctx.progress.say(&format!("{}: fresh, nothing to do", stage.name()));
+        }
+        n_rejected += rejected;
+        print(stdout, &summary)?;
+    }
+    Ok(if n_rejected > 0 { DONE_WITH_REJECTS } else { 0 })
+}
+
+fn status(setting: &Setting, stdout: &mut dyn Write) -> Result<u8> {
+    let ctx = context(setting)?;
+    let mut upstream_stale = false;
+    for name in ctx.pipeline.pipeline.stages.clone() {
+        let stage = stages::stage(&name)?;
+        let reason = match stages::stale_because(&ctx, stage) {
+            Ok(None) if upstream_stale => Some("a stage before it is stale".to_string()),
+            Ok(reason) => reason,
+            Err(error) => Some(error.to_string()),
+        };
+        upstream_stale |= reason.is_some();
+        print(stdout, &json!({ "stage": name, "stale": reason.is_some(), "because": reason }))?;
+    }
+    Ok(0)
+}
+
+fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
+    let utterances = corpora::design(synth.n_speakers, synth.n_statements, synth.n_repetitions);
+    let (rate, seed) = (SampleRate(synth.sample_rate_hz), Seed(synth.seed));
+    let progress = progress::for_stderr();
+    let meter = progress.begin("synth", utterances.len() as u64);
+    let staging = synth.folder.with_extension("staging");
+    pool(None)?.install(|| {
+        utterances.par_iter().try_for_each(|utterance| {
+            let target = synth.folder.join(&utterance.relative);
+            let bytes = write_wav(&corpora::synthesise(seed, utterance, rate), rate)?;
+            atomic::publish_bytes(&staging, &target, &bytes)?;
+            meter.advance(1);
+            Ok(())
+        })
+    })?;
+    atomic::remove(&staging)?;
+    let folder = synth.folder.display().to_string();
+    print(stdout, &json!({ "synth": folder, "recordings": utterances.len(), "speakers": synth.n_speakers, "seed": synth.seed }))?;
+    Ok(0)
+}
+
+fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
+    let library = runtime.unwrap_or_else(session::default_library);
+    let loaded = Runtime::load(&library);
+    let (onnx_runtime, providers, problem) = match &loaded {
+        Ok(runtime) => (Some(runtime.version()), runtime.available_providers(), None),
+        Err(error) => (None, Vec::new(), Some(error)),
+    };
+    let corpora: Vec<_> = CORPORA.iter().map(|corpus| json!({ "kind": corpus.name(), "about": corpus.about() })).collect();
+    let stages: Vec<_> = STAGES.iter().map(|stage| json!({ "stage": stage.name(), "flow": stage.flow() })).collect();
+    let augmentations: Vec<&str> = crate::augment::AUGMENTATIONS.iter().map(|one| one.name()).collect();
+    print(stdout, &json!({
+        "sermill": env!("CARGO_PKG_VERSION"),
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "instructions": crate::network::instruction_set(),
+        "onnx_runtime": onnx_runtime,
+        "library": library.display().to_string(),
+        "providers": providers,
+        "problem": problem.map(|error| error.to_string()),
+        "hint": problem.and_then(|error| error.hint_text()),
+        "stages": stages,
+        "corpora": corpora,
+        "augmentations": augmentations,
+    }))?;
+    loaded.map(|_| 0)
+}

@@ -1,0 +1,330 @@
+//! A pipeline file: the complete recipe of a run, every number in it, unknown keys refused.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::network::spec::{BlockSpec, NetworkSpec};
+use crate::signal::profile::FrontEnd;
+use crate::split::{Protocol, Split, SplitConfig};
+use crate::units::Seed;
+
+/// All sections of one pipeline file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    pub pipeline: PipelineConfig,
+    pub ingest: IngestConfig,
+    pub split: SplitConfig,
+    pub features: FeatureConfig,
+    pub train: TrainConfig,
+    pub score: ScoreConfig,
+    pub report: ReportConfig,
+}
+
+/// `[pipeline]`: what the run is called and which stages belong to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Stands in every table; lower-case letters, digits and dashes.
+    pub name: String,
+    /// All randomness follows from it.
+    pub seed: Seed,
+    /// The stages that `sermill run` runs, in order.
+    pub stages: Vec<String>,
+}
+
+/// `[ingest]`: which folders hold recordings, and whose they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestConfig {
+    /// Recording ids that are left out, such as `ravdess/Actor_01/03-01-01-01-01-01-01.wav`.
+    pub skip: Vec<String>,
+    /// Fail when a corpus' folder is not there (`true`), or go on with the others and say so (`false`).
+    pub require_all: bool,
+    /// The corpora, in order.
+    pub corpus: Vec<CorpusRoot>,
+}
+
+/// One `[[ingest.corpus]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusRoot {
+    /// The adapter that reads its file names: `sermill doctor` lists them.
+    pub kind: String,
+    /// Its name in the tables and the head of its recording ids.
+    pub name: String,
+    /// Its folder, relative to `--corpora`.
+    pub root: PathBuf,
+}
+
+/// `[features]`: from a recording to its log-mel spectrograms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureConfig {
+    /// Augmented copies of each recording, beside the original.
+    pub copies: u32,
+    /// Augmentations of a copy, in order.
+    pub augmentations: Vec<String>,
+    /// Recordings in one shard: the unit of work, of recovery and of memory.
+    pub shard_recordings: usize,
+    /// Name of the front end; a known name must come with its known numbers.
+    pub profile: String,
+    /// The front end, to the constant.
+    pub front_end: FrontEnd,
+}
+
+/// `[train]`: the network and how it learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// At most this many passes over the training side.
+    pub epochs: usize,
+    /// Recordings in a step.
+    pub batch: usize,
+    /// Stop after this many epochs without a better monitored accuracy.
+    pub patience: usize,
+    /// Step size of SGD.
+    pub learning_rate: f64,
+    /// Share of the last step that is kept.
+    pub momentum: f64,
+    /// `learning_rate / (1 + decay * step)`.
+    pub decay: f64,
+    pub network: NetworkConfig,
+}
+
+/// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Frames in a window.
+    pub window: usize,
+    /// Frames between two windows.
+    pub hop: usize,
+    /// Feature maps of each block.
+    pub maps: Vec<usize>,
+    /// Pool side of each block.
+    pub pools: Vec<usize>,
+    pub lstm_units: usize,
+    pub dropout: f32,
+    pub batch_norm_epsilon: f32,
+    pub batch_norm_momentum: f32,
+}
+
+/// `[score]`: what is scored, with which model, where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreConfig {
+    /// `trained` for the model this pipeline trained in this store, or the path of a model file.
+    pub model: String,
+    /// Sides to score; recordings without a side are always scored.
+    pub splits: Vec<Split>,
+    /// Recordings in one run of the model.
+    pub batch: usize,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+}
+
+/// `[report]`: how the numbers are summed up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportConfig {
+    /// Resamplings of speakers behind each 95 % interval; 0 for none.
+    pub bootstrap: usize,
+}
+
+impl Pipeline {
+    /// Reads a pipeline file and lays `section.key=value` overrides over it.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::recipe("cannot read pipeline file")
+                .at(path)
+                .because(error)
+                .hint("see pipelines/ for complete examples")
+        })?;
+        Self::parse(&text, overrides).map_err(|error| error.at(path))
+    }
+
+    /// [`Self::read`] for text.
+    pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
+        let mut table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| Error::recipe("not TOML").because(error))?;
+        for item in overrides {
+            lay_over(&mut table, item)?;
+        }
+        let pipeline: Self = table.try_into().map_err(|error: toml::de::Error| {
+            Error::recipe("wrong recipe").because(error.to_string().trim_end().replace('\n', "; "))
+        })?;
+        pipeline.check()?;
+        Ok(pipeline)
+    }
+
+    /// The network for this recipe's front end.
+    pub fn network(&self) -> Result<NetworkSpec> {
+        let (front_end, network) = (&self.features.front_end, &self.train.network);
+        if network.maps.len() != network.pools.len() {
+            return Err(Error::recipe(format!(
+                "[train.network] has {} maps and {} pools: one of each per block",
+                network.maps.len(),
+                network.pools.len()
+            )));
+        }
+        let blocks = network.maps.iter().zip(&network.pools).map(|(&n_maps, &pool)| BlockSpec { n_maps, pool });
+        let spec = NetworkSpec {
+            window: network.window,
+            hop: network.hop,
+            blocks: blocks.collect(),
+            lstm_units: network.lstm_units,
+            dropout: network.dropout,
+            batch_norm_epsilon: network.batch_norm_epsilon,
+            batch_norm_momentum: network.batch_norm_momentum,
+            ..NetworkSpec::paper(front_end.n_mels, front_end.n_frames())
+        };
+        spec.check()?;
+        Ok(spec)
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |place: &str, value: &dyn std::fmt::Display, limit: &str| {
+            Err(Error::recipe(format!("{place} = {value}: {limit}")))
+        };
+        let name = &self.pipeline.name;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            return refuse("[pipeline] name", name, "lower-case letters, digits and dashes only");
+        }
+        for (place, fraction) in
+            [("test_fraction", self.split.test_fraction), ("validation_fraction", self.split.validation_fraction)]
+        {
+            if !(0.0..1.0).contains(&fraction) {
+                return refuse(&format!("[split] {place}"), &fraction, "must be at least 0 and under 1");
+            }
+        }
+        for (place, count) in [
+            ("[train] batch", self.train.batch),
+            ("[train] epochs", self.train.epochs),
+            ("[score] batch", self.score.batch),
+            ("[features] shard_recordings", self.features.shard_recordings),
+            ("[train.network] window", self.train.network.window),
+            ("[train.network] hop", self.train.network.hop),
+            ("[train.network] lstm_units", self.train.network.lstm_units),
+        ] {
+            if count == 0 {
+                return refuse(place, &count, "must be at least 1");
+            }
+        }
+        if !(0.0..1.0).contains(&self.train.network.dropout) {
+            return refuse("[train.network] dropout", &self.train.network.dropout, "must be at least 0 and under 1");
+        }
+        if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
+            return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
+        }
+        let names: std::collections::BTreeSet<_> = self.ingest.corpus.iter().map(|corpus| &corpus.name).collect();
+        if names.len() != self.ingest.corpus.len() {
+            return Err(Error::recipe("[[ingest.corpus]] names must differ: they are the heads of the recording ids"));
+        }
+        self.features.check()?;
+        self.network().map(|_| ())
+    }
+}
+
+impl FeatureConfig {
+    fn check(&self) -> Result<()> {
+        self.front_end.check()?;
+        if let Ok(known) = crate::signal::profile::profile(&self.profile)
+            && known != self.front_end
+        {
+            return Err(Error::recipe(format!(
+                "[features] profile = `{}`, but [features.front_end] has other numbers than that profile",
+                self.profile
+            ))
+            .hint("give a front end of your own a name of its own"));
+        }
+        for name in &self.augmentations {
+            crate::augment::augmentation(name)?;
+        }
+        if self.copies > 0 && self.augmentations.is_empty() {
+            return Err(Error::recipe("[features] copies without augmentations would only repeat the originals")
+                .hint("set copies = 0, or name an augmentation"));
+        }
+        Ok(())
+    }
+}
+
+fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
+    let wrong = |why: &str| Error::recipe(format!("--set {item}: {why}")).hint("write --set section.key=value");
+    let (place, value) = item.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
+    // A value that is not TOML by itself, such as a bare word or a path, is a string.
+    let value = format!("value = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_string()));
+    let mut keys: Vec<&str> = place.trim().split('.').collect();
+    let last = keys.pop().unwrap_or_default();
+    let mut section = table;
+    for key in keys {
+        section = section
+            .get_mut(key)
+            .and_then(toml::Value::as_table_mut)
+            .ok_or_else(|| wrong(&format!("there is no section `{key}`")))?;
+    }
+    match section.get_mut(last) {
+        Some(old) => *old = value,
+        None => return Err(wrong(&format!("there is no key `{last}`"))),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAPER: &str = include_str!("../pipelines/paper.toml");
+
+    #[test]
+    fn every_shipped_pipeline_is_a_valid_recipe() {
+        for (name, text) in [
+            ("demo", include_str!("../pipelines/demo.toml")),
+            ("paper", PAPER),
+            ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
+            ("nightly", include_str!("../pipelines/nightly.toml")),
+        ] {
+            let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(pipeline.pipeline.name, name);
+        }
+    }
+
+    #[test]
+    fn the_paper_pipeline_holds_the_paper_network() {
+        let pipeline = Pipeline::parse(PAPER, &[]).expect("paper");
+        assert_eq!(pipeline.network().expect("network"), NetworkSpec::paper(128, 508));
+        assert_eq!(pipeline.split.protocol.monitored(), Split::Test);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let error = Pipeline::parse(&PAPER.replace("momentum = 0.8", "momentun = 0.8"), &[]).expect_err("a slip");
+        assert!(error.to_string().contains("momentun"), "{error}");
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+
+    #[test]
+    fn overrides_change_known_keys_and_refuse_others() {
+        let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+        assert_eq!(set("train.epochs=5").expect("number").train.epochs, 5);
+        assert_eq!(set("score.device=cuda:1").expect("word").score.device, "cuda:1");
+        assert_eq!(set("score.splits=[\"test\"]").expect("list").score.splits, [Split::Test]);
+        for wrong in ["train.epoch=5", "trains.epochs=5", "train.epochs", "train.epochs=many", "train.epochs=0"] {
+            assert!(set(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_known_profile_with_other_numbers_is_refused() {
+        let error = Pipeline::parse(PAPER, &["features.front_end.hop=64".into()]).expect_err("not the paper's hop");
+        assert!(error.to_string().contains("profile"), "{error}");
+        Pipeline::parse(PAPER, &["features.front_end.hop=64".into(), "features.profile=mine".into()])
+            .expect("own name");
+    }
+}

@@ -1,0 +1,293 @@
+//! The user's own labelled recordings: folders named after emotions, or a `labels.csv` in the root.
+//!
+//! Folders: the nearest folder above a recording whose name is a word for an emotion gives the label
+//! (`take1/angry/0007.wav`, `Fearful/x.flac`). With a `labels.csv` folders mean nothing; its header names the columns:
+//! `path,emotion` and any of `speaker,sex,intensity,statement,repetition`, in any order. Paths are relative to the
+//! root, fields may be quoted as in RFC 4180, empty fields mean not known. Speakers are kept as written.
+
+use std::collections::HashMap;
+use std::path::{Component, Path};
+
+use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, nearest, unreadable};
+use crate::emotion::Emotion;
+use crate::error::{Error, Result};
+
+const TABLE_NAME: &str = "labels.csv";
+const COLUMNS: [&str; 7] = ["path", "emotion", "speaker", "sex", "intensity", "statement", "repetition"];
+
+/// Folders or a CSV made by the user.
+pub struct Labelled;
+
+impl Corpus for Labelled {
+    fn name(&self) -> &'static str {
+        "labelled"
+    }
+
+    fn about(&self) -> &'static str {
+        "your own recordings: folders named after emotions, or a labels.csv (path,emotion[,speaker,...])"
+    }
+
+    fn provenance(&self) -> &'static str {
+        "The user's own recordings; labels come from folder names or from labels.csv in the root."
+    }
+
+    fn expected(&self) -> Option<ExpectedCounts> {
+        None
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        const fn example(path: &'static str, emotion: Emotion, original: &'static str) -> Example {
+            Example { path, speaker: None, sex: None, emotion: Some(emotion), emotion_original: Some(original) }
+        }
+        const {
+            &[
+                example("angry/0001.wav", Emotion::Angry, "angry"),
+                example("studio/Fearful/session 2/take.flac", Emotion::Fear, "Fearful"),
+                example("happy/sad/nearest wins.wav", Emotion::Sad, "sad"),
+            ]
+        }
+    }
+
+    fn open(&self, root: &Path) -> Result<Box<dyn Labeller>> {
+        let path = root.join(TABLE_NAME);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Box::new(Table::parse(&text).map_err(|error| error.at(&path))?)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Box::new(Folders)),
+            Err(cause) => Err(Error::input("cannot read the table of labels").at(path).because(cause)),
+        }
+    }
+}
+
+/// Labels from folder names.
+struct Folders;
+
+impl Labeller for Folders {
+    fn label(&self, relative: &Path) -> Result<Label> {
+        let folders = relative.ancestors().skip(1).filter_map(|folder| folder.file_name()?.to_str());
+        for name in folders {
+            if let Some(emotion) = Emotion::from_word(name) {
+                let emotion_original = Some(name.to_owned());
+                return Ok(Label { emotion: Some(emotion), emotion_original, ..Label::default() });
+            }
+        }
+        let reason = format!("no folder above it is named after an emotion ({})", seven());
+        Err(unreadable(relative, reason).hint(format!("rename a folder, or list the recording in `{TABLE_NAME}`")))
+    }
+}
+
+/// Labels from `labels.csv`: by path with `/` between folders, a label or what is wrong with its row.
+struct Table {
+    rows: HashMap<String, std::result::Result<Label, String>>,
+}
+
+impl Table {
+    /// Reads the whole table.
+    ///
+    /// Errors of kind `Input`: no header, an unknown or missing column, a row of the wrong width, a path listed twice.
+    /// A row with a wrong value is kept as that recording's reject reason.
+    fn parse(text: &str) -> Result<Self> {
+        let mut lines = read_csv(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
+        let (_, header) = lines.next().ok_or_else(|| Error::input("the table of labels is empty"))?;
+        let header: Vec<String> = header.iter().map(|name| name.trim().to_lowercase()).collect();
+        let positions = column_positions(&header)?;
+        let mut rows = HashMap::new();
+        for (line, fields) in lines {
+            if fields.len() != header.len() {
+                let what = format!("line {line} has {} fields, the header has {}", fields.len(), header.len());
+                return Err(Error::input(what).hint("put a field that contains a comma between double quotes"));
+            }
+            let field = |column: usize| positions[column].map_or("", |at| fields[at].trim());
+            let path = field(0).replace('\\', "/");
+            let path = path.strip_prefix("./").unwrap_or(&path).to_owned();
+            let row = read_row(field).map_err(|reason| format!("{reason} ({TABLE_NAME} line {line})"));
+            if let Some(_earlier) = rows.insert(path.clone(), row) {
+                return Err(Error::input(format!("line {line} lists `{path}` a second time")));
+            }
+        }
+        Ok(Self { rows })
+    }
+}
+
+impl Labeller for Table {
+    fn label(&self, relative: &Path) -> Result<Label> {
+        let parts: Option<Vec<&str>> = relative
+            .components()
+            .filter(|part| !matches!(part, Component::CurDir))
+            .map(|part| part.as_os_str().to_str())
+            .collect();
+        let key = parts.ok_or_else(|| unreadable(relative, "path is not valid UTF-8"))?.join("/");
+        match self.rows.get(&key) {
+            Some(Ok(label)) => Ok(label.clone()),
+            Some(Err(reason)) => Err(unreadable(relative, reason.as_str())),
+            None => Err(unreadable(relative, format!("not listed in {TABLE_NAME}"))),
+        }
+    }
+}
+
+/// Where each of [`COLUMNS`] stands in the header.
+fn column_positions(header: &[String]) -> Result<[Option<usize>; COLUMNS.len()]> {
+    let mut positions = [None; COLUMNS.len()];
+    for (at, name) in header.iter().enumerate() {
+        let Some(column) = COLUMNS.iter().position(|column| column == name) else {
+            let error = Error::input(format!("unknown column `{name}`, known are {}", COLUMNS.join(", ")));
+            return Err(match nearest(name, &COLUMNS) {
+                Some(close) => error.hint(format!("did you mean `{close}`?")),
+                None => error.hint("remove the column"),
+            });
+        };
+        if positions[column].replace(at).is_some() {
+            return Err(Error::input(format!("column `{name}` stands in the header twice")));
+        }
+    }
+    for (column, name) in COLUMNS.iter().enumerate().take(2) {
+        if positions[column].is_none() {
+            return Err(Error::input(format!("column `{name}` is missing from the header"))
+                .hint("the first line must be a header such as `path,emotion,speaker`"));
+        }
+    }
+    Ok(positions)
+}
+
+/// One row's label; `field` gives the text of a column of [`COLUMNS`]. The error is a reject reason.
+fn read_row<'a>(field: impl Fn(usize) -> &'a str) -> std::result::Result<Label, String> {
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let word = field(1);
+    let emotion = Emotion::from_word(word).ok_or_else(|| format!("emotion `{word}` is none of {}", seven()))?;
+    let sex = match field(3) {
+        "" => None,
+        word => Some(Sex::from_word(word).ok_or_else(|| format!("sex `{word}` is neither female nor male"))?),
+    };
+    let repetition = match field(6) {
+        "" => None,
+        text => Some(text.parse().map_err(|_| format!("repetition `{text}` is not a whole number"))?),
+    };
+    Ok(Label {
+        speaker: known(field(2)),
+        sex,
+        emotion: Some(emotion),
+        emotion_original: known(word),
+        intensity: known(field(4)),
+        statement: known(field(5)),
+        repetition,
+    })
+}
+
+fn seven() -> String {
+    Emotion::ALL.map(Emotion::name).join(" ")
+}
+
+/// RFC 4180: rows of fields with the line each starts on; blank lines are skipped.
+fn read_csv(text: &str) -> Result<Vec<(usize, Vec<String>)>> {
+    let mut rows = Vec::new();
+    let (mut row, mut field) = (Vec::new(), String::new());
+    let (mut line, mut start, mut quoted) = (1, 1, false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        line += usize::from(c == '\n');
+        match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if quoted => quoted = false,
+            _ if quoted => field.push(c),
+            '"' if field.is_empty() => quoted = true,
+            ',' => row.push(std::mem::take(&mut field)),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            '\n' => {
+                finish_row(&mut rows, &mut row, &mut field, start);
+                start = line;
+            }
+            _ => field.push(c),
+        }
+    }
+    if quoted {
+        return Err(Error::input(format!("line {start} opens a double quote that nothing closes")));
+    }
+    finish_row(&mut rows, &mut row, &mut field, start);
+    Ok(rows)
+}
+
+/// Ends a row: its last field joins it, and it joins the rows unless the line was blank.
+fn finish_row(rows: &mut Vec<(usize, Vec<String>)>, row: &mut Vec<String>, field: &mut String, start: usize) {
+    if !row.is_empty() || !field.trim().is_empty() {
+        row.push(std::mem::take(field));
+        rows.push((start, std::mem::take(row)));
+    }
+    field.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn label(table: &str, path: &str) -> Result<Label> {
+        Table::parse(table)?.label(Path::new(path))
+    }
+
+    #[test]
+    fn labels_csv_gives_every_column_in_any_order() {
+        let table = "\u{feff}emotion,path,Speaker,sex,intensity,statement,repetition\r\n\
+                     Joy,\"a, b/1.wav\",s1,F,low,\"he said \"\"no\"\"\nand left\",2\r\n\r\nps,./c\\2.wav,,,,,\r\n";
+        let first = label(table, "a, b/1.wav").unwrap();
+        let expected = Label {
+            speaker: Some("s1".into()),
+            sex: Some(Sex::Female),
+            emotion: Some(Emotion::Happy),
+            emotion_original: Some("Joy".into()),
+            intensity: Some("low".into()),
+            statement: Some("he said \"no\"\nand left".into()),
+            repetition: Some(2),
+        };
+        assert_eq!(first, expected);
+        let second = label(table, "./c/2.wav").unwrap();
+        assert_eq!((second.emotion, second.speaker), (Some(Emotion::Surprise), None));
+    }
+
+    #[test]
+    fn labels_csv_wrong_value_rejects_only_its_row() {
+        let table = "path,emotion,sex\na.wav,bored,\nb.wav,sad,x\nc.wav,sad,m\n";
+        let reason = |path: &str| label(table, path).unwrap_err().reason();
+        assert_eq!(
+            reason("a.wav"),
+            "emotion `bored` is none of angry disgust fear happy neutral sad surprise (labels.csv line 2)"
+        );
+        assert_eq!(reason("b.wav"), "sex `x` is neither female nor male (labels.csv line 3)");
+        assert_eq!(reason("d.wav"), "not listed in labels.csv");
+        assert_eq!(label(table, "d.wav").unwrap_err().kind(), ErrorKind::Recording);
+        assert!(label(table, "c.wav").is_ok());
+    }
+
+    #[test]
+    fn labels_csv_wrong_shape_is_an_input_error_with_its_line() {
+        let parse = |table: &str| {
+            let error = Table::parse(table).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Input);
+            error
+        };
+        assert_eq!(parse("").to_string(), "the table of labels is empty");
+        assert_eq!(parse("path,emotion\na.wav,sad,x").to_string(), "line 2 has 3 fields, the header has 2");
+        assert_eq!(parse("path,emotion\na,sad\n./a,sad").to_string(), "line 3 lists `a` a second time");
+        assert_eq!(parse("path,emotion\na,\"sad\n").to_string(), "line 2 opens a double quote that nothing closes");
+        assert_eq!(parse("path,emotion,path").to_string(), "column `path` stands in the header twice");
+        assert_eq!(parse("path,speaker\n").to_string(), "column `emotion` is missing from the header");
+        assert_eq!(parse("path,emotoin\n").hint_text(), Some("did you mean `emotion`?"));
+    }
+
+    #[test]
+    fn labels_csv_in_the_root_wins_over_folders() {
+        let root = tempfile::tempdir().unwrap();
+        let mut file = tempfile::Builder::new().prefix(TABLE_NAME).rand_bytes(0).tempfile_in(root.path()).unwrap();
+        file.write_all(b"path,emotion\nangry/1.wav,sad\n").unwrap();
+        let labeller = Labelled.open(root.path()).unwrap();
+        assert_eq!(labeller.label(Path::new("angry/1.wav")).unwrap().emotion, Some(Emotion::Sad));
+        assert!(labeller.label(Path::new("angry/2.wav")).is_err());
+    }
+
+    #[test]
+    fn folders_without_an_emotion_name_the_seven() {
+        let error = Folders.label(Path::new("angry.wav")).unwrap_err();
+        let reason = "no folder above it is named after an emotion (angry disgust fear happy neutral sad surprise)";
+        assert_eq!(error.reason(), reason);
+    }
+}

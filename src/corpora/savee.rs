@@ -1,0 +1,149 @@
+//! SAVEE: speaker, emotion code and sentence number, `DC/a01.wav` or flat `DC_a01.wav`.
+//!
+//! Speakers DC, JE, JK, KL, all male. Codes: a anger, d disgust, f fear, h happiness, n neutral, sa sadness,
+//! su surprise. Numbers: 01 to 15, neutral 01 to 30. The numbering is per emotion: `a04` and `d04` are different
+//! sentences, and the three sentences common to all emotions carry no mark, so a statement here is code and number.
+
+use std::path::Path;
+
+use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
+use crate::emotion::Emotion;
+use crate::error::Result;
+
+const SPEAKERS: [&str; 4] = ["DC", "JE", "JK", "KL"];
+
+/// Surrey Audio-Visual Expressed Emotion, audio part.
+pub struct Savee;
+
+impl Corpus for Savee {
+    fn name(&self) -> &'static str {
+        "savee"
+    }
+
+    fn about(&self) -> &'static str {
+        "SAVEE: 4 male English speakers, TIMIT sentences, 7 emotions"
+    }
+
+    fn provenance(&self) -> &'static str {
+        "Haq, Jackson (2010), Multimodal emotion recognition, in Machine Audition, IGI Global, 398-423; Surrey \
+         Audio-Visual Expressed Emotion database; free for research after registration. File-name grammar from its \
+         web page."
+    }
+
+    fn expected(&self) -> Option<ExpectedCounts> {
+        Some(ExpectedCounts {
+            recordings: 480,
+            speakers: SPEAKERS.len(),
+            per_emotion: &[
+                (Emotion::Angry, 60),
+                (Emotion::Disgust, 60),
+                (Emotion::Fear, 60),
+                (Emotion::Happy, 60),
+                (Emotion::Neutral, 120),
+                (Emotion::Sad, 60),
+                (Emotion::Surprise, 60),
+            ],
+        })
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        &[
+            Example {
+                path: "AudioData/DC/a01.wav",
+                speaker: Some("savee-dc"),
+                sex: Some(Sex::Male),
+                emotion: Some(Emotion::Angry),
+                emotion_original: Some("anger"),
+            },
+            Example {
+                path: "ALL/KL_su15.wav",
+                speaker: Some("savee-kl"),
+                sex: Some(Sex::Male),
+                emotion: Some(Emotion::Surprise),
+                emotion_original: Some("surprise"),
+            },
+        ]
+    }
+
+    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+        Ok(Box::new(Grammar))
+    }
+}
+
+struct Grammar;
+
+impl Labeller for Grammar {
+    fn label(&self, relative: &Path) -> Result<Label> {
+        let stem = stem(relative)?;
+        let (speaker, text) = match stem.split_once('_') {
+            Some((speaker, text)) => (speaker, text),
+            None => (parent_name(relative), stem),
+        };
+        let speaker = speaker.to_ascii_uppercase();
+        if !SPEAKERS.contains(&speaker.as_str()) {
+            let reason = format!("speaker `{speaker}` of file name or folder, SAVEE has DC JE JK KL");
+            return Err(unreadable(relative, reason));
+        }
+        let text = text.to_ascii_lowercase();
+        let (code, number) = text.split_at(text.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(text.len()));
+        let (emotion, original, last) = match code {
+            "a" => (Emotion::Angry, "anger", 15),
+            "d" => (Emotion::Disgust, "disgust", 15),
+            "f" => (Emotion::Fear, "fear", 15),
+            "h" => (Emotion::Happy, "happiness", 15),
+            "n" => (Emotion::Neutral, "neutral", 30),
+            "sa" => (Emotion::Sad, "sadness", 15),
+            "su" => (Emotion::Surprise, "surprise", 15),
+            other => {
+                let reason = format!("emotion code `{other}`, SAVEE has a d f h n sa su");
+                return Err(unreadable(relative, reason));
+            }
+        };
+        let two_digits = number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if !two_digits || !number.parse().is_ok_and(|value: u32| (1..=last).contains(&value)) {
+            let reason = format!("sentence number `{number}`, SAVEE has {code}01 to {code}{last}");
+            return Err(unreadable(relative, reason));
+        }
+        Ok(Label {
+            speaker: Some(format!("savee-{}", speaker.to_ascii_lowercase())),
+            sex: Some(Sex::Male),
+            emotion: Some(emotion),
+            emotion_original: Some(original.to_owned()),
+            intensity: None,
+            statement: Some(format!("savee-{code}{number}")),
+            repetition: None,
+        })
+    }
+}
+
+/// The name of the folder a file lies in, empty when there is none.
+fn parent_name(relative: &Path) -> &str {
+    relative.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(name: &str) -> String {
+        Grammar.label(Path::new(name)).unwrap_err().reason()
+    }
+
+    #[test]
+    fn savee_flat_and_foldered_names_give_the_same_label() {
+        let flat = Grammar.label(Path::new("JK_sa03.wav")).unwrap();
+        assert_eq!(flat, Grammar.label(Path::new("AudioData/JK/sa03.wav")).unwrap());
+        assert_eq!(flat.emotion, Some(Emotion::Sad));
+        assert_eq!(flat.statement.as_deref(), Some("savee-sa03"));
+    }
+
+    #[test]
+    fn savee_wrong_parts_are_named_with_what_is_allowed() {
+        assert_eq!(reason("XY_a01.wav"), "speaker `XY` of file name or folder, SAVEE has DC JE JK KL");
+        assert_eq!(reason("a01.wav"), "speaker `` of file name or folder, SAVEE has DC JE JK KL");
+        assert_eq!(reason("DC_s01.wav"), "emotion code `s`, SAVEE has a d f h n sa su");
+        assert_eq!(reason("DC_a16.wav"), "sentence number `16`, SAVEE has a01 to a15");
+        assert_eq!(reason("DC_n00.wav"), "sentence number `00`, SAVEE has n01 to n30");
+        assert!(Grammar.label(Path::new("DC_n30.wav")).is_ok());
+    }
+}

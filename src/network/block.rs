@@ -1,0 +1,493 @@
+//! One learning module over a batch: its packed weights, its statistics, its memory, forward and backward.
+//!
+//! Images are worked on in [`GROUPS`] fixed groups. Sums over images are kept per image or per group and added in
+//! order, so results do not depend on threads.
+
+use rayon::prelude::*;
+
+use crate::network::dropout::Dropout;
+use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom};
+use crate::network::kernels::conv::{Source, pack, pack_transposed, packed_len, packed_value};
+use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
+use crate::network::kernels::geometry::Geometry;
+use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
+use crate::network::kernels::{Isa, MAPS};
+use crate::network::parameters::Tensor;
+use crate::network::spec::NetworkSpec;
+
+/// Groups of images that a batch is cut into: more threads than this find no work.
+pub const GROUPS: usize = 16;
+
+/// Images in one group of a batch of `n_images`.
+pub fn group_size(n_images: usize) -> usize {
+    n_images.div_ceil(GROUPS)
+}
+
+/// Shapes of one block.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockShape {
+    /// What enters.
+    pub input: Geometry,
+    /// What leaves the convolution.
+    pub conv: Geometry,
+    /// What leaves the block.
+    pub pooled: Geometry,
+    /// Side of the pool.
+    pub pool: usize,
+}
+
+impl BlockShape {
+    /// The shapes of block `index` of `spec`.
+    pub fn new(spec: &NetworkSpec, index: usize) -> Self {
+        let (height, width, maps) = spec.block_input(index);
+        let pool = spec.blocks[index].pool;
+        let conv = Geometry { height, width, maps: spec.blocks[index].n_maps };
+        Self { input: Geometry { height, width, maps }, conv, pooled: conv.pooled(pool), pool }
+    }
+
+    /// Maps stored side by side in the input: 1 for the first block's image, else 16.
+    pub fn stored(&self) -> usize {
+        if self.input.maps == 1 { 1 } else { MAPS }
+    }
+
+    /// Floats of one input image with halo.
+    pub fn input_len(&self) -> usize {
+        if self.stored() == 1 { (self.input.height + 2) * (self.input.width + 2) } else { self.input.haloed_len() }
+    }
+
+    /// Floats of the packed weights.
+    pub fn packed_len(&self) -> usize {
+        packed_len(self.input.maps, self.conv.maps, self.stored())
+    }
+
+    /// Maps out, padded to whole blocks.
+    fn padded(&self) -> usize {
+        self.conv.n_blocks() * MAPS
+    }
+}
+
+/// Weights as the kernels read them, and batch norm as one affine map.
+pub struct BlockWeights {
+    pub shape: BlockShape,
+    isa: Isa,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    sign: Vec<f32>,
+    mean: Vec<f32>,
+    inverse_deviation: Vec<f32>,
+    scale: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+impl BlockWeights {
+    /// Memory for the weights of one block.
+    pub fn new(shape: BlockShape, isa: Isa) -> Self {
+        let maps = || vec![0.0; shape.padded()];
+        Self {
+            shape,
+            isa,
+            weights: vec![0.0; shape.packed_len()],
+            bias: maps(),
+            sign: vec![1.0; shape.padded()],
+            mean: maps(),
+            inverse_deviation: maps(),
+            scale: maps(),
+            beta: maps(),
+        }
+    }
+
+    /// Takes kernel, bias and the sign of gamma from the block's six tensors.
+    pub fn load(&mut self, tensors: &[Tensor]) {
+        let (input, maps) = (self.shape.input.maps, self.shape.conv.maps);
+        pack(&tensors[0].values, input, maps, self.shape.stored(), &mut self.weights);
+        self.bias[..maps].copy_from_slice(&tensors[1].values);
+        for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
+            *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
+        }
+    }
+
+    /// Sets batch norm from per-map mean and variance and the block's six tensors.
+    pub fn set_norm(&mut self, tensors: &[Tensor], epsilon: f32, statistics: impl Iterator<Item = (f64, f64)>) {
+        for (map, (mean, variance)) in statistics.enumerate().take(self.shape.conv.maps) {
+            let inverse_deviation = 1.0 / (variance + f64::from(epsilon)).sqrt();
+            self.mean[map] = mean as f32;
+            self.inverse_deviation[map] = inverse_deviation as f32;
+            self.scale[map] = (f64::from(tensors[2].values[map]) * inverse_deviation) as f32;
+            self.beta[map] = tensors[3].values[map];
+        }
+    }
+
+    /// Batch norm as the kernels read it.
+    pub fn affine(&self) -> Affine<'_> {
+        Affine {
+            mean: &self.mean,
+            inverse_deviation: &self.inverse_deviation,
+            scale: &self.scale,
+            beta: &self.beta,
+        }
+    }
+
+    /// Convolution and pool of one image; see [`ConvPool`].
+    pub fn conv_pool(
+        &self,
+        input: &[f32],
+        rows: RawRows,
+        y: &mut [f32],
+        (raw, place): (&mut [f32], &mut [u8]),
+        moments: Option<&mut [[[f64; MAPS]; 2]]>,
+    ) {
+        let BlockShape { conv: geometry, pool, .. } = self.shape;
+        let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
+        if self.shape.stored() == 1 {
+            let source = Source::<1>::new(input, self.shape.input);
+            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
+        } else {
+            let source = Source::<MAPS>::new(input, self.shape.input);
+            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
+        }
+    }
+
+    /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].
+    pub fn activate(&self, image: usize, dropout: Dropout, raw: &[f32], place: &mut [u8], out: &mut [f32]) {
+        let (geometry, affine) = (self.shape.pooled, self.affine());
+        self.isa.run(Activate { geometry, affine, dropout, image, raw, place, out });
+    }
+}
+
+/// A block with the memory that training on a batch needs, made once.
+pub struct Block {
+    pub weights: BlockWeights,
+    transposed: Vec<f32>,
+    no_bias: Vec<f32>,
+    slope: Vec<f32>,
+    offset: Vec<f32>,
+    /// `(mean, biased variance)` of the last batch, per map.
+    pub statistics: Vec<(f64, f64)>,
+    /// What enters, `[images][input_len]`.
+    pub input: Vec<f32>,
+    /// Raw convolution outputs with halo, later their gradient; empty for the first block.
+    y: Vec<f32>,
+    /// Pooled raw values, later the gradient of batch norm's output there, `[images][pooled.len()]`.
+    raw: Vec<f32>,
+    place: Vec<u8>,
+    /// Per image and block of maps: moments of `y`, later the sums of [`Pooled`].
+    sums: Vec<[[f64; MAPS]; 2]>,
+    /// Per group.
+    strips: Vec<f32>,
+    weight_gradients: Vec<f32>,
+    /// Per image; the first block only.
+    patches: Vec<PatchSums>,
+}
+
+impl Block {
+    /// Memory for batches of up to `max_images` images.
+    pub fn new(shape: BlockShape, isa: Isa, max_images: usize) -> Self {
+        let first = shape.stored() == 1;
+        let strip = if first {
+            RawRows::strip_len(shape.conv, shape.pool)
+        } else {
+            shape.input.n_blocks() * shape.input.width * MAPS
+        };
+        let whole = if first { 0 } else { max_images };
+        let transposed = if first { 0 } else { packed_len(shape.conv.maps, shape.input.maps, MAPS) };
+        Self {
+            weights: BlockWeights::new(shape, isa),
+            transposed: vec![0.0; transposed],
+            no_bias: vec![0.0; shape.input.n_blocks() * MAPS],
+            slope: vec![0.0; shape.padded()],
+            offset: vec![0.0; shape.padded()],
+            statistics: vec![(0.0, 0.0); shape.conv.maps],
+            input: vec![0.0; max_images * shape.input_len()],
+            y: vec![0.0; whole * shape.conv.haloed_len()],
+            raw: vec![0.0; max_images * shape.pooled.len()],
+            place: vec![0; max_images * shape.pooled.len()],
+            sums: vec![[[0.0; MAPS]; 2]; max_images * shape.conv.n_blocks()],
+            strips: vec![0.0; GROUPS * strip],
+            weight_gradients: vec![0.0; GROUPS * shape.packed_len()],
+            patches: vec![PatchSums::default(); if first { max_images } else { 0 }],
+        }
+    }
+
+    /// Takes the block's six tensors.
+    pub fn load(&mut self, tensors: &[Tensor]) {
+        let shape = self.weights.shape;
+        self.weights.load(tensors);
+        if !self.transposed.is_empty() {
+            pack_transposed(&tensors[0].values, shape.input.maps, shape.conv.maps, &mut self.transposed);
+        }
+    }
+
+    /// First block: convolution and pool of `n` images in `self.input`, then the batch's statistics.
+    pub fn forward_first(&mut self, tensors: &[Tensor], epsilon: f32, n: usize) {
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let strip = self.strips.len() / GROUPS;
+        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.len());
+        let rows = RawRows::strip(shape.conv, shape.pool);
+        (
+            self.input[..n * input_len].par_chunks(group * input_len),
+            self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            self.patches[..n].par_chunks_mut(group),
+            self.strips.par_chunks_mut(strip),
+        )
+            .into_par_iter()
+            .for_each(|(input, raw, place, patches, strip)| {
+                for (image, sums) in patches.iter_mut().enumerate() {
+                    let input = &input[image * input_len..(image + 1) * input_len];
+                    let pooled = image * pooled_len..(image + 1) * pooled_len;
+                    weights.isa.run(Patches { image: input, geometry: shape.input, sums });
+                    weights.conv_pool(input, rows, strip, (&mut raw[pooled.clone()], &mut place[pooled]), None);
+                }
+            });
+        let (total, n) = (self.patch_sums(n), (n * shape.conv.n_pixels()) as f64);
+        let centred = total.centred(n);
+        let maps = shape.conv.maps;
+        for (map, statistics) in self.statistics.iter_mut().enumerate() {
+            let tap = |tap: usize| f64::from(tensors[0].values[tap * maps + map]);
+            let mean: f64 = (0..TAPS).map(|t| tap(t) * total.sum[t]).sum::<f64>() / n;
+            let products = (0..TAPS).map(|t| (0..TAPS).map(|u| tap(t) * centred[t][u] * tap(u)).sum::<f64>());
+            *statistics = (mean + f64::from(tensors[1].values[map]), products.sum::<f64>().max(0.0) / n);
+        }
+        self.weights.set_norm(tensors, epsilon, self.statistics.iter().copied());
+    }
+
+    fn patch_sums(&self, n: usize) -> PatchSums {
+        let mut total = PatchSums::default();
+        self.patches[..n].iter().for_each(|sums| total.add(sums));
+        total
+    }
+
+    /// Later blocks: finishes the block before (norm, ELU, dropout), convolves and pools `n` images, and makes the
+    /// batch's statistics.
+    pub fn forward_inner(
+        &mut self,
+        before: &mut Block,
+        dropout: Dropout,
+        tensors: &[Tensor],
+        epsilon: f32,
+        n: usize,
+    ) {
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.len(), shape.conv.haloed_len());
+        let (before_len, n_blocks) = (before.weights.shape.pooled.len(), shape.conv.n_blocks());
+        let rows = RawRows::whole(shape.conv, shape.pool);
+        let before_weights = &before.weights;
+        (
+            before.raw[..n * before_len].par_chunks(group * before_len),
+            before.place[..n * before_len].par_chunks_mut(group * before_len),
+            self.input[..n * input_len].par_chunks_mut(group * input_len),
+            self.y[..n * y_len].par_chunks_mut(group * y_len),
+            self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            self.sums[..n * n_blocks].par_chunks_mut(group * n_blocks),
+        )
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(index, (raw_before, place_before, input, y, raw, place, sums))| {
+                for (image, sums) in sums.chunks_exact_mut(n_blocks).enumerate() {
+                    let part = |length: usize| image * length..(image + 1) * length;
+                    let input = &mut input[part(input_len)];
+                    let place_before = &mut place_before[part(before_len)];
+                    let number = index * group + image;
+                    before_weights.activate(number, dropout, &raw_before[part(before_len)], place_before, input);
+                    let pooled = (&mut raw[part(pooled_len)], &mut place[part(pooled_len)]);
+                    weights.conv_pool(input, rows, &mut y[part(y_len)], pooled, Some(sums));
+                }
+            });
+        let (sums, n_values) = (&self.sums[..n * n_blocks], (n * shape.conv.n_pixels()) as f64);
+        for (map, statistics) in self.statistics.iter_mut().enumerate() {
+            let total = |moment: usize| -> f64 {
+                sums.iter().skip(map / MAPS).step_by(n_blocks).map(|sums| sums[moment][map % MAPS]).sum()
+            };
+            let mean = total(0) / n_values;
+            *statistics = (mean, (total(1) / n_values - mean * mean).max(0.0));
+        }
+        self.weights.set_norm(tensors, epsilon, self.statistics.iter().copied());
+    }
+
+    /// Last block: norm, ELU and dropout of `n` images into `out` `[images][pooled with halo]`.
+    pub fn forward_last(&mut self, dropout: Dropout, out: &mut [f32], n: usize) {
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let (pooled_len, out_len) = (shape.pooled.len(), shape.pooled.haloed_len());
+        (
+            self.raw[..n * pooled_len].par_chunks(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            out[..n * out_len].par_chunks_mut(group * out_len),
+        )
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(index, (raw, place, out))| {
+                let images = raw.chunks(pooled_len).zip(place.chunks_mut(pooled_len)).zip(out.chunks_mut(out_len));
+                for (image, ((raw, place), out)) in images.enumerate() {
+                    weights.activate(index * group + image, dropout, raw, place, out);
+                }
+            });
+    }
+
+    /// Last block: from the gradient of its output `[images][pooled.len()]` to that of batch norm's output.
+    pub fn backward_last(&mut self, dropout: Dropout, gradient: &[f32], n: usize) {
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let (pooled_len, n_blocks) = (shape.pooled.len(), shape.conv.n_blocks());
+        (
+            gradient[..n * pooled_len].par_chunks(group * pooled_len),
+            self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks(group * pooled_len),
+            self.sums[..n * n_blocks].par_chunks_mut(group * n_blocks),
+        )
+            .into_par_iter()
+            .for_each(|(gradient, raw, place, sums)| {
+                for (image, sums) in sums.chunks_exact_mut(n_blocks).enumerate() {
+                    let pooled = image * pooled_len..(image + 1) * pooled_len;
+                    weights.isa.run(PooledFrom {
+                        gradient: &gradient[pooled.clone()],
+                        pooled: Pooled {
+                            geometry: shape.pooled,
+                            affine: weights.affine(),
+                            dropout_scale: dropout.scale,
+                            raw: &mut raw[pooled.clone()],
+                            place: &place[pooled],
+                            sums,
+                        },
+                    });
+                }
+            });
+    }
+
+    /// Gradients of gamma and beta from the sums at the pooled places, and from them the constants of batch norm's
+    /// dense terms: `dy = scale (dz - d_beta / N - normalised d_gamma / N)`.
+    ///
+    /// The bias before batch norm has no influence; its gradient is exactly zero.
+    fn norm_gradient(&mut self, gradient: &mut [Tensor], n: usize) {
+        let n_blocks = self.weights.shape.conv.n_blocks();
+        let sums = &self.sums[..n * n_blocks];
+        let n_values = (n * self.weights.shape.conv.n_pixels()) as f64;
+        gradient[1].values.fill(0.0);
+        for map in 0..self.weights.shape.conv.maps {
+            let total = |which: usize| -> f64 {
+                sums.iter().skip(map / MAPS).step_by(n_blocks).map(|sums| sums[which][map % MAPS]).sum()
+            };
+            let (d_beta, d_gamma) = (total(0), total(1));
+            gradient[2].values[map] = d_gamma as f32;
+            gradient[3].values[map] = d_beta as f32;
+            let scale = f64::from(self.weights.scale[map]);
+            self.offset[map] = (-scale * d_beta / n_values) as f32;
+            self.slope[map] =
+                (-scale * f64::from(self.weights.inverse_deviation[map]) * d_gamma / n_values) as f32;
+        }
+    }
+
+    /// Later blocks: gradients of the block's tensors, and batch norm's of the block before.
+    pub fn backward_inner(&mut self, before: &mut Block, dropout: Dropout, gradient: &mut [Tensor], n: usize) {
+        self.norm_gradient(gradient, n);
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.len(), shape.conv.haloed_len());
+        let (before_shape, strip_len) = (before.weights.shape, self.strips.len() / GROUPS);
+        let (before_len, before_blocks) = (before_shape.pooled.len(), before_shape.conv.n_blocks());
+        let (mean, scale) = (&weights.mean, &weights.scale);
+        let affine = AffineGradient { mean, slope: &self.slope, offset: &self.offset, scale };
+        let (transposed, no_bias, before_weights) = (&self.transposed, &self.no_bias, &before.weights);
+        (
+            self.input[..n * input_len].par_chunks(group * input_len),
+            self.y[..n * y_len].par_chunks_mut(group * y_len),
+            self.raw[..n * pooled_len].par_chunks(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks(group * pooled_len),
+            self.strips.par_chunks_mut(strip_len),
+            self.weight_gradients.par_chunks_mut(shape.packed_len()),
+            before.raw[..n * before_len].par_chunks_mut(group * before_len),
+            before.place[..n * before_len].par_chunks(group * before_len),
+            before.sums[..n * before_blocks].par_chunks_mut(group * before_blocks),
+        )
+            .into_par_iter()
+            .for_each(|(input, y, raw, place, strip, weight_gradient, raw_before, place_before, sums_before)| {
+                weight_gradient.fill(0.0);
+                for (image, sums) in sums_before.chunks_exact_mut(before_blocks).enumerate() {
+                    let part = |length: usize| image * length..(image + 1) * length;
+                    weights.isa.run(InnerBackward {
+                        input: &input[part(input_len)],
+                        input_geometry: shape.input,
+                        geometry: shape.conv,
+                        pool: shape.pool,
+                        affine,
+                        gradient: &raw[part(pooled_len)],
+                        place: &place[part(pooled_len)],
+                        y: &mut y[part(y_len)],
+                        weight_gradient,
+                        weights: transposed,
+                        no_bias,
+                        strip,
+                        before: Pooled {
+                            geometry: before_shape.pooled,
+                            affine: before_weights.affine(),
+                            dropout_scale: dropout.scale,
+                            raw: &mut raw_before[part(before_len)],
+                            place: &place_before[part(before_len)],
+                            sums,
+                        },
+                    });
+                }
+            });
+        self.kernel_gradient(&mut gradient[0], n, |_, sparse, _| sparse);
+    }
+
+    /// First block: gradients of its tensors.
+    ///
+    /// The dense terms of batch norm's gradient need no pass over the image: with 9 taps their sums with the input
+    /// are `sum[t]` and `centred[t][u] w[u]`.
+    pub fn backward_first(&mut self, tensors: &[Tensor], gradient: &mut [Tensor], n: usize) {
+        self.norm_gradient(gradient, n);
+        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
+        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.len());
+        let strip_len = self.strips.len() / GROUPS;
+        (
+            self.input[..n * input_len].par_chunks(group * input_len),
+            self.raw[..n * pooled_len].par_chunks(group * pooled_len),
+            self.place[..n * pooled_len].par_chunks(group * pooled_len),
+            self.strips.par_chunks_mut(strip_len),
+            self.weight_gradients.par_chunks_mut(shape.packed_len()),
+        )
+            .into_par_iter()
+            .for_each(|(input, raw, place, strip, weight_gradient)| {
+                weight_gradient.fill(0.0);
+                let images = input.chunks_exact(input_len).zip(raw.chunks(pooled_len)).zip(place.chunks(pooled_len));
+                for ((input, gradient), place) in images {
+                    weights.isa.run(FirstBackward {
+                        source: Source::new(input, shape.input),
+                        geometry: shape.conv,
+                        pool: shape.pool,
+                        gradient,
+                        place,
+                        strip,
+                        weight_gradient,
+                    });
+                }
+            });
+        let total = self.patch_sums(n);
+        let centred = total.centred((n * shape.conv.n_pixels()) as f64);
+        let (slope, offset, scale) = (&self.slope, &self.offset, &self.weights.scale);
+        self.kernel_gradient(&mut gradient[0], n, |tap, sparse, map| {
+            let along: f64 = (0..TAPS)
+                .map(|second| centred[tap][second] * f64::from(tensors[0].values[second * shape.conv.maps + map]))
+                .sum();
+            f64::from(scale[map]) * sparse
+                + f64::from(offset[map]) * total.sum[tap]
+                + f64::from(slope[map]) * along
+        });
+    }
+
+    /// Adds the groups' packed gradients in order and writes `finish(tap, sum, map)` to the tensor.
+    fn kernel_gradient(&self, gradient: &mut Tensor, n: usize, finish: impl Fn(usize, f64, usize) -> f64) {
+        let shape = self.weights.shape;
+        let (maps_in, maps_out, packed) = (shape.input.maps, shape.conv.maps, shape.packed_len());
+        let n_groups = n.div_ceil(group_size(n));
+        let groups = &self.weight_gradients[..n_groups * packed];
+        for (at, value) in gradient.values.iter_mut().enumerate() {
+            let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
+            let place = [tap / 3, tap % 3, i, o];
+            let sum: f64 = groups
+                .chunks_exact(packed)
+                .map(|group| f64::from(packed_value(group, maps_in, shape.stored(), place)))
+                .sum();
+            *value = finish(tap, sum, o) as f32;
+        }
+    }
+}

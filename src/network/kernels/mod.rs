@@ -1,0 +1,105 @@
+//! The arithmetic that costs time, written once over "lanes" and compiled for each instruction set.
+//!
+//! Images are stored in blocks of [`MAPS`] maps: `[maps / 16][height][width][16]`, maps padded with zeros to whole
+//! blocks. A block of 16 `f32` is one AVX-512 register, two of AVX2 or four of SSE, so inner loops have a fixed length.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod backward;
+pub mod conv;
+pub mod elementwise;
+pub mod forward;
+pub mod geometry;
+pub mod outer;
+pub mod patches;
+pub mod pool;
+mod portable;
+
+/// Maps in one block: the innermost, contiguous dimension of every image.
+pub const MAPS: usize = 16;
+
+/// One value of each map of a block.
+pub type Maps = [f32; MAPS];
+
+/// One vector register of an instruction set and what the kernels do with it.
+///
+/// # Safety
+/// The methods may only run on a machine that has the instruction set: call them from inside [`Isa::run`].
+/// `load` and `store` touch [`Lanes::N`] floats at the pointer.
+pub trait Lanes: Copy {
+    /// A register of [`Lanes::N`] floats.
+    type V: Copy;
+    /// Floats in one register.
+    const N: usize;
+    /// Output pixels of one convolution tile; with two registers of maps each they just fit the register file.
+    const PIXELS: usize;
+    /// Input maps of one weight-gradient tile; divides [`MAPS`].
+    const MAPS_IN: usize;
+    /// Blocks of output maps in one tile.
+    const BLOCKS: usize;
+    unsafe fn splat(value: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, value: Self::V);
+    /// `a * b + c`.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+}
+
+/// Work that is compiled once per instruction set. Implementations mark `run` `#[inline(always)]`, so that all of it
+/// is inlined into a function that may use the instruction set.
+pub trait Job {
+    fn run<L: Lanes>(self);
+}
+
+/// The instruction sets the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// 16 lanes, fused multiply-add. Same bytes as [`Isa::Avx2`].
+    Avx512,
+    /// 8 lanes, fused multiply-add.
+    Avx2,
+    /// 4 lanes of plain multiply and add, for any machine; differs from the others in the last bits.
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets of this machine, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let mut found = Vec::with_capacity(3);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                found.push(Self::Avx512);
+            }
+            if avx2 {
+                found.push(Self::Avx2);
+            }
+        }
+        found.push(Self::Portable);
+        found
+    }
+
+    /// The fastest instruction set of this machine.
+    pub fn fastest() -> Self {
+        Self::available()[0]
+    }
+
+    /// Runs `job` compiled for this instruction set; one the machine lacks falls back to [`Isa::Portable`].
+    pub fn run<J: Job>(self, job: J) {
+        match self {
+            // SAFETY: the features are detected right here (a cached load) before the code that uses them runs.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") => unsafe {
+                avx512::run(job);
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => unsafe {
+                avx2::run(job);
+            },
+            _ => job.run::<portable::Portable>(),
+        }
+    }
+}

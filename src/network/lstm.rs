@@ -1,0 +1,196 @@
+//! The LSTM that reads the windows in time: Keras' equations, last state out.
+
+use crate::network::matrix::{Matrix, multiply};
+
+/// Sizes of the layer.
+#[derive(Clone, Copy, Debug)]
+pub struct LstmShape {
+    pub n_steps: usize,
+    pub n_inputs: usize,
+    pub n_units: usize,
+}
+
+/// The layer's tensors; gates in the order input, forget, cell, output.
+#[derive(Clone, Copy)]
+pub struct LstmWeights<'a> {
+    /// `[inputs, 4 * units]`
+    pub kernel: &'a [f32],
+    /// `[units, 4 * units]`
+    pub recurrent: &'a [f32],
+    /// `[4 * units]`
+    pub bias: &'a [f32],
+}
+
+/// Gradients of [`LstmWeights`], same shapes; overwritten.
+pub struct LstmGradient<'a> {
+    pub kernel: &'a mut [f32],
+    pub recurrent: &'a mut [f32],
+    pub bias: &'a mut [f32],
+}
+
+/// The layer's memory for a batch, made once.
+pub struct Lstm {
+    shape: LstmShape,
+    /// Inputs `[batch, steps, inputs]`, filled by the caller; backward leaves their gradient here.
+    pub input: Vec<f32>,
+    /// `[batch, steps, 4 * units]`: gate activations, in backward the gradient before the activations.
+    gates: Vec<f32>,
+    /// Cell state after each step `[batch, steps, units]`.
+    cell: Vec<f32>,
+    /// Output before each step `[batch, steps, units]`; zero at step 0.
+    before: Vec<f32>,
+    /// Output after the last step `[batch, units]`.
+    pub last: Vec<f32>,
+    /// Gradient of the output and of the cell state while going back `[batch, units]`.
+    d_output: Vec<f32>,
+    d_cell: Vec<f32>,
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl Lstm {
+    /// Memory for up to `max_batch` recordings.
+    pub fn new(shape: LstmShape, max_batch: usize) -> Self {
+        let zeros = |per_recording: usize| vec![0.0; max_batch * per_recording];
+        let LstmShape { n_steps, n_inputs, n_units } = shape;
+        Self {
+            shape,
+            input: zeros(n_steps * n_inputs),
+            gates: zeros(n_steps * 4 * n_units),
+            cell: zeros(n_steps * n_units),
+            before: zeros(n_steps * n_units),
+            last: zeros(n_units),
+            d_output: zeros(n_units),
+            d_cell: zeros(n_units),
+        }
+    }
+
+    /// Reads `self.input` of `n` recordings and writes `self.last`.
+    ///
+    /// `i, f, o = sigmoid, g = tanh` of `x K + h R + b`; `c' = f c + i g`; `h' = o tanh(c')`.
+    pub fn forward(&mut self, weights: LstmWeights<'_>, n: usize) {
+        let LstmShape { n_steps, n_inputs, n_units } = self.shape;
+        let n_gates = 4 * n_units;
+        let input = Matrix::new(&self.input, (n * n_steps, n_inputs), n_inputs);
+        multiply(
+            &mut self.gates,
+            n_gates,
+            false,
+            input,
+            Matrix::new(weights.kernel, (n_inputs, n_gates), n_gates),
+        );
+        for step in 0..n_steps {
+            if step > 0 {
+                let before = Matrix::new(&self.before[step * n_units..], (n, n_units), n_steps * n_units);
+                let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
+                multiply(&mut self.gates[step * n_gates..], n_steps * n_gates, true, before, recurrent);
+            }
+            for recording in 0..n {
+                self.step(weights.bias, recording, step);
+            }
+        }
+    }
+
+    fn step(&mut self, bias: &[f32], recording: usize, step: usize) {
+        let LstmShape { n_steps, n_units, .. } = self.shape;
+        let at = recording * n_steps + step;
+        let gates = &mut self.gates[at * 4 * n_units..(at + 1) * 4 * n_units];
+        for unit in 0..n_units {
+            let gate = |index: usize| gates[index * n_units + unit] + bias[index * n_units + unit];
+            let (input, forget, candidate, output) =
+                (sigmoid(gate(0)), sigmoid(gate(1)), gate(2).tanh(), sigmoid(gate(3)));
+            let old = if step > 0 { self.cell[(at - 1) * n_units + unit] } else { 0.0 };
+            let cell = forget * old + input * candidate;
+            let out = output * cell.tanh();
+            for (index, value) in [input, forget, candidate, output].into_iter().enumerate() {
+                gates[index * n_units + unit] = value;
+            }
+            self.cell[at * n_units + unit] = cell;
+            if step + 1 < n_steps {
+                self.before[(at + 1) * n_units + unit] = out;
+            } else {
+                self.last[recording * n_units + unit] = out;
+            }
+        }
+    }
+
+    /// From the gradient of `self.last` `[n, units]` to those of the weights and, in `self.input`, of the inputs.
+    pub fn backward(&mut self, weights: LstmWeights<'_>, n: usize, d_last: &[f32], gradient: LstmGradient<'_>) {
+        let LstmShape { n_steps, n_inputs, n_units } = self.shape;
+        let n_gates = 4 * n_units;
+        self.d_output[..n * n_units].copy_from_slice(&d_last[..n * n_units]);
+        self.d_cell.fill(0.0);
+        for step in (0..n_steps).rev() {
+            for recording in 0..n {
+                self.step_back(recording, step);
+            }
+            if step > 0 {
+                let d_gates = Matrix::new(&self.gates[step * n_gates..], (n, n_gates), n_steps * n_gates);
+                let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
+                multiply(&mut self.d_output, n_units, false, d_gates, recurrent.transposed());
+            }
+        }
+        let rows = n * n_steps;
+        let d_gates = Matrix::new(&self.gates, (rows, n_gates), n_gates);
+        let input = Matrix::new(&self.input, (rows, n_inputs), n_inputs);
+        multiply(gradient.kernel, n_gates, false, input.transposed(), d_gates);
+        let before = Matrix::new(&self.before, (rows, n_units), n_units);
+        multiply(gradient.recurrent, n_gates, false, before.transposed(), d_gates);
+        gradient.bias.fill(0.0);
+        for row in self.gates[..rows * n_gates].chunks_exact(n_gates) {
+            for (sum, value) in gradient.bias.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+        let kernel = Matrix::new(weights.kernel, (n_inputs, n_gates), n_gates);
+        multiply(&mut self.input, n_inputs, false, d_gates, kernel.transposed());
+    }
+
+    fn step_back(&mut self, recording: usize, step: usize) {
+        let LstmShape { n_steps, n_units, .. } = self.shape;
+        let at = recording * n_steps + step;
+        let gates = &mut self.gates[at * 4 * n_units..(at + 1) * 4 * n_units];
+        for unit in 0..n_units {
+            let [input, forget, candidate, output] = [0, 1, 2, 3].map(|index| gates[index * n_units + unit]);
+            let tanh_cell = self.cell[at * n_units + unit].tanh();
+            let old = if step > 0 { self.cell[(at - 1) * n_units + unit] } else { 0.0 };
+            let state = recording * n_units + unit;
+            let d_output = self.d_output[state];
+            let d_cell = self.d_cell[state] + d_output * output * (1.0 - tanh_cell * tanh_cell);
+            self.d_cell[state] = d_cell * forget;
+            let before_activation = [
+                d_cell * candidate * input * (1.0 - input),
+                d_cell * old * forget * (1.0 - forget),
+                d_cell * input * (1.0 - candidate * candidate),
+                d_output * tanh_cell * output * (1.0 - output),
+            ];
+            for (index, value) in before_activation.into_iter().enumerate() {
+                gates[index * n_units + unit] = value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_of_one_unit_are_the_hand_values() {
+        let mut lstm = Lstm::new(LstmShape { n_steps: 2, n_inputs: 1, n_units: 1 }, 1);
+        lstm.input.copy_from_slice(&[0.5, -1.0]);
+        let (kernel, recurrent, bias) = ([0.1f32, 0.2, 0.3, 0.4], [0.5f32, 0.6, 0.7, 0.8], [0.0f32, 1.0, 0.0, 0.0]);
+        lstm.forward(LstmWeights { kernel: &kernel, recurrent: &recurrent, bias: &bias }, 1);
+        let (mut h, mut c) = (0.0f64, 0.0f64);
+        for x in [0.5f64, -1.0] {
+            let z = |i: usize| x * f64::from(kernel[i]) + h * f64::from(recurrent[i]) + f64::from(bias[i]);
+            let s = |z: f64| 1.0 / (1.0 + (-z).exp());
+            let (i, f, g, o) = (s(z(0)), s(z(1)), z(2).tanh(), s(z(3)));
+            c = f * c + i * g;
+            h = o * c.tanh();
+        }
+        assert!((f64::from(lstm.last[0]) - h).abs() < 1e-7, "{} against {h}", lstm.last[0]);
+    }
+}

@@ -1,0 +1,257 @@
+//! What a model file says about itself: labels, front end, provenance and golden vectors, as ONNX metadata.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::emotion::Emotion;
+use crate::error::{Error, Result};
+use crate::network::onnx::proto::ModelProto;
+use crate::network::spec::NetworkSpec;
+use crate::units::Seed;
+
+/// Version of the set of metadata keys, under `sermill.format`.
+const FORMAT: &str = "1";
+
+/// Probabilities that the network's own forward gave for a spectrogram made from a seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Seed of [`golden_input`].
+    pub seed: u64,
+    /// `[n_classes]` for that one spectrogram.
+    pub probabilities: Vec<f32>,
+}
+
+/// Everything needed to use a model file without the pipeline that made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelCard {
+    /// Class names in the order of the output.
+    pub labels: Vec<String>,
+    /// Canonical JSON of the front end that made the spectrograms.
+    pub front_end: String,
+    /// Fingerprint of that front end; scoring compares it with the one of its features.
+    pub fingerprint: String,
+    /// Name of this model in every table.
+    pub model_id: String,
+    /// Name of the pipeline file.
+    pub pipeline: String,
+    /// Name of the protocol whose split it was trained on.
+    pub protocol: String,
+    /// Shapes and constants of the network.
+    pub network: NetworkSpec,
+    /// Version of the program that wrote the file.
+    pub sermill_version: String,
+    /// Known answer, to check a runtime with.
+    pub golden: Golden,
+}
+
+impl ModelCard {
+    /// The metadata entries, in a fixed order.
+    ///
+    /// # Errors
+    /// A bug if the network or the golden vector has no JSON form (a number that is not finite).
+    pub fn to_metadata(&self) -> Result<Vec<(String, String)>> {
+        if !self.golden.probabilities.iter().all(|value| value.is_finite()) {
+            return Err(Error::bug("golden probabilities are not finite").at_place("sermill.golden"));
+        }
+        let entries = [
+            ("sermill.format", FORMAT.to_owned()),
+            ("sermill.version", self.sermill_version.clone()),
+            ("sermill.model_id", self.model_id.clone()),
+            ("sermill.pipeline", self.pipeline.clone()),
+            ("sermill.protocol", self.protocol.clone()),
+            ("sermill.labels", to_json("sermill.labels", &self.labels)?),
+            ("sermill.fingerprint", self.fingerprint.clone()),
+            ("sermill.front_end", self.front_end.clone()),
+            ("sermill.network", to_json("sermill.network", &self.network)?),
+            ("sermill.golden", to_json("sermill.golden", &self.golden)?),
+        ];
+        Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// Reads a card back from metadata entries.
+    ///
+    /// # Errors
+    /// Wrong input: no `sermill.` keys at all, a key missing or unreadable, or entries that contradict each other.
+    pub fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self> {
+        let Some(format) = metadata.get("sermill.format") else {
+            return Err(Error::input("is not a sermill model: it has no `sermill.format` in its metadata")
+                .hint("use the model.onnx that `sermill train` wrote"));
+        };
+        if format != FORMAT {
+            return Err(Error::input(format!("model format {format}, this program reads format {FORMAT}"))
+                .hint("train again with this version of sermill, or score with the version that trained it"));
+        }
+        let text = |key: &str| {
+            let value = metadata.get(key).cloned();
+            value.ok_or_else(|| Error::input("missing from the model's metadata").at_place(key))
+        };
+        let card = Self {
+            labels: from_json("sermill.labels", &text("sermill.labels")?)?,
+            front_end: text("sermill.front_end")?,
+            fingerprint: text("sermill.fingerprint")?,
+            model_id: text("sermill.model_id")?,
+            pipeline: text("sermill.pipeline")?,
+            protocol: text("sermill.protocol")?,
+            network: from_json("sermill.network", &text("sermill.network")?)?,
+            sermill_version: text("sermill.version")?,
+            golden: from_json("sermill.golden", &text("sermill.golden")?)?,
+        };
+        card.check()?;
+        Ok(card)
+    }
+
+    /// Reads the card of a model file; needs no ONNX Runtime.
+    ///
+    /// # Errors
+    /// Wrong input: not an ONNX file, or one that sermill did not write.
+    pub fn from_model(model: &[u8]) -> Result<Self> {
+        let foreign = "use the model.onnx that `sermill train` wrote";
+        let proto =
+            ModelProto::decode(model).map_err(|e| Error::input("is not an ONNX file").because(e).hint(foreign))?;
+        if proto.graph.is_none() || proto.opset_import.is_empty() {
+            return Err(Error::input("is not an ONNX file: it holds no graph").hint(foreign));
+        }
+        Self::from_metadata(&proto.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect())
+    }
+
+    /// The labels as classes of this program.
+    ///
+    /// # Errors
+    /// Wrong input: a label that this program does not know.
+    pub fn emotions(&self) -> Result<Vec<Emotion>> {
+        let known = |label: &String| {
+            let unknown = || Error::input(format!("label `{label}` is not known")).at_place("sermill.labels");
+            Emotion::from_name(label).ok_or_else(unknown)
+        };
+        self.labels.iter().map(known).collect()
+    }
+
+    /// Whether the entries fit each other.
+    fn check(&self) -> Result<()> {
+        let wrong = |key: &str, what: String| Err(Error::input(what).at_place(key));
+        let network = &self.network;
+        if network.hop == 0 || network.window == 0 || network.lstm_units == 0 || network.n_classes == 0 {
+            return wrong("sermill.network", "a network with a size of zero".into());
+        }
+        if let Err(error) = network.check() {
+            return wrong("sermill.network", error.reason());
+        }
+        if self.labels.len() != network.n_classes {
+            let (found, wanted) = (self.labels.len(), network.n_classes);
+            return wrong("sermill.labels", format!("{found} labels for {wanted} classes"));
+        }
+        if self.golden.probabilities.len() != network.n_classes {
+            let (found, wanted) = (self.golden.probabilities.len(), network.n_classes);
+            return wrong("sermill.golden", format!("{found} golden probabilities for {wanted} classes"));
+        }
+        Ok(())
+    }
+}
+
+/// The spectrogram of a golden vector: `[n_mels, n_frames]`, independent normal values with mean -5 and
+/// deviation 2, which is where natural logarithms of mel energies lie.
+pub fn golden_input(spec: &NetworkSpec, seed: u64) -> Vec<f32> {
+    let seed = Seed(seed);
+    let n_values = spec.n_mels * spec.n_frames;
+    let pairs = (0..n_values.div_ceil(2)).map(|i| seed.normal_pair(i as u64));
+    pairs.flat_map(|(a, b)| [a, b]).take(n_values).map(|normal| (normal * 2.0 - 5.0) as f32).collect()
+}
+
+fn to_json<T: Serialize>(key: &str, value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::bug("cannot be written as JSON").at_place(key).because(e))
+}
+
+fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| Error::input("unreadable in the model's metadata").at_place(key).because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn card() -> ModelCard {
+        ModelCard {
+            labels: Emotion::ALL.map(|emotion| emotion.name().to_owned()).to_vec(),
+            front_end: r#"{"n_mels":128,"scale":"htk"}"#.into(),
+            fingerprint: "b3:00ff".into(),
+            model_id: "m-1".into(),
+            pipeline: "paper".into(),
+            protocol: "source-disjoint".into(),
+            network: NetworkSpec::paper(128, 508),
+            sermill_version: "0.1.0".into(),
+            golden: Golden { seed: u64::MAX, probabilities: vec![0.1, 1.0 / 3.0, 1e-30, 0.2, 0.3, 0.0, 0.07] },
+        }
+    }
+
+    fn metadata() -> HashMap<String, String> {
+        card().to_metadata().expect("finite").into_iter().collect()
+    }
+
+    #[test]
+    fn a_card_survives_the_metadata_bit_by_bit() {
+        assert_eq!(ModelCard::from_metadata(&metadata()).expect("own metadata"), card());
+        assert_eq!(card().emotions().expect("own labels"), Emotion::ALL);
+        assert!(card().to_metadata().expect("finite").iter().all(|(key, _)| key.starts_with("sermill.")));
+    }
+
+    #[test]
+    fn foreign_metadata_are_wrong_input_with_a_hint() {
+        let error = ModelCard::from_metadata(&HashMap::from([("author".into(), "x".into())])).expect_err("foreign");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains("is not a sermill model"), "{error}");
+        assert!(error.hint_text().is_some());
+    }
+
+    #[test]
+    fn each_missing_key_is_named() {
+        for key in metadata().keys().filter(|key| *key != "sermill.format") {
+            let mut broken = metadata();
+            broken.remove(key);
+            let error = ModelCard::from_metadata(&broken).expect_err(key);
+            assert_eq!(error.kind(), ErrorKind::Input);
+            assert!(error.to_string().contains(key.as_str()), "{error}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let hop_of_zero = serde_json::to_string(&NetworkSpec { hop: 0, ..NetworkSpec::paper(128, 508) }).expect("json");
+        let too_short = serde_json::to_string(&NetworkSpec::paper(128, 100)).expect("json");
+        for (key, value) in [
+            ("sermill.labels", r#"["angry","sad"]"#),
+            ("sermill.labels", "angry"),
+            ("sermill.golden", r#"{"seed":1,"probabilities":[1.0]}"#),
+            ("sermill.network", &hop_of_zero),
+            ("sermill.network", &too_short),
+            ("sermill.format", "2"),
+        ] {
+            let mut broken = metadata();
+            broken.insert(key.into(), value.into());
+            let error = ModelCard::from_metadata(&broken).expect_err(value);
+            assert_eq!(error.kind(), ErrorKind::Input, "{key} = {value}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_onnx_file_are_wrong_input() {
+        for bytes in [&b""[..], b"RIFF....WAVEfmt ", &[0xff; 64]] {
+            assert_eq!(ModelCard::from_model(bytes).expect_err("not ONNX").kind(), ErrorKind::Input);
+        }
+    }
+
+    #[test]
+    fn golden_input_is_a_function_of_its_seed() {
+        let spec = NetworkSpec { n_mels: 3, ..NetworkSpec::paper(128, 155) };
+        let input = golden_input(&spec, 5);
+        assert_eq!(input.len(), 3 * 155);
+        assert_eq!(input, golden_input(&spec, 5));
+        assert_ne!(input, golden_input(&spec, 6));
+        let mean = input.iter().sum::<f32>() / input.len() as f32;
+        assert!((mean + 5.0).abs() < 0.5, "mean {mean}");
+    }
+}

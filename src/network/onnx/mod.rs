@@ -1,0 +1,268 @@
+//! Writes a trained network as an ONNX file that explains itself and runs on any ONNX Runtime since 1.12.
+//!
+//! `log_mel [n, n_mels, n_frames]` goes in, `probabilities [n, n_classes]` come out; the cut into windows is
+//! part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
+//! gates i o f c) here and nowhere else.
+
+pub mod card;
+pub mod proto;
+
+use prost::Message;
+
+use crate::error::{Error, Result};
+pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
+use crate::network::onnx::proto::{
+    AttributeProto, FLOAT, GraphProto, INT64, IR_VERSION, ModelProto, NodeProto, OPSET, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, ValueInfoProto,
+};
+use crate::network::parameters::Parameters;
+use crate::network::spec::NetworkSpec;
+
+/// Name of the graph's input, `[n, n_mels, n_frames]`, float.
+pub const INPUT: &str = "log_mel";
+/// Name of the graph's output, `[n, n_classes]`, float; each row sums to 1.
+pub const OUTPUT: &str = "probabilities";
+
+/// The bytes of the model file: the same inputs give the same bytes.
+///
+/// # Errors
+/// A bug if `parameters` are not those of `spec`, or `card` describes another network.
+///
+/// Proof: `onnx_runtime_and_the_f64_twin_agree` in `network/session.rs`.
+pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>> {
+    spec.check()?;
+    check_parameters(spec, parameters)?;
+    if card.network != *spec {
+        return Err(Error::bug("the model card describes another network").at_place("sermill.network"));
+    }
+    let mut graph = Graph::default();
+    let windows = graph.windows(spec);
+    let images = (0..spec.blocks.len()).fold(windows, |input, index| graph.block(spec, parameters, index, input));
+    let vectors = graph.flatten(spec, images);
+    let state = graph.lstm(spec, parameters, vectors);
+    graph.classify(spec, parameters, state);
+    let entry = |(key, value)| StringStringEntryProto { key, value };
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "sermill".into(),
+        producer_version: card.sermill_version.clone(),
+        graph: Some(graph.finish(spec)),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        metadata_props: card.to_metadata()?.into_iter().map(entry).collect(),
+    };
+    Ok(model.encode_to_vec())
+}
+
+fn check_parameters(spec: &NetworkSpec, parameters: &Parameters) -> Result<()> {
+    let wanted = Parameters::zeros(spec).tensors;
+    let fits = wanted.len() == parameters.tensors.len()
+        && wanted.iter().zip(&parameters.tensors).all(|(wanted, found)| {
+            wanted.name == found.name && wanted.shape == found.shape && wanted.values.len() == found.values.len()
+        });
+    if fits { Ok(()) } else { Err(Error::bug("the parameters are not those of the network")) }
+}
+
+/// A graph under construction; each method adds one step and returns the name of its output.
+#[derive(Default)]
+struct Graph {
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+}
+
+impl Graph {
+    /// `[n, n_mels, n_frames]` to `[n_windows * n, 1, n_mels, window]`, window by window, so that the LSTM's
+    /// time axis comes first without a transpose.
+    fn windows(&mut self, spec: &NetworkSpec) -> String {
+        let channel_axis = self.integers("windows.channel_axis", &[1]);
+        let image = self.node("Unsqueeze", "windows.image", &[INPUT, &channel_axis], vec![]);
+        let time_axis = self.integers("windows.time_axis", &[3]);
+        let mut slices = Vec::new();
+        for index in 0..spec.n_windows() {
+            let first_frame = (index * spec.hop) as i64;
+            let start = self.integers(&format!("window{index}.start"), &[first_frame]);
+            let end = self.integers(&format!("window{index}.end"), &[first_frame + spec.window as i64]);
+            slices.push(self.node("Slice", &format!("window{index}"), &[&image, &start, &end, &time_axis], vec![]));
+        }
+        let slices: Vec<&str> = slices.iter().map(String::as_str).collect();
+        self.node("Concat", "windows", &slices, vec![AttributeProto::int("axis", 0)])
+    }
+
+    /// Convolution, batch norm with the moving statistics, ELU, max pool; channels first.
+    fn block(&mut self, spec: &NetworkSpec, parameters: &Parameters, index: usize, input: String) -> String {
+        let name = |part: &str| format!("block{}.{part}", index + 1);
+        let [kernel, others @ ..] = parameters.block(index) else { unreachable!("a block has six tensors") };
+        let &[_, _, maps_in, maps_out] = &kernel.shape[..] else { unreachable!("a kernel has four axes") };
+        let weights = channels_first(&kernel.values, maps_in, maps_out);
+        let weights = self.floats(&kernel.name, &[maps_out, maps_in, 3, 3], &weights);
+        let others: Vec<String> =
+            others.iter().map(|tensor| self.floats(&tensor.name, &tensor.shape, &tensor.values)).collect();
+        let [bias, gamma, beta, mean, variance] = &others[..] else { unreachable!("five tensors follow the kernel") };
+        let same = vec![AttributeProto::ints("kernel_shape", &[3, 3]), AttributeProto::ints("pads", &[1, 1, 1, 1])];
+        let maps = self.node("Conv", &name("conv"), &[&input, &weights, bias], same);
+        let epsilon = vec![AttributeProto::float("epsilon", spec.batch_norm_epsilon)];
+        let maps = self.node("BatchNormalization", &name("batch_norm"), &[&maps, gamma, beta, mean, variance], epsilon);
+        let maps = self.node("Elu", &name("elu"), &[&maps], vec![AttributeProto::float("alpha", 1.0)]);
+        let pool = [spec.blocks[index].pool as i64; 2];
+        let pool = vec![AttributeProto::ints("kernel_shape", &pool), AttributeProto::ints("strides", &pool)];
+        self.node("MaxPool", &name("pool"), &[&maps], pool)
+    }
+
+    /// `[n_windows * n, maps, height, width]` to `[n_windows, n, height * width * maps]`: the order of a
+    /// channels-last flatten, which is the order of the LSTM kernel's rows.
+    fn flatten(&mut self, spec: &NetworkSpec, images: String) -> String {
+        let (height, width, _) = spec.block_input(spec.blocks.len());
+        let channels_last = vec![AttributeProto::ints("perm", &[0, 2, 3, 1])];
+        let images = if height * width > 1 {
+            self.node("Transpose", "vectors.channels_last", &[&images], channels_last)
+        } else {
+            images
+        };
+        let shape = self.integers("vectors.shape", &[spec.n_windows() as i64, -1, spec.lstm_inputs() as i64]);
+        self.node("Reshape", "vectors", &[&images, &shape], vec![])
+    }
+
+    /// `[n_windows, n, inputs]` to the last hidden state `[n, units]`.
+    fn lstm(&mut self, spec: &NetworkSpec, parameters: &Parameters, vectors: String) -> String {
+        let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
+        let kernel = gate_rows(values(parameters, "lstm.kernel"), inputs, units);
+        let kernel = self.floats("lstm.kernel", &[1, 4 * units, inputs], &kernel);
+        let recurrent = gate_rows(values(parameters, "lstm.recurrent_kernel"), units, units);
+        let recurrent = self.floats("lstm.recurrent_kernel", &[1, 4 * units, units], &recurrent);
+        // Keras has one bias per gate; ONNX adds two, so the recurrent one is zero.
+        let mut bias = gate_rows(values(parameters, "lstm.bias"), 1, units);
+        bias.resize(8 * units, 0.0);
+        let bias = self.floats("lstm.bias", &[1, 8 * units], &bias);
+        self.nodes.push(NodeProto {
+            input: vec![vectors, kernel, recurrent, bias],
+            output: vec![String::new(), "lstm.last".into()],
+            name: "lstm".into(),
+            op_type: "LSTM".into(),
+            attribute: vec![AttributeProto::int("hidden_size", units as i64)],
+        });
+        let direction_axis = self.integers("lstm.direction_axis", &[0]);
+        self.node("Squeeze", "lstm.state", &["lstm.last", &direction_axis], vec![])
+    }
+
+    /// `[n, units]` to the output, through the dense layer and softmax.
+    fn classify(&mut self, spec: &NetworkSpec, parameters: &Parameters, state: String) {
+        let kernel = values(parameters, "dense.kernel");
+        let kernel = self.floats("dense.kernel", &[spec.lstm_units, spec.n_classes], kernel);
+        let bias = self.floats("dense.bias", &[spec.n_classes], values(parameters, "dense.bias"));
+        let logits = self.node("Gemm", "dense", &[&state, &kernel, &bias], vec![]);
+        self.node("Softmax", OUTPUT, &[&logits], vec![AttributeProto::int("axis", 1)]);
+    }
+
+    fn finish(self, spec: &NetworkSpec) -> GraphProto {
+        GraphProto {
+            node: self.nodes,
+            name: "sermill".into(),
+            initializer: self.constants,
+            input: vec![ValueInfoProto::batched_floats(INPUT, &[spec.n_mels, spec.n_frames])],
+            output: vec![ValueInfoProto::batched_floats(OUTPUT, &[spec.n_classes])],
+        }
+    }
+
+    /// Adds a node with one output, which carries the node's name.
+    fn node(&mut self, op_type: &str, name: &str, inputs: &[&str], attribute: Vec<AttributeProto>) -> String {
+        let input = inputs.iter().map(|&input| input.to_owned()).collect();
+        let output = vec![name.to_owned()];
+        self.nodes.push(NodeProto { input, output, name: name.into(), op_type: op_type.into(), attribute });
+        name.to_owned()
+    }
+
+    fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let dims = shape.iter().map(|&n| n as i64).collect();
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constants.push(TensorProto { dims, data_type: FLOAT, name: name.into(), raw_data });
+        name.to_owned()
+    }
+
+    fn integers(&mut self, name: &str, values: &[i64]) -> String {
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constants.push(TensorProto {
+            dims: vec![values.len() as i64],
+            data_type: INT64,
+            name: name.into(),
+            raw_data,
+        });
+        name.to_owned()
+    }
+}
+
+fn values<'a>(parameters: &'a Parameters, name: &str) -> &'a [f32] {
+    &parameters.get(name).expect("the parameters were checked against the network").values
+}
+
+/// A convolution kernel `[3, 3, maps_in, maps_out]` as `[maps_out, maps_in, 3, 3]`.
+fn channels_first(kernel: &[f32], maps_in: usize, maps_out: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(kernel.len());
+    for map_out in 0..maps_out {
+        for map_in in 0..maps_in {
+            out.extend((0..9).map(|tap| kernel[(tap * maps_in + map_in) * maps_out + map_out]));
+        }
+    }
+    out
+}
+
+/// Keras' `[rows, 4 * units]` with gates input, forget, cell, output as ONNX' `[4 * units, rows]` with gates
+/// input, output, forget, cell.
+fn gate_rows(kernel: &[f32], rows: usize, units: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(kernel.len());
+    for gate in [0, 3, 1, 2] {
+        for unit in 0..units {
+            out.extend((0..rows).map(|row| kernel[row * 4 * units + gate * units + unit]));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(spec: &NetworkSpec) -> ModelCard {
+        ModelCard {
+            labels: vec!["x".into(); spec.n_classes],
+            front_end: "{}".into(),
+            fingerprint: "f".into(),
+            model_id: "m".into(),
+            pipeline: "p".into(),
+            protocol: "q".into(),
+            network: spec.clone(),
+            sermill_version: "0.1.0".into(),
+            golden: Golden { seed: 1, probabilities: vec![0.0; spec.n_classes] },
+        }
+    }
+
+    #[test]
+    fn gates_and_kernels_change_their_layout_by_hand() {
+        // One row, one unit: input 1, forget 2, cell 3, output 4.
+        assert_eq!(gate_rows(&[1.0, 2.0, 3.0, 4.0], 1, 1), [1.0, 4.0, 2.0, 3.0]);
+        // Two rows, one unit: the rows of a gate lie side by side.
+        assert_eq!(
+            gate_rows(&[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], 2, 1),
+            [1.0, 10.0, 4.0, 40.0, 2.0, 20.0, 3.0, 30.0]
+        );
+        let kernel: Vec<f32> = (0..18).map(|i| i as f32).collect(); // [3, 3, 1, 2]
+        let first: Vec<f32> = (0..9).map(|tap| (2 * tap) as f32).collect();
+        assert_eq!(channels_first(&kernel, 1, 2)[..9], first[..]);
+        assert_eq!(channels_first(&kernel, 2, 1)[..9], first[..]);
+    }
+
+    #[test]
+    fn the_card_comes_back_out_of_the_file_and_bytes_repeat() {
+        let spec = NetworkSpec::paper(128, 508);
+        let parameters = Parameters::zeros(&spec);
+        let model = export(&spec, &parameters, &card(&spec)).expect("fits");
+        assert_eq!(ModelCard::from_model(&model).expect("own file"), card(&spec));
+        assert_eq!(model, export(&spec, &parameters, &card(&spec)).expect("fits"));
+    }
+
+    #[test]
+    fn parameters_of_another_network_are_refused() {
+        let spec = NetworkSpec::paper(128, 508);
+        let other = NetworkSpec { lstm_units: 8, ..spec.clone() };
+        assert!(export(&spec, &Parameters::zeros(&other), &card(&spec)).is_err());
+        assert!(export(&spec, &Parameters::zeros(&spec), &card(&other)).is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! Inference: the network's forward pass with moving statistics and no memory of the batch.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::network::block::{BlockShape, BlockWeights, GROUPS, group_size};
+use crate::network::dense::{self, DenseShape};
+use crate::network::dropout::Dropout;
+use crate::network::kernels::forward::RawRows;
+use crate::network::kernels::{Isa, MAPS};
+use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
+use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::spec::NetworkSpec;
+
+/// Recordings that go through the LSTM together.
+const BATCH: usize = 64;
+
+/// Scores recordings with fixed weights. A recording's result does not depend on its neighbours or on threads.
+pub struct Predictor {
+    spec: NetworkSpec,
+    parameters: Parameters,
+    blocks: Vec<BlockWeights>,
+    scratch: Vec<Scratch>,
+    /// `[recordings, windows, lstm inputs]` of up to [`BATCH`] recordings is the LSTM's own input.
+    lstm: Lstm,
+    pool: Arc<rayon::ThreadPool>,
+}
+
+/// What one group of images needs on its way through the blocks.
+struct Scratch {
+    /// The image entering each block with halo, and the last block's output.
+    images: Vec<Vec<f32>>,
+    strip: Vec<f32>,
+    raw: Vec<f32>,
+    place: Vec<u8>,
+}
+
+impl Scratch {
+    fn new(shapes: &[BlockShape]) -> Self {
+        let most = |length: &dyn Fn(&BlockShape) -> usize| shapes.iter().map(length).max().unwrap_or(0);
+        let pooled = most(&|shape| shape.pooled.len());
+        let mut images: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![0.0; shape.input_len()]).collect();
+        images.extend(shapes.last().map(|shape| vec![0.0; shape.pooled.haloed_len()]));
+        Self {
+            images,
+            strip: vec![0.0; most(&|shape| RawRows::strip_len(shape.conv, shape.pool))],
+            raw: vec![0.0; pooled],
+            place: vec![0; pooled],
+        }
+    }
+}
+
+/// A pool of `n_threads` threads for the kernels.
+pub(super) fn thread_pool(n_threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads.max(1)).build();
+    Ok(Arc::new(pool.map_err(|error| Error::machine("cannot start threads").because(error))?))
+}
+
+/// Refuses parameters that do not have the shapes of `spec`, and specs that the kernels cannot run.
+pub(super) fn check_shapes(spec: &NetworkSpec, parameters: &Parameters) -> Result<()> {
+    spec.check()?;
+    if spec.blocks.is_empty() || spec.blocks.iter().any(|block| block.pool > 11 || block.n_maps < 2) {
+        return Err(Error::recipe("a network has at least one block, with 2 maps or more and pools of at most 11"));
+    }
+    let expected = Parameters::zeros(spec);
+    if expected.tensors.len() != parameters.tensors.len() {
+        return Err(Error::input(format!(
+            "{} tensors given, the network has {}",
+            parameters.tensors.len(),
+            expected.tensors.len()
+        )));
+    }
+    for (want, have) in expected.tensors.iter().zip(&parameters.tensors) {
+        let fits = want.name == have.name && want.shape == have.shape && want.values.len() == have.values.len();
+        if !fits {
+            let text = format!("tensor {:?} given, {:?} expected", have.shape, want.shape);
+            return Err(Error::input(text).at_place(want.name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a batch whose values are too few, too many, or not finite; gives the number of recordings.
+pub(super) fn check_batch(spec: &NetworkSpec, log_mel: &[f32]) -> Result<usize> {
+    let one = spec.n_mels * spec.n_frames;
+    if log_mel.is_empty() || !log_mel.len().is_multiple_of(one) {
+        let text = format!("{} log-mel values are no whole recordings of {} x {}", log_mel.len(), spec.n_mels, spec.n_frames);
+        return Err(Error::input(text));
+    }
+    if let Some(at) = log_mel.iter().position(|value| !value.is_finite()) {
+        return Err(Error::input(format!("log-mel of recording {} of the batch is not finite", at / one)));
+    }
+    Ok(log_mel.len() / one)
+}
+
+/// Cuts window `index` out of one recording `[n_mels, n_frames]` into an image with halo.
+pub(super) fn cut_window(spec: &NetworkSpec, log_mel: &[f32], index: usize, image: &mut [f32]) {
+    let rows = log_mel.chunks_exact(spec.n_frames).zip(image.chunks_exact_mut(spec.window + 2).skip(1));
+    for (row, out) in rows {
+        out[1..=spec.window].copy_from_slice(&row[index * spec.hop..index * spec.hop + spec.window]);
+    }
+}
+
+/// The layer's sizes in `spec`.
+pub(super) fn lstm_shape(spec: &NetworkSpec) -> LstmShape {
+    LstmShape { n_steps: spec.n_windows(), n_inputs: spec.lstm_inputs(), n_units: spec.lstm_units }
+}
+
+/// The layer's sizes in `spec`.
+pub(super) fn dense_shape(spec: &NetworkSpec) -> DenseShape {
+    DenseShape { n_inputs: spec.lstm_units, n_classes: spec.n_classes }
+}
+
+/// The LSTM's tensors.
+pub(super) fn lstm_weights(parameters: &Parameters) -> LstmWeights<'_> {
+    let at = parameters.tensors.len() - 5;
+    let [kernel, recurrent, bias] = [0, 1, 2].map(|index| parameters.tensors[at + index].values.as_slice());
+    LstmWeights { kernel, recurrent, bias }
+}
+
+/// Kernel and bias of the dense layer.
+pub(super) fn dense_weights(parameters: &Parameters) -> (&[f32], &[f32]) {
+    let at = parameters.tensors.len() - 2;
+    (&parameters.tensors[at].values, &parameters.tensors[at + 1].values)
+}
+
+/// Index in a blocked image with halo of flattened `[height, width, maps]` value `at`.
+pub(super) fn haloed_index(shape: &BlockShape, at: usize) -> usize {
+    let (pixel, map) = (at / shape.pooled.maps, at % shape.pooled.maps);
+    let (y, x) = (pixel / shape.pooled.width, pixel % shape.pooled.width);
+    map / MAPS * shape.pooled.haloed_plane() + shape.pooled.haloed_at(y, x) + map % MAPS
+}
+
+impl Predictor {
+    /// A predictor with the machine's fastest kernels and `n_threads` threads of its own.
+    pub fn new(spec: NetworkSpec, parameters: Parameters, n_threads: usize) -> Result<Self> {
+        Self::with_pool(spec, parameters, thread_pool(n_threads)?, Isa::fastest())
+    }
+
+    /// A predictor that shares a thread pool.
+    pub(super) fn with_pool(
+        spec: NetworkSpec,
+        parameters: Parameters,
+        pool: Arc<rayon::ThreadPool>,
+        isa: Isa,
+    ) -> Result<Self> {
+        check_shapes(&spec, &parameters)?;
+        let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(&spec, index)).collect();
+        let mut predictor = Self {
+            blocks: shapes.iter().map(|&shape| BlockWeights::new(shape, isa)).collect(),
+            scratch: (0..GROUPS).map(|_| Scratch::new(&shapes)).collect(),
+            lstm: Lstm::new(lstm_shape(&spec), BATCH),
+            parameters: Parameters { tensors: Vec::new() },
+            spec,
+            pool,
+        };
+        predictor.load(&parameters);
+        Ok(predictor)
+    }
+
+    /// Takes other weights of the same shapes.
+    pub(super) fn load(&mut self, parameters: &Parameters) {
+        self.parameters.tensors.clone_from(&parameters.tensors);
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let tensors = &parameters.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK];
+            let statistics = tensors[4].values.iter().zip(&tensors[5].values);
+            block.load(tensors);
+            block.set_norm(
+                tensors,
+                self.spec.batch_norm_epsilon,
+                statistics.map(|(&mean, &variance)| (f64::from(mean), f64::from(variance))),
+            );
+        }
+    }
+
+    /// Probabilities of `log_mel` `[n, n_mels, n_frames]` into `probabilities` `[n, classes]`.
+    pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        let n = check_batch(&self.spec, log_mel)?;
+        let n_classes = self.spec.n_classes;
+        if probabilities.len() != n * n_classes {
+            let text = format!("room for {} probabilities, {n} recordings have {}", probabilities.len(), n * n_classes);
+            return Err(Error::bug(text));
+        }
+        let one = self.spec.n_mels * self.spec.n_frames;
+        for (log_mel, out) in log_mel.chunks(BATCH * one).zip(probabilities.chunks_mut(BATCH * n_classes)) {
+            self.predict_batch(log_mel, out);
+        }
+        Ok(())
+    }
+
+    fn predict_batch(&mut self, log_mel: &[f32], probabilities: &mut [f32]) {
+        let Self { spec, blocks, scratch, lstm, pool, parameters } = self;
+        let (one, n_windows, n_inputs) = (spec.n_mels * spec.n_frames, spec.n_windows(), spec.lstm_inputs());
+        let n = log_mel.len() / one;
+        let group = group_size(n * n_windows);
+        pool.install(|| {
+            let features = lstm.input[..n * n_windows * n_inputs].par_chunks_mut(group * n_inputs);
+            features.zip(scratch.par_iter_mut()).enumerate().for_each(|(index, (features, scratch))| {
+                for (offset, features) in features.chunks_exact_mut(n_inputs).enumerate() {
+                    let image = index * group + offset;
+                    let recording = &log_mel[image / n_windows * one..][..one];
+                    cut_window(spec, recording, image % n_windows, &mut scratch.images[0]);
+                    run_image(blocks, scratch, features);
+                }
+            });
+        });
+        lstm.forward(lstm_weights(parameters), n);
+        let (kernel, bias) = dense_weights(parameters);
+        dense::forward(dense_shape(spec), kernel, bias, &lstm.last[..n * spec.lstm_units], probabilities);
+    }
+}
+
+/// Takes the image in `scratch.images[0]` through all blocks; `features` is `[height, width, maps]` of what is left.
+fn run_image(blocks: &[BlockWeights], scratch: &mut Scratch, features: &mut [f32]) {
+    let no_dropout = Dropout::new(None, 0, 0.0);
+    for (index, block) in blocks.iter().enumerate() {
+        let (raw, place) =
+            (&mut scratch.raw[..block.shape.pooled.len()], &mut scratch.place[..block.shape.pooled.len()]);
+        let rows = RawRows::strip(block.shape.conv, block.shape.pool);
+        block.conv_pool(&scratch.images[index], rows, &mut scratch.strip, (&mut *raw, &mut *place), None);
+        block.activate(0, no_dropout, raw, place, &mut scratch.images[index + 1]);
+    }
+    let Some(last) = blocks.last() else { return };
+    for (at, value) in features.iter_mut().enumerate() {
+        *value = scratch.images[blocks.len()][haloed_index(&last.shape, at)];
+    }
+}

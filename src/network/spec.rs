@@ -1,0 +1,123 @@
+//! What the network is: its shapes and constants, as one value that training, export and scoring share.
+
+use serde::{Deserialize, Serialize};
+
+use crate::emotion::Emotion;
+use crate::error::{Error, Result};
+
+/// One learning module: convolution 3x3 `same`, batch norm, ELU, max pool, dropout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSpec {
+    /// Feature maps out of the convolution.
+    pub n_maps: usize,
+    /// Side and stride of the square max pool.
+    pub pool: usize,
+}
+
+/// The time-distributed CNN + LSTM of the paper, section 3 and 4.
+///
+/// `log_mel [n_mels, n_frames]` is cut into `n_windows` images `[n_mels, window]`; the blocks reduce each
+/// image to one vector; the LSTM reads the vectors in time; a dense layer and softmax name the class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Rows of the log-mel spectrogram.
+    pub n_mels: usize,
+    /// Columns of the log-mel spectrogram.
+    pub n_frames: usize,
+    /// Frames in one window.
+    pub window: usize,
+    /// Frames between the starts of two windows.
+    pub hop: usize,
+    /// The learning modules in order.
+    pub blocks: Vec<BlockSpec>,
+    /// Units of the LSTM.
+    pub lstm_units: usize,
+    /// Classes, in the order of [`Emotion::ALL`].
+    pub n_classes: usize,
+    /// Dropout rate after each block's pool and on the LSTM's input (one mask for all its time steps).
+    pub dropout: f32,
+    /// Batch norm: added to the variance (Keras: 1e-3).
+    pub batch_norm_epsilon: f32,
+    /// Batch norm: share of the old moving statistics kept at each step (Keras: 0.99).
+    pub batch_norm_momentum: f32,
+}
+
+impl NetworkSpec {
+    /// The paper's network for a spectrogram of `[n_mels, n_frames]`; 656,583 parameters for `[128, 508]`.
+    pub fn paper(n_mels: usize, n_frames: usize) -> Self {
+        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        Self {
+            n_mels,
+            n_frames,
+            window: 128,
+            hop: 64,
+            blocks: vec![block(64, 2), block(64, 4), block(128, 4), block(128, 4)],
+            lstm_units: 256,
+            n_classes: Emotion::COUNT,
+            dropout: 0.2,
+            batch_norm_epsilon: 1e-3,
+            batch_norm_momentum: 0.99,
+        }
+    }
+
+    /// Whole windows that fit: `1 + (n_frames - window) div hop`; 6 in the paper.
+    pub fn n_windows(&self) -> usize {
+        if self.n_frames < self.window { 0 } else { 1 + (self.n_frames - self.window) / self.hop }
+    }
+
+    /// `(height, width, maps)` entering block `index`; `index == blocks.len()` gives what leaves the last one.
+    pub fn block_input(&self, index: usize) -> (usize, usize, usize) {
+        self.blocks[..index].iter().fold((self.n_mels, self.window, 1), |(height, width, _), block| {
+            (height / block.pool, width / block.pool, block.n_maps)
+        })
+    }
+
+    /// Length of the vector that one window becomes for the LSTM.
+    pub fn lstm_inputs(&self) -> usize {
+        let (height, width, maps) = self.block_input(self.blocks.len());
+        height * width * maps
+    }
+
+    /// Refuses shapes that the blocks cannot divide.
+    pub fn check(&self) -> Result<()> {
+        if self.n_windows() == 0 {
+            return Err(Error::recipe(format!("{} frames hold no window of {} frames", self.n_frames, self.window))
+                .hint("lengthen `[features] n_samples` or shorten the hop"));
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (height, width, _) = self.block_input(index);
+            if block.pool == 0 || height % block.pool != 0 || width % block.pool != 0 {
+                return Err(Error::recipe(format!(
+                    "block {index}: an image of {height} x {width} cannot be pooled by {}",
+                    block.pool
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paper_shapes_are_those_of_the_text() {
+        let spec = NetworkSpec::paper(128, 508);
+        assert_eq!(spec.n_windows(), 6);
+        assert_eq!(
+            (0..=4).map(|index| spec.block_input(index)).collect::<Vec<_>>(),
+            [(128, 128, 1), (64, 64, 64), (16, 16, 64), (4, 4, 128), (1, 1, 128)]
+        );
+        assert_eq!(spec.lstm_inputs(), 128);
+        spec.check().expect("the paper's shapes divide");
+    }
+
+    #[test]
+    fn a_spectrogram_shorter_than_one_window_is_refused() {
+        assert!(NetworkSpec::paper(128, 127).check().is_err());
+        assert!(NetworkSpec::paper(100, 508).check().is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! From a resampled wave to its log-mel spectrogram.
+//!
+//! | room          | what happens there                                                            |
+//! |---------------|-------------------------------------------------------------------------------|
+//! | [`profile`]   | every constant of a front end, and the named ones: `paper`, `lineage`...      |
+//! | [`condition`] | skip the offset, z-score, truncate or pad                                     |
+//! | [`window`]    | the taper of a frame                                                          |
+//! | [`stft`]      | short-time power spectrum; the only user of the FFT library                   |
+//! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
+//! | [`ln`]        | a logarithm that the compiler can vectorise, the same bits on every machine   |
+//! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
+//! | [`tiles`]     | the windows of frames that the network sees                                   |
+//!
+//! Trust: hand values prove the slow f64 twins (`twin`), the twins prove the fast path, and numbers computed by
+//! librosa (`golden`) prove both.
+
+pub mod condition;
+pub mod ln;
+pub mod log_mel;
+pub mod mel;
+pub mod profile;
+pub mod stft;
+pub mod tiles;
+pub mod window;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod twin;
+
+use profile::FrontEnd;
+
+/// Frames whose centre lies on one of the first `valid_samples` samples; the others are centred on padding.
+///
+/// Frame `t` is centred on sample `t * hop`.
+pub fn valid_frames(front_end: &FrontEnd, valid_samples: usize) -> usize {
+    valid_samples.div_ceil(front_end.hop).min(front_end.n_frames())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_valid_when_its_centre_is_a_sample() {
+        let front_end = profile::profile("paper").expect("known");
+        let expected = [(0, 0), (1, 1), (128, 1), (129, 2), (64_896, 507), (64_897, 508), (65_000, 508), (99_999, 508)];
+        for (samples, frames) in expected {
+            assert_eq!(valid_frames(&front_end, samples), frames, "{samples} samples");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! `ingest`: folders of recordings become the manifest, one row per recording, usable or rejected with a reason.
+//!
+//! A recording is opened again only when its size or its time of change differs from the
+//! last run; labels and sides are worked out anew each time, because they cost nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::audio;
+use crate::config::CorpusRoot;
+use crate::corpora::{self, Corpus, Label, Labeller};
+use crate::emotion::Emotion;
+use crate::error::{Error, Result};
+use crate::scan::{ScannedFile, Stamp, recordings_below, stamp_of};
+use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::storage::atomic;
+use crate::storage::fingerprint::Fingerprint;
+use crate::storage::layout::Store;
+use crate::tables::manifest::{ManifestRow, Status, sides};
+use crate::tables::{folder_of, publish_rows, read_rows};
+
+/// Raised when the same recordings would give other rows.
+const REVISION: u32 = 1;
+/// File of the manifest below its table's folder.
+pub const MANIFEST_FILE: &str = "part-00000.parquet";
+
+/// See the module.
+pub struct Ingest;
+
+/// A scanned file and the row it will be.
+struct Found {
+    recording_id: String,
+    corpus_idx: usize,
+    path: String,
+    scanned: ScannedFile,
+}
+
+/// A corpus folder, opened.
+struct Opened<'a> {
+    root: &'a CorpusRoot,
+    corpus: &'static dyn Corpus,
+    labeller: Box<dyn Labeller>,
+}
+
+impl Stage for Ingest {
+    fn name(&self) -> &'static str {
+        "ingest"
+    }
+
+    fn about(&self) -> &'static str {
+        "scan folders of recordings into the manifest"
+    }
+
+    fn flow(&self) -> &'static str {
+        "corpora -> manifest"
+    }
+
+    fn check(&self, ctx: &Ctx) -> Result<()> {
+        if ctx.pipeline.ingest.corpus.is_empty() {
+            return Err(Error::recipe("there is no [[ingest.corpus]]").hint("name at least one folder of recordings"));
+        }
+        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind).map(|_| ()))
+    }
+
+    fn settings(&self, ctx: &Ctx) -> Fingerprint {
+        let pipeline = &ctx.pipeline;
+        Fingerprint::of_value(&(REVISION, &pipeline.ingest, &pipeline.split, pipeline.pipeline.seed, pipeline.features.copies))
+    }
+
+    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
+        let opened = open_corpora(ctx)?;
+        let found = scan(ctx, &opened);
+        let stamps: Vec<_> = found.iter().map(|found| (&found.recording_id, found.scanned.stamp, &found.scanned.unreadable)).collect();
+        // A CSV of labels is no recording, but rows follow from it.
+        let labels: Vec<_> = opened.iter().map(|opened| stamp_of(&folder(ctx, opened.root).join("labels.csv"))).collect();
+        Ok(Inputs::from([("recordings".to_string(), Fingerprint::of_value(&(stamps, labels)))]))
+    }
+
+    fn run(&self, ctx: &Ctx, _settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
+        let opened = open_corpora(ctx)?;
+        let found = scan(ctx, &opened);
+        if found.is_empty() {
+            let folders: Vec<String> = opened.iter().map(|one| folder(ctx, one.root).display().to_string()).collect();
+            return Err(Error::input("there is no recording").at_place(folders.join("`, `")).hint(format!(
+                "recordings end in {}; choose another folder with --corpora",
+                audio::EXTENSIONS.join(", ")
+            )));
+        }
+        let cache = Cache::read(&ctx.store);
+        let meter = ctx.progress.begin("ingest", found.len() as u64);
+        let probed: Vec<(ManifestRow, bool)> = ctx.pool.install(|| {
+            found
+                .par_iter()
+                .map(|found| {
+                    let row = cache.get(found).map(|row| (row, true)).unwrap_or_else(|| (probe(found), false));
+                    meter.advance(1);
+                    row
+                })
+                .collect()
+        });
+        drop(meter);
+        let n_reused = probed.iter().filter(|(_, reused)| *reused).count() as u64;
+        let probes: Vec<ManifestRow> = probed.into_iter().map(|(row, _)| row).collect();
+        let mut rows = probes.clone();
+        for (row, found) in rows.iter_mut().zip(&found) {
+            label(row, &opened[found.corpus_idx], Path::new(&found.scanned.relative));
+        }
+        mark_duplicates(&mut rows);
+        place(ctx, &mut rows);
+        publish(ctx, &found, &probes, &rows, n_reused, &opened)
+    }
+}
+
+fn folder(ctx: &Ctx, root: &CorpusRoot) -> PathBuf {
+    ctx.corpora.join(&root.root)
+}
+
+fn open_corpora(ctx: &Ctx) -> Result<Vec<Opened<'_>>> {
+    let mut opened = Vec::new();
+    for root in &ctx.pipeline.ingest.corpus {
+        let corpus = corpora::corpus(&root.kind)?;
+        let place = folder(ctx, root);
+        if !place.is_dir() {
+            let missing = Error::input(format!("the folder of corpus `{}` is not there", root.name))
+                .at(&place)
+                .hint("choose another place with --corpora, or set [ingest] require_all = false");
+            if ctx.pipeline.ingest.require_all {
+                return Err(missing);
+            }
+            ctx.progress.say(&format!("ingest: left out: {missing}"));
+            continue;
+        }
+        opened.push(Opened { root, corpus, labeller: corpus.open(&place)? });
+    }
+    if opened.is_empty() {
+        return Err(Error::input("no corpus folder is there").at(&ctx.corpora).hint("choose another place with --corpora"));
+    }
+    Ok(opened)
+}
+
+/// All recordings below the corpora, in the order of their ids.
+fn scan(ctx: &Ctx, opened: &[Opened]) -> Vec<Found> {
+    let skip: BTreeSet<&str> = ctx.pipeline.ingest.skip.iter().map(String::as_str).collect();
+    let mut all = Vec::new();
+    for (corpus_idx, one) in opened.iter().enumerate() {
+        for scanned in recordings_below(&folder(ctx, one.root)) {
+            let recording_id = format!("{}/{}", one.root.name, scanned.relative);
+            if skip.contains(recording_id.as_str()) {
+                continue;
+            }
+            let path = one.root.root.join(&scanned.relative).to_string_lossy().replace('\\', "/");
+            all.push(Found { recording_id, corpus_idx, path, scanned });
+        }
+    }
+    all.sort_by(|a, b| a.recording_id.cmp(&b.recording_id));
+    all
+}
+
+/// Everything about a recording that its bytes alone say.
+fn probe(found: &Found) -> ManifestRow {
+    let mut row = ManifestRow {
+        recording_id: found.recording_id.clone(),
+        path: found.path.clone(),
+        file_size: found.scanned.stamp.size,
+        ..ManifestRow::default()
+    };
+    if let Some(reason) = &found.scanned.unreadable {
+        return reject(row, reason.clone());
+    }
+    let bytes = match std::fs::read(&found.scanned.file) {
+        Ok(bytes) => bytes,
+        Err(error) => return reject(row, format!("cannot be read: {error}")),
+    };
+    row.content_hash = Some(blake3::hash(&bytes).to_hex().to_string());
+    let decoded = match audio::decode(&bytes) {
+        Ok(decoded) => decoded,
+        Err(error) => return reject(row, error.reason()),
+    };
+    let levels = audio::levels(&decoded.samples, decoded.sample_rate);
+    row.container = Some(decoded.container.clone());
+    row.codec = Some(decoded.codec.clone());
+    row.decoder = Some(decoded.decoder.to_string());
+    row.repaired = decoded.repaired.clone();
+    row.sample_rate_hz = Some(decoded.sample_rate.0);
+    row.n_channels = Some(u32::from(decoded.n_channels));
+    row.bits_per_sample = decoded.bits_per_sample.map(u32::from);
+    row.n_samples = Some(decoded.samples.len() as u64);
+    row.duration_s = Some(decoded.sample_rate.seconds(decoded.samples.len()));
+    row.rms_dbfs = Some(levels.rms_dbfs);
+    row.peak_dbfs = Some(levels.peak_dbfs);
+    row.clipped_fraction = Some(levels.clipped_fraction);
+    row.leading_silence_s = Some(levels.leading_silence_s);
+    row.trailing_silence_s = Some(levels.trailing_silence_s);
+    if audio::is_silent(&levels) {
+        let peak = levels.peak_dbfs;
+        return reject(row, format!("silent: its peak is {peak:.1} dBFS"));
+    }
+    row
+}
+
+fn reject(mut row: ManifestRow, reason: String) -> ManifestRow {
+    row.status = Status::Rejected;
+    row.reject_reason = Some(reason);
+    row
+}
+
+fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
+    row.corpus = opened.root.name.clone();
+    let label = match opened.labeller.label(relative) {
+        Ok(label) => label,
+        Err(error) => {
+            if row.status == Status::Ok {
+                row.status = Status::Rejected;
+                row.reject_reason = Some(error.reason());
+            }
+            return;
+        }
+    };
+    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition } = label;
+    row.speaker = speaker;
+    row.sex = sex.map(|sex| sex.name().to_string());
+    row.emotion = emotion.map(|emotion| emotion.name().to_string());
+    row.emotion_original = emotion_original;
+    row.intensity = intensity;
+    row.statement = statement;
+    row.repetition = repetition;
+}
+
+/// Of usable recordings with the same bytes the first by id goes on; the others name it.
+fn mark_duplicates(rows: &mut [ManifestRow]) {
+    let mut first: HashMap<String, String> = HashMap::new();
+    for row in rows.iter_mut().filter(|row| row.status == Status::Ok) {
+        let Some(hash) = &row.content_hash else { continue };
+        match first.get(hash) {
+            Some(original) => row.duplicate_of = Some(original.clone()),
+            None => {
+                first.insert(hash.clone(), row.recording_id.clone());
+            }
+        }
+    }
+}
+
+fn place(ctx: &Ctx, rows: &mut [ManifestRow]) {
+    let config = &ctx.pipeline;
+    let sides = sides(&config.split, config.pipeline.seed, config.features.copies, rows);
+    for row in rows.iter_mut() {
+        row.split = sides.get(&row.recording_id).and_then(|copies| copies[0]).map(|side| side.name().to_string());
+    }
+}
+
+/// What is kept of the last scan so that unchanged recordings are not opened again.
+#[derive(Serialize, Deserialize)]
+struct CacheFile {
+    revision: u32,
+    stamps: BTreeMap<String, Stamp>,
+}
+
+struct Cache {
+    stamps: BTreeMap<String, Stamp>,
+    rows: HashMap<String, ManifestRow>,
+}
+
+const STAMPS: &str = "stamps.json";
+const PROBES: &str = "probes";
+
+impl Cache {
+    /// An unreadable cache is an empty one: it only saves work.
+    fn read(store: &Store) -> Self {
+        let nothing = Self { stamps: BTreeMap::new(), rows: HashMap::new() };
+        let Ok(text) = std::fs::read(store.side_index("ingest", STAMPS)) else { return nothing };
+        let Ok(file) = serde_json::from_slice::<CacheFile>(&text) else { return nothing };
+        let Ok(rows) = read_rows::<ManifestRow>(&store.side_index("ingest", PROBES)) else { return nothing };
+        if file.revision != REVISION {
+            return nothing;
+        }
+        Self { stamps: file.stamps, rows: rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect() }
+    }
+
+    fn get(&self, found: &Found) -> Option<ManifestRow> {
+        // A file that could not be read may be readable now, though its stamp is the same.
+        let row = self.rows.get(&found.recording_id).filter(|row| row.content_hash.is_some())?;
+        let same = self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.unreadable.is_none();
+        (same && row.path == found.path).then(|| row.clone())
+    }
+
+    fn publish(store: &Store, found: &[Found], probes: &[ManifestRow]) -> Result<()> {
+        let staging = store.staging("ingest");
+        let stamps = found.iter().map(|found| (found.recording_id.clone(), found.scanned.stamp)).collect();
+        let file = CacheFile { revision: REVISION, stamps };
+        let text = serde_json::to_vec(&file).map_err(|error| Error::bug("stamps have no JSON form").because(error))?;
+        publish_rows(&staging, &store.side_index("ingest", PROBES), probes)?;
+        atomic::publish_bytes(&staging, &store.side_index("ingest", STAMPS), &text)
+    }
+}
+
+fn publish(
+    ctx: &Ctx,
+    found: &[Found],
+    probes: &[ManifestRow],
+    rows: &[ManifestRow],
+    n_reused: u64,
+    opened: &[Opened],
+) -> Result<Done> {
+    let target = folder_of::<ManifestRow>(&ctx.store).join(MANIFEST_FILE);
+    publish_rows(&ctx.store.staging("ingest"), &target, rows)?;
+    Cache::publish(&ctx.store, found, probes)?;
+    let rejected: Vec<&ManifestRow> = rows.iter().filter(|row| row.status == Status::Rejected).collect();
+    for row in rejected.iter().take(20) {
+        ctx.progress.say(&format!("ingest: rejected `{}`: {}", row.path, row.reject_reason.as_deref().unwrap_or_default()));
+    }
+    if rejected.len() > 20 {
+        ctx.progress.say(&format!("ingest: and {} more, see reject_reason in the manifest", rejected.len() - 20));
+    }
+    let count = |test: &dyn Fn(&ManifestRow) -> bool| rows.iter().filter(|row| test(row)).count();
+    let mut summary = Map::new();
+    summary.insert("recordings".into(), rows.len().into());
+    summary.insert("ok".into(), count(&|row| row.status == Status::Ok).into());
+    summary.insert("duplicates".into(), count(&|row| row.duplicate_of.is_some()).into());
+    summary.insert("repaired".into(), count(&|row| row.repaired.is_some()).into());
+    let hours: f64 = rows.iter().filter_map(|row| row.duration_s).sum::<f64>() / 3600.0;
+    summary.insert("hours".into(), json!((hours * 1000.0).round() / 1000.0));
+    summary.insert("corpora".into(), opened.iter().map(|one| corpus_summary(ctx, one, rows)).collect());
+    Ok(Done {
+        output: Fingerprint::of_value(&rows),
+        files: vec![relative_to(&ctx.store, &target)],
+        facts: BTreeMap::new(),
+        n_done: rows.len() as u64 - n_reused,
+        n_reused,
+        n_rejected: rejected.len() as u64,
+        summary,
+    })
+}
+
+/// Counts of one corpus beside those of the complete one.
+fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
+    let own: Vec<&ManifestRow> = rows.iter().filter(|row| row.corpus == opened.root.name).collect();
+    let speakers: BTreeSet<_> = own.iter().filter_map(|row| row.speaker.as_ref()).collect();
+    let mut per_emotion = Map::new();
+    for emotion in Emotion::ALL {
+        let n = own.iter().filter(|row| row.emotion.as_deref() == Some(emotion.name())).count();
+        per_emotion.insert(emotion.name().into(), n.into());
+    }
+    let expected = opened.corpus.expected();
+    if let Some(expected) = expected
+        && expected.recordings != own.len()
+    {
+        let (name, n, all) = (&opened.root.name, own.len(), expected.recordings);
+        ctx.progress.say(&format!("ingest: corpus `{name}` holds {n} recordings here, {all} when complete"));
+    }
+    json!({
+        "corpus": opened.root.name,
+        "kind": opened.corpus.name(),
+        "recordings": own.len(),
+        "expected": expected.map(|expected| expected.recordings),
+        "speakers": speakers.len(),
+        "rejected": own.iter().filter(|row| row.status == Status::Rejected).count(),
+        "duplicates": own.iter().filter(|row| row.duplicate_of.is_some()).count(),
+        "per_emotion": per_emotion,
+    })
+}
+
+fn relative_to(store: &Store, path: &Path) -> String {
+    path.strip_prefix(store.root()).unwrap_or(path).to_string_lossy().replace('\\', "/")
+}

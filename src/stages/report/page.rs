@@ -1,0 +1,89 @@
+//! The report as a Markdown page that stands beside its pictures.
+
+use std::fmt::Write;
+
+use crate::emotion::Emotion;
+use crate::metrics::Confusion;
+use crate::tables::history::HistoryRow;
+use crate::tables::metrics::MetricRow;
+
+/// What the page tells.
+pub struct Page<'a> {
+    pub model_id: &'a str,
+    pub pipeline: &'a str,
+    pub protocol: &'a str,
+    /// What speaks against the numbers.
+    pub warning: &'a str,
+    pub metrics: &'a [MetricRow],
+    /// Side and confusion of the slice `all` of each side.
+    pub confusions: &'a [(String, Confusion)],
+    pub history: &'a [HistoryRow],
+    /// File names of the pictures beside the page, with a caption each.
+    pub pictures: &'a [(String, String)],
+}
+
+/// The page's text.
+pub fn markdown(page: &Page) -> String {
+    let mut text = String::new();
+    let mut line = |args: std::fmt::Arguments| writeln!(text, "{args}").expect("writing to a string cannot fail");
+    line(format_args!("# {}\n", page.model_id));
+    line(format_args!("Pipeline `{}`, protocol `{}`.\n", page.pipeline, page.protocol));
+    if !page.warning.is_empty() {
+        line(format_args!("> **Note:** {}.\n", page.warning));
+    }
+    line(format_args!("## Overall\n\n| side | slice | items | accuracy | UAR | macro F1 |\n|---|---|---|---|---|---|"));
+    for overall in page.metrics.iter().filter(|row| row.metric == "accuracy") {
+        let other = |metric: &str| {
+            page.metrics.iter().find(|row| {
+                row.metric == metric && row.class == "all" && row.split == overall.split && row.slice == overall.slice
+            })
+        };
+        line(format_args!(
+            "| {} | {} | {} | {} | {} | {} |",
+            overall.split,
+            overall.slice,
+            overall.support,
+            percent(Some(overall)),
+            percent(other("uar")),
+            percent(other("macro_f1"))
+        ));
+    }
+    line(format_args!(
+        "\nIn percent; intervals are 95 %: Wilson's for the accuracy (items taken as independent), a bootstrap over speakers \
+         for the UAR (over items where speakers are unknown)."
+    ));
+    for (split, confusion) in page.confusions {
+        line(format_args!("\n## Classes, {split} side\n\n| class | precision | recall | F1 | support |\n|---|---|---|---|---|"));
+        for emotion in Emotion::ALL {
+            let score = confusion.class(emotion);
+            let show = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 100.0 * value));
+            let (precision, recall, f1) = (show(score.precision), show(score.recall), show(score.f1));
+            line(format_args!("| {emotion} | {precision} | {recall} | {f1} | {} |", score.support));
+        }
+    }
+    if !page.history.is_empty() {
+        line(format_args!("\n## Epochs\n\n| epoch | train loss | train accuracy | monitored loss | monitored accuracy | seconds |"));
+        line(format_args!("|---|---|---|---|---|---|"));
+        for row in page.history {
+            let best = if row.is_best { " (best)" } else { "" };
+            line(format_args!(
+                "| {}{best} | {:.4} | {:.4} | {:.4} | {:.4} | {:.1} |",
+                row.epoch, row.train_loss, row.train_accuracy, row.monitored_loss, row.monitored_accuracy, row.seconds
+            ));
+        }
+        line(format_args!("\nMonitored side: {}.", page.history[0].monitored_split));
+    }
+    line(format_args!("\n## Pictures"));
+    for (file, caption) in page.pictures {
+        line(format_args!("\n{caption}\n\n![{caption}]({file})"));
+    }
+    text
+}
+
+fn percent(row: Option<&MetricRow>) -> String {
+    let Some(value) = row.and_then(|row| row.value) else { return "-".into() };
+    match row.and_then(|row| row.low.zip(row.high)) {
+        Some((low, high)) => format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high),
+        None => format!("{:.1}", 100.0 * value),
+    }
+}

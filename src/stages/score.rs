@@ -1,0 +1,419 @@
+//! `score`: a model reads spectrograms and names emotions, from the features table or straight from a folder.
+//!
+//! What was scored before with the same model, front end and provider is kept; only the rest is computed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde_json::{Map, json};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::extract::{self, Extractor};
+use crate::network::session::{Provider, Runtime, Session};
+use crate::scan::{ScannedFile, recordings_below};
+use crate::signal::profile::FrontEnd;
+use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::storage::commit::Commit;
+use crate::storage::fingerprint::Fingerprint;
+use crate::tables::features::{FeatureRow, from_blob};
+use crate::tables::manifest::{ManifestRow, Status};
+use crate::tables::predictions::PredictionRow;
+use crate::tables::{folder_of, publish_rows, read_batches, read_rows};
+
+/// Raised when the same model and features would give other rows.
+const REVISION: u32 = 1;
+/// A model whose own golden vector comes out further off than this is not run.
+const GOLDEN_TOLERANCE: f32 = 1e-4;
+
+/// See the module.
+pub struct Score;
+
+impl Stage for Score {
+    fn name(&self) -> &'static str {
+        "score"
+    }
+
+    fn slot(&self, ctx: &Ctx) -> String {
+        // Scoring a folder leaves the scores of the features as they are.
+        if ctx.input.is_some() { "score-input".into() } else { self.name().into() }
+    }
+
+    fn about(&self) -> &'static str {
+        "name the emotion of recordings with a trained model"
+    }
+
+    fn flow(&self) -> &'static str {
+        "features (or a folder) + model -> predictions"
+    }
+
+    fn check(&self, ctx: &Ctx) -> Result<()> {
+        ctx.pipeline.score.device.parse::<Provider>()?;
+        match &ctx.input {
+            Some(folder) if !folder.is_dir() => Err(Error::input("there is no such folder to score").at(folder)),
+            _ => Ok(()),
+        }
+    }
+
+    fn settings(&self, ctx: &Ctx) -> Fingerprint {
+        Fingerprint::of_value(&(REVISION, &ctx.pipeline.score, &ctx.input))
+    }
+
+    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
+        let model = std::fs::read(model_file(ctx)?).map(|bytes| Fingerprint::of([bytes]));
+        let model = model.map_err(|error| no_model(ctx).because(error))?;
+        let source = match &ctx.input {
+            Some(folder) => {
+                let found: Vec<_> = recordings_below(folder).into_iter().map(|one| (one.relative, one.stamp)).collect();
+                ("recordings".to_string(), Fingerprint::of_value(&found))
+            }
+            None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
+        };
+        Ok(Inputs::from([("model".to_string(), model), source]))
+    }
+
+    fn run(&self, ctx: &Ctx, _settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
+        let provider: Provider = ctx.pipeline.score.device.parse()?;
+        let path = model_file(ctx)?;
+        let bytes = std::fs::read(&path).map_err(|error| no_model(ctx).because(error))?;
+        let runtime = Runtime::load(&ctx.runtime_library)?;
+        let mut session = Session::open(&runtime, &bytes, provider, ctx.n_threads()).map_err(|error| error.at(&path))?;
+        session.card().emotions()?;
+        let off = session.verify_golden(GOLDEN_TOLERANCE)?;
+        let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"]);
+        let clock = Instant::now();
+        let rows = match &ctx.input {
+            Some(folder) => scorer.folder(folder)?,
+            None => scorer.features()?,
+        };
+        let seconds = clock.elapsed().as_secs_f64();
+        let (n_done, n_reused) = (scorer.n_done, scorer.n_reused);
+        scorer.publish(rows, n_done, n_reused, seconds, off)
+    }
+}
+
+/// The model file that the recipe names.
+fn model_file(ctx: &Ctx) -> Result<PathBuf> {
+    if ctx.pipeline.score.model != "trained" {
+        return Ok(PathBuf::from(&ctx.pipeline.score.model));
+    }
+    let commit = Commit::require(&ctx.store, "train")?;
+    let model_id = commit.facts.get("model_id").ok_or_else(|| Error::bug("train committed no model_id"))?;
+    Ok(ctx.store.model(model_id).join("model.onnx"))
+}
+
+fn no_model(ctx: &Ctx) -> Error {
+    let error = Error::input("cannot read the model").hint("run `sermill train`, or name a model file with --set score.model=FILE");
+    match model_file(ctx) {
+        Ok(path) => error.at(path),
+        Err(_) => error,
+    }
+}
+
+/// Key of one scored item; rows with equal keys and equal model are the same work.
+type Key = (String, u32, Option<String>);
+
+/// A row waiting for its probabilities, with its spectrogram.
+struct Pending {
+    row: PredictionRow,
+    log_mel: Vec<f32>,
+}
+
+struct Scorer<'a> {
+    ctx: &'a Ctx,
+    session: &'a mut Session,
+    model_fingerprint: Fingerprint,
+    provider: String,
+    known: HashMap<Key, PredictionRow>,
+    target: PathBuf,
+    n_done: u64,
+    n_reused: u64,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(ctx: &'a Ctx, session: &'a mut Session, provider: Provider, model: &Fingerprint) -> Self {
+        let source = match &ctx.input {
+            Some(folder) => format!("-folder-{}", Fingerprint::of([folder.to_string_lossy().as_bytes()]).short()),
+            None => String::new(),
+        };
+        let name = format!("{}{source}.parquet", session.card().model_id);
+        let target = folder_of::<PredictionRow>(&ctx.store).join(name);
+        let mut scorer = Self {
+            ctx,
+            session,
+            model_fingerprint: model.clone(),
+            provider: provider.to_string(),
+            known: HashMap::new(),
+            target,
+            n_done: 0,
+            n_reused: 0,
+        };
+        scorer.known = scorer.known_rows();
+        scorer
+    }
+
+    /// Rows of an earlier run that need no work: same model bytes, same provider. Unreadable ones are done again.
+    fn known_rows(&self) -> HashMap<Key, PredictionRow> {
+        let Ok(Some(commit)) = Commit::read(&self.ctx.store, &Score.slot(self.ctx)) else { return HashMap::new() };
+        if commit.inputs.get("model") != Some(&self.model_fingerprint) || !self.target.exists() {
+            return HashMap::new();
+        }
+        let rows = read_rows::<PredictionRow>(&self.target).unwrap_or_default();
+        rows.into_iter()
+            .filter(|row| row.status == Status::Ok && row.provider == self.provider)
+            .map(|row| ((row.recording_id.clone(), row.copy, row.content_hash.clone()), row))
+            .collect()
+    }
+
+    fn blank(&self) -> PredictionRow {
+        let card = self.session.card();
+        PredictionRow {
+            model_id: card.model_id.clone(),
+            provider: self.provider.clone(),
+            fingerprint: card.fingerprint.clone(),
+            ..PredictionRow::default()
+        }
+    }
+
+    /// Scores the rows of the features table that the recipe's sides ask for.
+    fn features(&mut self) -> Result<Vec<PredictionRow>> {
+        let ctx = self.ctx;
+        let features = Commit::require(&ctx.store, "features")?;
+        let manifest = manifest_rows(ctx)?;
+        let meter = ctx.progress.begin("score", n_rows(ctx, &features)?);
+        let mut rows = Vec::new();
+        let mut pending = Vec::new();
+        for file in &features.files {
+            for batch in read_batches::<FeatureRow>(&ctx.store.root().join(file))? {
+                let batch = batch?;
+                meter.advance(batch.len() as u64);
+                for feature in batch.into_iter().filter(|feature| self.is_wanted(feature)) {
+                    self.take(feature, &manifest, &mut rows, &mut pending)?;
+                    if pending.len() == ctx.pipeline.score.batch {
+                        self.flush(&mut pending, &mut rows)?;
+                    }
+                }
+            }
+        }
+        self.flush(&mut pending, &mut rows)?;
+        Ok(rows)
+    }
+
+    fn is_wanted(&self, feature: &FeatureRow) -> bool {
+        let side = feature.split.as_deref();
+        side.is_none_or(|side| self.ctx.pipeline.score.splits.iter().any(|wanted| wanted.name() == side))
+    }
+
+    fn take(
+        &mut self,
+        feature: FeatureRow,
+        manifest: &HashMap<String, ManifestRow>,
+        rows: &mut Vec<PredictionRow>,
+        pending: &mut Vec<Pending>,
+    ) -> Result<()> {
+        let card = self.session.card();
+        if feature.fingerprint != card.fingerprint {
+            return Err(Error::input(format!(
+                "the model was trained on features {}, these are {}",
+                card.fingerprint, feature.fingerprint
+            ))
+            .at_place(format!("features of `{}`", feature.recording_id))
+            .hint("use the [features.front_end] of the pipeline that trained the model, then run `sermill features` again"));
+        }
+        let mut row = self.blank();
+        if let Some(known) = manifest.get(&feature.recording_id) {
+            (row.path, row.speaker, row.sex) = (known.path.clone(), known.speaker.clone(), known.sex.clone());
+        }
+        row.recording_id = feature.recording_id;
+        row.copy = feature.copy;
+        row.corpus = feature.corpus;
+        row.content_hash = Some(feature.content_hash);
+        row.split = feature.split;
+        row.emotion = feature.emotion;
+        if feature.status == Status::Rejected {
+            row.status = Status::Rejected;
+            row.reject_reason = feature.reject_reason;
+            rows.push(row);
+            return Ok(());
+        }
+        if self.reuse(&mut row) {
+            rows.push(row);
+            return Ok(());
+        }
+        let network = &self.session.card().network;
+        let mut log_mel = vec![0.0; network.n_mels * network.n_frames];
+        let blob = feature.log_mel.as_deref().unwrap_or_default();
+        from_blob(blob, &mut log_mel).map_err(|error| error.at_place(format!("features of `{}`", row.recording_id)))?;
+        pending.push(Pending { row, log_mel });
+        Ok(())
+    }
+
+    /// Takes the scores of an earlier run for this row; what the manifest says is taken from today.
+    fn reuse(&mut self, row: &mut PredictionRow) -> bool {
+        let key = (row.recording_id.clone(), row.copy, row.content_hash.clone());
+        let Some(known) = self.known.get(&key) else { return false };
+        let today = std::mem::take(row);
+        *row = PredictionRow {
+            path: today.path,
+            speaker: today.speaker,
+            sex: today.sex,
+            split: today.split,
+            emotion: today.emotion,
+            ..known.clone()
+        };
+        self.n_reused += 1;
+        true
+    }
+
+    /// Runs the model on what is pending.
+    fn flush(&mut self, pending: &mut Vec<Pending>, rows: &mut Vec<PredictionRow>) -> Result<()> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let n_classes = self.session.card().network.n_classes;
+        let input: Vec<f32> = pending.iter().flat_map(|one| one.log_mel.iter().copied()).collect();
+        let mut probabilities = vec![0.0; pending.len() * n_classes];
+        self.session.run(&input, pending.len(), &mut probabilities)?;
+        self.n_done += pending.len() as u64;
+        for (one, probabilities) in pending.drain(..).zip(probabilities.chunks_exact(n_classes)) {
+            let mut row = one.row;
+            row.set_probabilities(probabilities);
+            rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// Scores every recording below `folder`, without tables in between.
+    fn folder(&mut self, folder: &Path) -> Result<Vec<PredictionRow>> {
+        let ctx = self.ctx;
+        let card = self.session.card();
+        let front_end: FrontEnd = serde_json::from_str(&card.front_end)
+            .map_err(|error| Error::input("the model's front end cannot be read").because(error))?;
+        let fingerprint = Fingerprint::of([extract::definition(&front_end)]);
+        if fingerprint.as_str() != card.fingerprint {
+            return Err(Error::input(format!(
+                "the model's front end has fingerprint {}, this version computes {fingerprint}",
+                card.fingerprint
+            ))
+            .hint("train it again with this version, or score with the version that trained it"));
+        }
+        let found = recordings_below(folder);
+        if found.is_empty() {
+            return Err(Error::input("there is no recording to score").at(folder));
+        }
+        let extractor = Extractor::new(&front_end, &[], ctx.pipeline.pipeline.seed)?;
+        let meter = ctx.progress.begin("score", found.len() as u64);
+        let mut rows = Vec::new();
+        for chunk in found.chunks(ctx.pipeline.score.batch) {
+            let read: Vec<(PredictionRow, Option<Vec<f32>>)> = {
+                let scorer = &*self;
+                let blank = scorer.blank();
+                ctx.pool.install(|| {
+                    let read = |one: &ScannedFile| read_one(&extractor, &scorer.known, blank.clone(), one);
+                    chunk.par_iter().map(read).collect::<Result<_>>()
+                })?
+            };
+            let mut pending = Vec::new();
+            for (mut row, log_mel) in read {
+                match log_mel {
+                    Some(log_mel) => pending.push(Pending { row, log_mel }),
+                    None => {
+                        self.reuse(&mut row);
+                        rows.push(row);
+                    }
+                }
+            }
+            self.flush(&mut pending, &mut rows)?;
+            meter.advance(chunk.len() as u64);
+        }
+        Ok(rows)
+    }
+
+    fn publish(&self, mut rows: Vec<PredictionRow>, n_done: u64, n_reused: u64, seconds: f64, golden_off: f32) -> Result<Done> {
+        let store = &self.ctx.store;
+        rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
+        publish_rows(&store.staging("score"), &self.target, &rows)?;
+        let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
+        let right = |row: &&PredictionRow| row.emotion.is_some() && row.emotion == row.predicted;
+        let n_labelled = rows.iter().filter(|row| row.emotion.is_some() && row.predicted.is_some()).count();
+        let mut summary = Map::new();
+        summary.insert("rows".into(), rows.len().into());
+        summary.insert("model_id".into(), self.session.card().model_id.clone().into());
+        summary.insert("provider".into(), self.provider.clone().into());
+        summary.insert("labelled".into(), n_labelled.into());
+        summary.insert("right".into(), rows.iter().filter(right).count().into());
+        summary.insert("golden_difference".into(), json!(golden_off));
+        summary.insert("recordings_per_s".into(), json!((n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
+        summary.insert("predictions".into(), self.target.display().to_string().into());
+        let file = self.target.strip_prefix(store.root()).unwrap_or(&self.target).to_string_lossy().into_owned();
+        Ok(Done {
+            output: Fingerprint::of_value(&rows),
+            files: vec![file],
+            facts: BTreeMap::from([("model_id".to_string(), self.session.card().model_id.clone())]),
+            n_done,
+            n_reused,
+            n_rejected,
+            summary,
+        })
+    }
+}
+
+/// Reads one file of a scored folder: a row to be scored with its spectrogram, or a row that is done.
+fn read_one(
+    extractor: &Extractor,
+    known: &HashMap<Key, PredictionRow>,
+    blank: PredictionRow,
+    found: &ScannedFile,
+) -> Result<(PredictionRow, Option<Vec<f32>>)> {
+    let mut row = PredictionRow {
+        recording_id: format!("folder/{}", found.relative),
+        path: found.relative.clone(),
+        corpus: "folder".into(),
+        ..blank
+    };
+    let bytes = match (&found.unreadable, std::fs::read(&found.file)) {
+        (Some(reason), _) => return Ok((rejected(row, reason.clone()), None)),
+        (None, Err(error)) => return Ok((rejected(row, format!("cannot be read: {error}")), None)),
+        (None, Ok(bytes)) => bytes,
+    };
+    let content_hash = blake3::hash(&bytes).to_hex().to_string();
+    row.content_hash = Some(content_hash.clone());
+    if known.contains_key(&(row.recording_id.clone(), 0, row.content_hash.clone())) {
+        return Ok((row, None));
+    }
+    let mut log_mel = Vec::new();
+    let extracted = extractor.extract(&bytes, &content_hash, 0, &mut extractor.scratch(), |spectrogram| {
+        // The stored form is rounded to float16; a folder is scored on the same values.
+        log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+        Ok(())
+    });
+    match extracted {
+        Ok(()) => Ok((row, Some(log_mel))),
+        Err(error) if error.kind() == ErrorKind::Recording => Ok((rejected(row, error.reason()), None)),
+        Err(error) => Err(error.at(&found.file)),
+    }
+}
+
+fn rejected(mut row: PredictionRow, reason: String) -> PredictionRow {
+    row.status = Status::Rejected;
+    row.reject_reason = Some(reason);
+    row
+}
+
+fn manifest_rows(ctx: &Ctx) -> Result<HashMap<String, ManifestRow>> {
+    let mut rows = HashMap::new();
+    for file in &Commit::require(&ctx.store, "ingest")?.files {
+        let found = read_rows::<ManifestRow>(&ctx.store.root().join(file))?;
+        rows.extend(found.into_iter().map(|row| (row.recording_id.clone(), row)));
+    }
+    Ok(rows)
+}
+
+fn n_rows(ctx: &Ctx, features: &Commit) -> Result<u64> {
+    let mut n_rows = 0;
+    for file in &features.files {
+        n_rows += crate::tables::count_rows(&ctx.store.root().join(file))?;
+    }
+    Ok(n_rows)
+}

@@ -1,0 +1,260 @@
+//! `train`: features become a model: epochs with early stopping, the best weights kept, exported to ONNX and proved there.
+//!
+//! After each epoch a checkpoint holds everything; a run that was killed goes on from it to the same result. A model is
+//! published only if ONNX Runtime and the network's own forward agree.
+
+mod checkpoint;
+mod dataset;
+mod model;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Map, json};
+
+use crate::error::{Error, Result};
+use crate::network::spec::NetworkSpec;
+use crate::network::{SgdConfig, Trainer, initialise};
+use crate::split::{Protocol, Split};
+use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::storage::commit::Commit;
+use crate::storage::fingerprint::Fingerprint;
+use crate::tables::history::HistoryRow;
+use crate::tables::{folder_of, publish_rows};
+
+use checkpoint::Checkpoint;
+use dataset::Dataset;
+
+/// Raised when the same features would give another model.
+const REVISION: u32 = 1;
+
+/// See the module.
+pub struct Train;
+
+impl Stage for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn about(&self) -> &'static str {
+        "train the network on the features and export it to ONNX"
+    }
+
+    fn flow(&self) -> &'static str {
+        "features -> history, models/"
+    }
+
+    fn check(&self, ctx: &Ctx) -> Result<()> {
+        ctx.pipeline.network()?;
+        if ctx.pipeline.split.protocol == Protocol::Unsplit {
+            return Err(Error::recipe("[split] protocol = `unsplit` has no training side")
+                .hint("choose paper or source-disjoint, or score with a model trained elsewhere"));
+        }
+        // A library that is missing must not be found out after hours of training.
+        crate::network::session::Runtime::load(&ctx.runtime_library).map(|_| ())
+    }
+
+    fn settings(&self, ctx: &Ctx) -> Fingerprint {
+        Fingerprint::of_value(&(run_settings(ctx), ctx.pipeline.train.epochs))
+    }
+
+    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
+        Ok(Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]))
+    }
+
+    fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
+        let spec = ctx.pipeline.network()?;
+        let features = Commit::require(&ctx.store, "features")?;
+        let monitored = ctx.pipeline.split.protocol.monitored();
+        let warning = ctx.pipeline.split.protocol.warning();
+        if !warning.is_empty() {
+            ctx.progress.say(&format!("train: {warning}"));
+        }
+        let files: Vec<_> = features.files.iter().map(|file| ctx.store.root().join(file)).collect();
+        let train = Dataset::read(&files, Split::Train, &spec)?;
+        let held_out = Dataset::read(&files, monitored, &spec)?;
+        for (data, side) in [(&train, Split::Train), (&held_out, monitored)] {
+            if data.len() == 0 {
+                return Err(Error::input(format!("there is no labelled recording on the {} side", side.name()))
+                    .hint("look at `split` and `emotion` in the manifest"));
+            }
+        }
+        let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(settings, inputs)).short());
+        // `epochs` is left out: raising it goes on with the same run.
+        let run_key = Fingerprint::of_value(&(run_settings(ctx), inputs));
+        let mut run = Run::start(ctx, &spec, &run_key, &model_id)?;
+        while run.goes_on() {
+            run.epoch(&train, &held_out)?;
+        }
+        let history = run.checkpoint.history_of(&model_id);
+        let golden = run.publish_model(&model_id, &features, &held_out, &history)?;
+        let target = folder_of::<HistoryRow>(&ctx.store).join(format!("{model_id}.parquet"));
+        publish_rows(&ctx.store.staging("train"), &target, &history)?;
+        Ok(summarise(ctx, &model_id, &history, &train, &held_out, golden))
+    }
+}
+
+/// Everything a run's weights depend on, but for how long it goes on.
+fn run_settings(ctx: &Ctx) -> Fingerprint {
+    let mut train = ctx.pipeline.train.clone();
+    train.epochs = 0;
+    Fingerprint::of_value(&(REVISION, train, ctx.pipeline.pipeline.seed, ctx.pipeline.split.protocol))
+}
+
+/// One training run: the trainer and what must survive a kill.
+struct Run<'a> {
+    ctx: &'a Ctx,
+    spec: NetworkSpec,
+    trainer: Trainer,
+    checkpoint: Checkpoint,
+    checkpoint_file: std::path::PathBuf,
+    batch_log_mel: Vec<f32>,
+    batch_labels: Vec<usize>,
+    probabilities: Vec<f32>,
+}
+
+impl<'a> Run<'a> {
+    fn start(ctx: &'a Ctx, spec: &NetworkSpec, run_key: &Fingerprint, model_id: &str) -> Result<Self> {
+        let config = &ctx.pipeline.train;
+        let checkpoint_file = ctx.store.side_index("train", &format!("{}.checkpoint", run_key.short()));
+        let sgd = SgdConfig { learning_rate: config.learning_rate, momentum: config.momentum, decay: config.decay };
+        let parameters = initialise(spec, ctx.pipeline.pipeline.seed.derive("weights", &[]));
+        let mut trainer = Trainer::new(spec.clone(), parameters, sgd, config.batch)?;
+        let mut checkpoint = Checkpoint::default();
+        if let Some(saved) = Checkpoint::read(&checkpoint_file)? {
+            trainer.restore(&saved.trainer_state()?)?;
+            ctx.progress.say(&format!("train: goes on after epoch {} of {model_id}", saved.epochs_done()));
+            checkpoint = saved;
+        }
+        let size = spec.n_mels * spec.n_frames;
+        Ok(Self {
+            ctx,
+            spec: spec.clone(),
+            trainer,
+            checkpoint,
+            checkpoint_file,
+            batch_log_mel: vec![0.0; config.batch * size],
+            batch_labels: Vec::with_capacity(config.batch),
+            probabilities: vec![0.0; config.batch * spec.n_classes],
+        })
+    }
+
+    fn goes_on(&self) -> bool {
+        let config = &self.ctx.pipeline.train;
+        self.checkpoint.epochs_done() < config.epochs && self.checkpoint.epochs_without_better() < config.patience
+    }
+
+    /// One pass over the training side, a look at the monitored side, a checkpoint.
+    fn epoch(&mut self, train: &Dataset, held_out: &Dataset) -> Result<()> {
+        let ctx = self.ctx;
+        let config = &ctx.pipeline.train;
+        let epoch = self.checkpoint.epochs_done() + 1;
+        let seed = ctx.pipeline.pipeline.seed;
+        let order = seed.derive("shuffle", &[&(epoch as u64).to_le_bytes()]).permutation(train.len());
+        let meter = ctx.progress.begin(&format!("epoch {epoch}/{}", config.epochs), train.len() as u64);
+        let clock = Instant::now();
+        let (mut loss, mut n_right) = (0.0, 0);
+        for (step, items) in order.chunks(config.batch).enumerate() {
+            self.load(train, items)?;
+            let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &(step as u64).to_le_bytes()]);
+            let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
+            let (trainer, log_mel, labels) = (&mut self.trainer, &self.batch_log_mel[..filled], &self.batch_labels);
+            let outcome = ctx.pool.install(|| trainer.step(log_mel, labels, Some(dropout)))?;
+            if !outcome.loss.is_finite() {
+                return Err(Error::input(format!("the loss is {} in step {step} of epoch {epoch}", outcome.loss))
+                    .hint("lower [train] learning_rate"));
+            }
+            loss += outcome.loss * items.len() as f64;
+            n_right += outcome.correct;
+            let done = ((step * config.batch) + items.len()) as f64;
+            meter.note(&format!("loss {:.4} accuracy {:.4}", loss / done, n_right as f64 / done));
+            meter.advance(items.len() as u64);
+        }
+        drop(meter);
+        let seconds = clock.elapsed().as_secs_f64();
+        let (monitored_loss, monitored_accuracy) = self.look(held_out)?;
+        let n = train.len() as f64;
+        let row = HistoryRow {
+            model_id: String::new(),
+            epoch: epoch as u32,
+            train_loss: loss / n,
+            train_accuracy: n_right as f64 / n,
+            monitored_split: ctx.pipeline.split.protocol.monitored().name().into(),
+            monitored_loss,
+            monitored_accuracy,
+            is_best: false,
+            learning_rate: self.trainer.learning_rate(),
+            n_recordings: train.len() as u64,
+            seconds,
+        };
+        ctx.progress.say(&format!(
+            "train: epoch {epoch}: loss {:.4} accuracy {:.4}, {} loss {monitored_loss:.4} accuracy {monitored_accuracy:.4}, {:.1} recordings/s",
+            row.train_loss, row.train_accuracy, row.monitored_split, n / seconds
+        ));
+        self.checkpoint.add(row, &self.trainer.state());
+        self.checkpoint.publish(&ctx.store.staging("train"), &self.checkpoint_file)
+    }
+
+    fn load(&mut self, data: &Dataset, items: &[usize]) -> Result<()> {
+        let size = self.spec.n_mels * self.spec.n_frames;
+        self.batch_labels.clear();
+        for (slot, &item) in items.iter().enumerate() {
+            data.fill(item, &mut self.batch_log_mel[slot * size..(slot + 1) * size])?;
+            self.batch_labels.push(data.label(item));
+        }
+        Ok(())
+    }
+
+    /// Mean cross-entropy and accuracy on a side, dropout off, moving statistics.
+    fn look(&mut self, data: &Dataset) -> Result<(f64, f64)> {
+        let ctx = self.ctx;
+        let meter = ctx.progress.begin("held out", data.len() as u64);
+        let all: Vec<usize> = (0..data.len()).collect();
+        let (mut loss, mut n_right) = (0.0, 0);
+        for items in all.chunks(ctx.pipeline.train.batch) {
+            self.predict(data, items)?;
+            for (row, &label) in self.probabilities.chunks_exact(self.spec.n_classes).zip(&self.batch_labels) {
+                loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
+                n_right += usize::from(row.iter().all(|&other| other <= row[label]));
+            }
+            meter.advance(items.len() as u64);
+        }
+        Ok((loss / data.len() as f64, n_right as f64 / data.len() as f64))
+    }
+
+    fn predict(&mut self, data: &Dataset, items: &[usize]) -> Result<()> {
+        self.load(data, items)?;
+        let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
+        self.probabilities.resize(items.len() * self.spec.n_classes, 0.0);
+        let (trainer, log_mel, out) = (&mut self.trainer, &self.batch_log_mel[..filled], &mut self.probabilities);
+        self.ctx.pool.install(|| trainer.predict(log_mel, out))
+    }
+}
+
+fn summarise(ctx: &Ctx, model_id: &str, history: &[HistoryRow], train: &Dataset, held_out: &Dataset, parity: f32) -> Done {
+    let best = history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
+    let seconds: f64 = history.iter().map(|row| row.seconds).sum();
+    let trained: f64 = history.iter().map(|row| row.n_recordings as f64).sum();
+    let model = format!("models/{model_id}/model.onnx");
+    let mut summary = Map::new();
+    summary.insert("model_id".into(), model_id.into());
+    summary.insert("model".into(), ctx.store.root().join(&model).display().to_string().into());
+    summary.insert("protocol".into(), ctx.pipeline.split.protocol.name().into());
+    summary.insert("epochs".into(), history.len().into());
+    summary.insert("best_epoch".into(), best.epoch.into());
+    summary.insert("monitored_split".into(), best.monitored_split.clone().into());
+    summary.insert("monitored_accuracy".into(), json!(best.monitored_accuracy));
+    summary.insert("train_items".into(), train.len().into());
+    summary.insert("monitored_items".into(), held_out.len().into());
+    summary.insert("recordings_per_s".into(), json!((trained / seconds.max(1e-9) * 100.0).round() / 100.0));
+    summary.insert("onnx_difference".into(), json!(parity));
+    Done {
+        output: Fingerprint::of([model_id]),
+        files: vec![model],
+        facts: BTreeMap::from([("model_id".to_string(), model_id.to_string())]),
+        n_done: train.len() as u64,
+        n_reused: 0,
+        n_rejected: 0,
+        summary,
+    }
+}

@@ -1,0 +1,89 @@
+//! From the best weights to a published model: export, proof in ONNX Runtime, folder with model and curves.
+
+use crate::emotion::Emotion;
+use crate::error::{Error, Result};
+use crate::network::onnx::{self, Golden, ModelCard};
+use crate::network::session::{Provider, Runtime, Session};
+use crate::pictures::{EpochPoint, curves_svg};
+use crate::stages::train::Run;
+use crate::stages::train::dataset::Dataset;
+use crate::storage::atomic;
+use crate::storage::commit::Commit;
+use crate::tables::history::HistoryRow;
+
+/// ONNX Runtime and the network's own forward must give the same probabilities within this.
+const PARITY: f32 = 1e-5;
+/// Held-out items on which they are compared.
+const PARITY_ITEMS: usize = 32;
+/// Seed of the golden spectrogram; any number, but always the same.
+const GOLDEN_SEED: u64 = 20_260_101;
+
+impl Run<'_> {
+    /// Exports the best weights and publishes the model's folder; returns the largest difference to ONNX Runtime.
+    pub(super) fn publish_model(
+        &mut self,
+        model_id: &str,
+        features: &Commit,
+        held_out: &Dataset,
+        history: &[HistoryRow],
+    ) -> Result<f32> {
+        let last = self.trainer.state();
+        self.trainer.restore(&self.checkpoint.best_state()?)?;
+        let card = self.card(model_id, features)?;
+        let bytes = onnx::export(&self.spec, self.trainer.parameters(), &card)?;
+        let difference = self.compare_with_runtime(&bytes, held_out)?;
+        self.trainer.restore(&last)?;
+        let staged = self.ctx.store.staging("train").join(model_id);
+        atomic::remove(&staged)?;
+        let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
+        let curves = curves_svg(&points, &format!("{model_id}: loss and accuracy by epoch"));
+        let staging = self.ctx.store.staging("train");
+        atomic::publish_bytes(&staging, &staged.join("model.onnx"), &bytes)?;
+        atomic::publish_bytes(&staging, &staged.join("curves.svg"), curves.as_bytes())?;
+        atomic::publish_folder(&staged, &self.ctx.store.model(model_id))?;
+        Ok(difference)
+    }
+
+    fn card(&mut self, model_id: &str, features: &Commit) -> Result<ModelCard> {
+        let front_end = serde_json::to_string(&self.ctx.pipeline.features.front_end)
+            .map_err(|error| Error::bug("a front end has no JSON form").because(error))?;
+        let fingerprint = features.facts.get("fingerprint").cloned().unwrap_or_default();
+        let golden_input = onnx::golden_input(&self.spec, GOLDEN_SEED);
+        let mut probabilities = vec![0.0; self.spec.n_classes];
+        let (trainer, out) = (&mut self.trainer, &mut probabilities);
+        self.ctx.pool.install(|| trainer.predict(&golden_input, out))?;
+        Ok(ModelCard {
+            labels: Emotion::ALL.iter().map(|emotion| emotion.name().to_string()).collect(),
+            front_end,
+            fingerprint,
+            model_id: model_id.into(),
+            pipeline: self.ctx.pipeline.pipeline.name.clone(),
+            protocol: self.ctx.pipeline.split.protocol.name().into(),
+            network: self.spec.clone(),
+            sermill_version: env!("CARGO_PKG_VERSION").into(),
+            golden: Golden { seed: GOLDEN_SEED, probabilities },
+        })
+    }
+
+    fn compare_with_runtime(&mut self, model: &[u8], held_out: &Dataset) -> Result<f32> {
+        let runtime = Runtime::load(&self.ctx.runtime_library)?;
+        let mut session = Session::open(&runtime, model, Provider::Cpu, self.ctx.n_threads())?;
+        let mut largest = session.verify_golden(PARITY)?;
+        let items: Vec<usize> = (0..held_out.len().min(PARITY_ITEMS)).collect();
+        let size = self.spec.n_mels * self.spec.n_frames;
+        for items in items.chunks(self.ctx.pipeline.train.batch) {
+            self.predict(held_out, items)?;
+            let mut theirs = vec![0.0; self.probabilities.len()];
+            session.run(&self.batch_log_mel[..items.len() * size], items.len(), &mut theirs)?;
+            let differences = theirs.iter().zip(&self.probabilities).map(|(a, b)| (a - b).abs());
+            largest = differences.fold(largest, f32::max);
+        }
+        if largest.is_nan() || largest > PARITY {
+            return Err(Error::bug(format!(
+                "ONNX Runtime differs from the trained network by {largest:e} in a probability, the limit is {PARITY:e}"
+            ))
+            .hint("nothing was published; the checkpoint is kept"));
+        }
+        Ok(largest)
+    }
+}
