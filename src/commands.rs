@@ -10,6 +10,7 @@ use crate::audio::write_wav;
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
 use crate::error::{Error, Result};
+use crate::network::kernels::Isa;
 use crate::network::session::{self, Runtime};
 use crate::progress::{self, Progress, Silent};
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
@@ -194,7 +195,7 @@ fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
     print(stdout, &json!({
         "sermill": env!("CARGO_PKG_VERSION"),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
-        "instructions": crate::network::instruction_set(),
+        "instructions": Isa::available().iter().map(|isa| format!("{isa:?}").to_lowercase()).collect::<Vec<_>>(),
         "onnx_runtime": onnx_runtime,
         "library": library.display().to_string(),
         "providers": providers,

@@ -17,7 +17,7 @@ use crate::units::{SampleRate, Seed};
 
 /// The front end as text: every constant that a stored spectrogram depends on. Its hash is the fingerprint.
 pub fn definition(front_end: &FrontEnd) -> String {
-    format!("{}; resampler: {}", front_end.definition(), audio::resample_definition())
+    format!("{}; resampler: {}", front_end.definition(), audio::resample::definition())
 }
 
 /// Immutable plan, shared by threads.

@@ -6,11 +6,13 @@ mod kaiser;
 pub mod levels;
 pub mod resample;
 mod wav;
+mod write;
 
 use std::path::Path;
 
 pub use levels::{Levels, is_silent, levels};
 pub use resample::Resampler;
+pub use write::write_wav;
 
 use crate::error::{Error, Result};
 use crate::units::SampleRate;

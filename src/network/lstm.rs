@@ -1,6 +1,7 @@
 //! The LSTM that reads the windows in time: Keras' equations, last state out.
 
-use crate::network::matrix::{Matrix, multiply};
+use crate::network::kernels::Isa;
+use crate::network::matrix::{Matrix, Multiplier};
 
 /// Sizes of the layer.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,7 @@ pub struct LstmGradient<'a> {
 /// The layer's memory for a batch, made once.
 pub struct Lstm {
     shape: LstmShape,
+    multiplier: Multiplier,
     /// Inputs `[batch, steps, inputs]`, filled by the caller; backward leaves their gradient here.
     pub input: Vec<f32>,
     /// `[batch, steps, 4 * units]`: gate activations, in backward the gradient before the activations.
@@ -52,11 +54,12 @@ fn sigmoid(x: f32) -> f32 {
 
 impl Lstm {
     /// Memory for up to `max_batch` recordings.
-    pub fn new(shape: LstmShape, max_batch: usize) -> Self {
+    pub fn new(shape: LstmShape, max_batch: usize, isa: Isa) -> Self {
         let zeros = |per_recording: usize| vec![0.0; max_batch * per_recording];
         let LstmShape { n_steps, n_inputs, n_units } = shape;
         Self {
             shape,
+            multiplier: Multiplier::new(isa),
             input: zeros(n_steps * n_inputs),
             gates: zeros(n_steps * 4 * n_units),
             cell: zeros(n_steps * n_units),
@@ -74,7 +77,7 @@ impl Lstm {
         let LstmShape { n_steps, n_inputs, n_units } = self.shape;
         let n_gates = 4 * n_units;
         let input = Matrix::new(&self.input, (n * n_steps, n_inputs), n_inputs);
-        multiply(
+        self.multiplier.multiply(
             &mut self.gates,
             n_gates,
             false,
@@ -85,7 +88,7 @@ impl Lstm {
             if step > 0 {
                 let before = Matrix::new(&self.before[step * n_units..], (n, n_units), n_steps * n_units);
                 let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
-                multiply(&mut self.gates[step * n_gates..], n_steps * n_gates, true, before, recurrent);
+                self.multiplier.multiply(&mut self.gates[step * n_gates..], n_steps * n_gates, true, before, recurrent);
             }
             for recording in 0..n {
                 self.step(weights.bias, recording, step);
@@ -129,15 +132,15 @@ impl Lstm {
             if step > 0 {
                 let d_gates = Matrix::new(&self.gates[step * n_gates..], (n, n_gates), n_steps * n_gates);
                 let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
-                multiply(&mut self.d_output, n_units, false, d_gates, recurrent.transposed());
+                self.multiplier.multiply(&mut self.d_output, n_units, false, d_gates, recurrent.transposed());
             }
         }
         let rows = n * n_steps;
         let d_gates = Matrix::new(&self.gates, (rows, n_gates), n_gates);
         let input = Matrix::new(&self.input, (rows, n_inputs), n_inputs);
-        multiply(gradient.kernel, n_gates, false, input.transposed(), d_gates);
+        self.multiplier.multiply(gradient.kernel, n_gates, false, input.transposed(), d_gates);
         let before = Matrix::new(&self.before, (rows, n_units), n_units);
-        multiply(gradient.recurrent, n_gates, false, before.transposed(), d_gates);
+        self.multiplier.multiply(gradient.recurrent, n_gates, false, before.transposed(), d_gates);
         gradient.bias.fill(0.0);
         for row in self.gates[..rows * n_gates].chunks_exact(n_gates) {
             for (sum, value) in gradient.bias.iter_mut().zip(row) {
@@ -145,7 +148,7 @@ impl Lstm {
             }
         }
         let kernel = Matrix::new(weights.kernel, (n_inputs, n_gates), n_gates);
-        multiply(&mut self.input, n_inputs, false, d_gates, kernel.transposed());
+        self.multiplier.multiply(&mut self.input, n_inputs, false, d_gates, kernel.transposed());
     }
 
     fn step_back(&mut self, recording: usize, step: usize) {
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn two_steps_of_one_unit_are_the_hand_values() {
-        let mut lstm = Lstm::new(LstmShape { n_steps: 2, n_inputs: 1, n_units: 1 }, 1);
+        let mut lstm = Lstm::new(LstmShape { n_steps: 2, n_inputs: 1, n_units: 1 }, 1, Isa::fastest());
         lstm.input.copy_from_slice(&[0.5, -1.0]);
         let (kernel, recurrent, bias) = ([0.1f32, 0.2, 0.3, 0.4], [0.5f32, 0.6, 0.7, 0.8], [0.0f32, 1.0, 0.0, 0.0]);
         lstm.forward(LstmWeights { kernel: &kernel, recurrent: &recurrent, bias: &bias }, 1);

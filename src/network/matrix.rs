@@ -1,4 +1,14 @@
 //! Views of row-major `f32` matrices and their product, for the small layers after the convolutions.
+//!
+//! Every output is summed over the inner index in order, so a row of the product depends neither on the other rows nor
+//! on threads: a recording's probabilities are the same alone and in any batch. (General matrix libraries take other
+//! paths for other numbers of rows.)
+
+use crate::network::kernels::outer::{load_maps, outer_strided, store_maps};
+use crate::network::kernels::{Isa, Job, Lanes, MAPS};
+
+/// Columns of one packed panel of the right factor.
+const PANEL: usize = 2 * MAPS;
 
 /// A matrix inside a slice; rows and columns may lie any number of floats apart.
 #[derive(Clone, Copy)]
@@ -20,42 +30,128 @@ impl<'a> Matrix<'a> {
         let ((rows, columns), (row, column)) = (self.shape, self.strides);
         Self { values: self.values, shape: (columns, rows), strides: (column, row) }
     }
+
+    /// Copies columns `first..` into a panel `[2][rows][16]`, with zeros beyond the last column.
+    #[inline(always)]
+    fn pack(&self, first: usize, panel: &mut [f32]) {
+        let (rows, columns) = self.shape;
+        for (half, panel) in panel.chunks_exact_mut(rows * MAPS).enumerate() {
+            for (row, out) in panel.as_chunks_mut::<MAPS>().0.iter_mut().enumerate() {
+                let start = first + half * MAPS;
+                let at = row * self.strides.0 + start * self.strides.1;
+                if self.strides.1 == 1 && start + MAPS <= columns {
+                    out.copy_from_slice(&self.values[at..at + MAPS]);
+                } else {
+                    for (column, out) in out.iter_mut().enumerate() {
+                        let inside = start + column < columns;
+                        *out = if inside { self.values[at + column * self.strides.1] } else { 0.0 };
+                    }
+                }
+            }
+        }
+    }
 }
 
-/// `out = keep * out + a b`, where `keep` is 1 or 0; rows of `out` lie `row_stride` floats apart.
-///
-/// One thread: results do not depend on how many there are.
-pub fn multiply(out: &mut [f32], row_stride: usize, keep: bool, a: Matrix<'_>, b: Matrix<'_>) {
-    let ((m, k), (k_b, n)) = (a.shape, b.shape);
-    assert_eq!(k, k_b, "inner sizes differ");
-    if m == 0 || n == 0 {
-        return;
+/// Multiplies matrices; keeps the memory that packing needs.
+pub struct Multiplier {
+    isa: Isa,
+    panel: Vec<f32>,
+}
+
+impl Multiplier {
+    /// A multiplier with the kernels of `isa`; its memory grows to the longest inner size and stays.
+    pub fn new(isa: Isa) -> Self {
+        Self { isa, panel: Vec::new() }
     }
-    assert!(out.len() >= (m - 1) * row_stride + n, "product does not fit its slice");
-    let stride = |length: usize| length.cast_signed();
-    // SAFETY: the three views lie within their slices (checked above and in `Matrix::new`), and `out` is exclusive.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride(row_stride),
-            keep,
-            a.values.as_ptr(),
-            stride(a.strides.1),
-            stride(a.strides.0),
-            b.values.as_ptr(),
-            stride(b.strides.1),
-            stride(b.strides.0),
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+
+    /// `out = keep out + a b`, where `keep` is 1 or 0; rows of `out` lie `row_stride` floats apart.
+    pub fn multiply(&mut self, out: &mut [f32], row_stride: usize, keep: bool, a: Matrix<'_>, b: Matrix<'_>) {
+        let ((m, k), (k_b, n)) = (a.shape, b.shape);
+        assert_eq!(k, k_b, "inner sizes differ");
+        if m == 0 || n == 0 {
+            return;
+        }
+        assert!(out.len() >= (m - 1) * row_stride + n, "product does not fit its slice");
+        if self.panel.len() < k * PANEL {
+            self.panel.resize(k * PANEL, 0.0);
+        }
+        self.isa.run(Product { out, row_stride, keep, a, b, panel: &mut self.panel[..k * PANEL] });
+    }
+}
+
+struct Product<'a> {
+    out: &'a mut [f32],
+    row_stride: usize,
+    keep: bool,
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    panel: &'a mut [f32],
+}
+
+impl Job for Product<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self) {
+        let (m, n) = (self.a.shape.0, self.b.shape.1);
+        for first in (0..n).step_by(PANEL) {
+            self.b.pack(first, self.panel);
+            for half in 0..PANEL.min(n - first).div_ceil(MAPS) {
+                let mut row = 0;
+                while row < m {
+                    let place = (row, first + half * MAPS, half);
+                    // SAFETY: `Isa::run` chose lanes that the machine has; the rows of the tile exist.
+                    row += unsafe {
+                        match (MAPS / L::N, m - row >= 4) {
+                            (1, true) => self.tile::<L, 1, 4>(place),
+                            (1, false) => self.tile::<L, 1, 1>(place),
+                            (2, true) => self.tile::<L, 2, 4>(place),
+                            (2, false) => self.tile::<L, 2, 1>(place),
+                            (_, true) => self.tile::<L, 4, 4>(place),
+                            (_, false) => self.tile::<L, 4, 1>(place),
+                        }
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// `P` rows of up to 16 columns; returns `P`.
+    ///
+    /// # Safety
+    /// [`Lanes`]; the rows exist.
+    #[inline(always)]
+    unsafe fn tile<L: Lanes, const V: usize, const P: usize>(
+        &mut self,
+        (row, column, half): (usize, usize, usize),
+    ) -> usize {
+        let (k, n) = (self.a.shape.1, self.b.shape.1);
+        let width = MAPS.min(n - column);
+        let mut rows = [[0.0f32; MAPS]; P];
+        if self.keep {
+            for (p, values) in rows.iter_mut().enumerate() {
+                let at = (row + p) * self.row_stride + column;
+                values[..width].copy_from_slice(&self.out[at..at + width]);
+            }
+        }
+        // SAFETY: rows row..row + P of `a` lie in its slice (checked when the view was made), the panel has k rows.
+        unsafe {
+            let mut acc = [load_maps::<L, V>(rows[0].as_ptr(), 0); P];
+            for (acc, values) in acc.iter_mut().zip(&rows) {
+                *acc = load_maps::<L, V>(values.as_ptr(), 0);
+            }
+            let a = self.a.values.as_ptr().wrapping_add(row * self.a.strides.0);
+            let panel = self.panel.as_ptr().wrapping_add(half * k * MAPS);
+            outer_strided::<L, P, V>(&mut acc, a, self.a.strides, panel, k);
+            for (acc, values) in acc.into_iter().zip(&mut rows) {
+                store_maps::<L, V>(values.as_mut_ptr(), 0, acc);
+            }
+        }
+        for (p, values) in rows.iter().enumerate() {
+            let at = (row + p) * self.row_stride + column;
+            self.out[at..at + width].copy_from_slice(&values[..width]);
+        }
+        P
     }
 }
 
@@ -68,10 +164,29 @@ mod tests {
         let a = [1.0, 2.0, 99.0, 3.0, 4.0, 99.0];
         let b = [5.0, 6.0, 7.0, 8.0];
         let (a, b) = (Matrix::new(&a, (2, 2), 3), Matrix::new(&b, (2, 2), 2));
-        let mut out = [1.0; 4];
-        multiply(&mut out, 2, false, a, b);
-        assert_eq!(out, [19.0, 22.0, 43.0, 50.0]);
-        multiply(&mut out, 2, true, a.transposed(), b);
-        assert_eq!(out, [19.0 + 26.0, 22.0 + 30.0, 43.0 + 38.0, 50.0 + 44.0]);
+        for isa in Isa::available() {
+            let (mut out, mut multiplier) = ([1.0; 4], Multiplier::new(isa));
+            multiplier.multiply(&mut out, 2, false, a, b);
+            assert_eq!(out, [19.0, 22.0, 43.0, 50.0]);
+            multiplier.multiply(&mut out, 2, true, a.transposed(), b.transposed());
+            assert_eq!(out, [19.0 + 23.0, 22.0 + 31.0, 43.0 + 34.0, 50.0 + 46.0]);
+        }
+    }
+
+    #[test]
+    fn every_size_around_the_tiles_equals_the_plain_sum() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 15), (4, 3, 16), (5, 7, 17), (9, 2, 33), (6, 4, 48), (2, 40, 70)] {
+            let value = |i: usize| ((i * 7919) % 23) as f32 - 11.0;
+            let (a, b): (Vec<f32>, Vec<f32>) = ((0..m * k).map(value).collect(), (0..k * n).map(value).collect());
+            for isa in Isa::available() {
+                let mut out = vec![f32::NAN; m * n];
+                let (left, right) = (Matrix::new(&a, (m, k), k), Matrix::new(&b, (k, n), n));
+                Multiplier::new(isa).multiply(&mut out, n, false, left, right);
+                for (at, have) in out.iter().enumerate() {
+                    let want: f32 = (0..k).map(|i| a[at / n * k + i] * b[i * n + at % n]).sum();
+                    assert_eq!(*have, want, "{isa:?} {m} x {k} x {n} at {at}");
+                }
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ impl Trainer {
             blocks: shapes.iter().map(|&shape| Block::new(shape, isa, max_images)).collect(),
             features: vec![0.0; max_images * last.pooled.haloed_len()],
             d_features: vec![0.0; max_images * last.pooled.len()],
-            lstm: Lstm::new(lstm_shape(&spec), max_batch),
+            lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
             d_last: vec![0.0; max_batch * spec.lstm_units],
             state: TrainerState { parameters, velocity: Parameters::zeros(&spec), iteration: 0 },
@@ -285,5 +285,217 @@ impl InputMask {
     pub(super) fn factor(&self, recording: usize, at: usize) -> f32 {
         let dropped = self.dropout.dropped(recording * self.n_groups + at / MAPS)[at % MAPS];
         if dropped { 0.0 } else { self.dropout.scale }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::network::spec::BlockSpec;
+    use crate::network::twin::Twin;
+
+    /// Three windows of 16 x 16, maps that fill no block, one block or more, an image left for the LSTM to flatten.
+    pub fn small_spec() -> NetworkSpec {
+        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        NetworkSpec {
+            n_mels: 16,
+            n_frames: 34,
+            window: 16,
+            hop: 8,
+            blocks: vec![block(4, 2), block(18, 2), block(6, 2)],
+            lstm_units: 5,
+            ..NetworkSpec::paper(128, 508)
+        }
+    }
+
+    /// Weights with all signs of gamma and nothing at a special value.
+    pub fn small_network() -> Network {
+        let mut network = Network::initialise(small_spec(), Seed(3)).expect("the small shapes divide");
+        for (index, tensor) in network.parameters.tensors.iter_mut().enumerate() {
+            for (at, value) in tensor.values.iter_mut().enumerate() {
+                let uniform = Seed(100 + index as u64).unit(at as u64) as f32 - 0.5;
+                match tensor.name.rsplit('.').next() {
+                    Some("gamma") => *value = if at % 3 == 1 { -0.8 } else { 1.1 } + 0.3 * uniform,
+                    Some("moving_variance") => *value = 1.0 + uniform,
+                    Some("kernel" | "recurrent_kernel") => {}
+                    _ => *value += uniform,
+                }
+            }
+        }
+        network
+    }
+
+    /// Log-mel-like values (mean -8) and labels.
+    pub fn batch(spec: &NetworkSpec, n: usize, seed: u64) -> (Vec<f32>, Vec<usize>) {
+        let n_values = n * spec.n_mels * spec.n_frames;
+        let log_mel = (0..n_values).map(|i| (Seed(seed).normal_pair(i as u64).0 * 3.0 - 8.0) as f32).collect();
+        (log_mel, (0..n).map(|i| Seed(seed + 1).below(i as u64, spec.n_classes as u64) as usize).collect())
+    }
+
+    const SGD: SgdConfig = SgdConfig { learning_rate: 0.01, momentum: 0.8, decay: 1e-6 };
+
+    fn trainer(network: &Network, max_batch: usize, n_threads: usize, isa: Isa) -> Trainer {
+        Trainer::with_isa(network.spec.clone(), network.parameters.clone(), SGD, max_batch, n_threads, isa)
+            .expect("the network's own shapes")
+    }
+
+    /// Largest difference of each tensor relative to the tensor's largest value.
+    fn check_gradient(trainer: &Trainer, expected: &[Vec<f64>], tolerance: f64, case: &str) {
+        for (tensor, expected) in trainer.gradient().tensors.iter().zip(expected) {
+            let scale = expected.iter().fold(0.0f64, |top, value| top.max(value.abs()));
+            for (at, (have, want)) in tensor.values.iter().zip(expected).enumerate() {
+                // A bias before batch norm has no gradient: the twin finds 1e-15 or so, the fast path sets zero.
+                let error = (f64::from(*have) - want).abs();
+                assert!(
+                    error <= tolerance * scale + 1e-10,
+                    "{case}, {}[{at}]: {have:e}, twin {want:e}, largest {scale:e}",
+                    tensor.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_match_the_twin_on_every_instruction_set() {
+        let network = small_network();
+        let (log_mel, labels) = batch(&network.spec, 7, 21);
+        let twin = Twin::new(&network.spec, &network.parameters);
+        for seed in [None, Some(Seed(4))] {
+            let trace = twin.forward(&log_mel, &labels, seed, false);
+            let expected = twin.backward(&trace, &labels);
+            for isa in Isa::available() {
+                let mut trainer = trainer(&network, 7, 2, isa);
+                let outcome = trainer.compute_gradient(&log_mel, &labels, seed).expect("a good batch");
+                assert!((outcome.loss - trace.loss).abs() < 1e-5 * trace.loss, "{} {}", outcome.loss, trace.loss);
+                // f32 reaches about 1e-5 of a tensor's largest value here; a kernel off by 1 % is 100 times the limit.
+                check_gradient(&trainer, &expected, 1e-4, &format!("{isa:?} {seed:?}"));
+                for (block, statistics) in trainer.blocks.iter().zip(&trace.statistics) {
+                    for ((mean, variance), twin) in block.statistics.iter().zip(statistics) {
+                        assert!((mean - twin.0).abs() < 1e-5 * twin.1.sqrt());
+                        assert!((variance / twin.1 - 1.0).abs() < 1e-5);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn predictions_match_the_twin_with_moving_statistics() {
+        let network = small_network();
+        let (log_mel, labels) = batch(&network.spec, 7, 22);
+        let trace = Twin::new(&network.spec, &network.parameters).forward(&log_mel, &labels, None, true);
+        for isa in Isa::available() {
+            let mut probabilities = vec![0.0; 7 * 7];
+            trainer(&network, 1, 2, isa).predict(&log_mel, &mut probabilities).expect("a good batch");
+            for (have, want) in probabilities.iter().zip(trace.probabilities.iter().flatten()) {
+                assert!((f64::from(*have) - want).abs() < 1e-5, "{isa:?}: {have} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_gives_the_same_bytes_for_any_number_of_threads() {
+        let network = small_network();
+        let states: Vec<Vec<u8>> = [1, 2, 8]
+            .into_iter()
+            .map(|n_threads| {
+                let mut trainer = trainer(&network, 9, n_threads, Isa::fastest());
+                for step in 0..3 {
+                    let (log_mel, labels) = batch(&network.spec, 9 - step, 30 + step as u64);
+                    trainer.step(&log_mel, &labels, Some(Seed(step as u64))).expect("a good batch");
+                }
+                trainer.state().to_bytes()
+            })
+            .collect();
+        assert!(states[0] == states[1] && states[0] == states[2]);
+    }
+
+    #[test]
+    fn fused_instruction_sets_agree_in_every_byte() {
+        let network = small_network();
+        let (log_mel, labels) = batch(&network.spec, 4, 40);
+        let fused = Isa::available().into_iter().filter(|&isa| isa != Isa::Portable);
+        let gradients: Vec<Parameters> = fused
+            .map(|isa| {
+                let mut trainer = trainer(&network, 4, 1, isa);
+                trainer.compute_gradient(&log_mel, &labels, Some(Seed(1))).expect("a good batch");
+                trainer.gradient().clone()
+            })
+            .collect();
+        assert!(gradients.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn a_restored_run_goes_on_with_the_same_bytes() {
+        let network = small_network();
+        let mut through = trainer(&network, 4, 2, Isa::fastest());
+        let mut stopped = trainer(&network, 4, 2, Isa::fastest());
+        let step = |trainer: &mut Trainer, index: u64| {
+            let (log_mel, labels) = batch(&network.spec, 4, 50 + index);
+            trainer.step(&log_mel, &labels, Some(Seed(index))).expect("a good batch");
+        };
+        (0..4).for_each(|index| step(&mut through, index));
+        (0..2).for_each(|index| step(&mut stopped, index));
+        let bytes = stopped.state().to_bytes();
+        let mut resumed = trainer(&network, 6, 1, Isa::fastest());
+        resumed.restore(TrainerState::from_bytes(&network.spec, &bytes).expect("own bytes")).expect("own shapes");
+        (2..4).for_each(|index| step(&mut resumed, index));
+        assert!(through.state() == resumed.state());
+        assert_eq!(resumed.state().iteration, 4);
+    }
+
+    #[test]
+    fn predictions_do_not_depend_on_the_batch_and_follow_training() {
+        let network = small_network();
+        let mut trainer = trainer(&network, 4, 2, Isa::fastest());
+        let (log_mel, labels) = batch(&network.spec, 4, 60);
+        let (mut together, mut alone) = (vec![0.0; 28], vec![0.0; 7]);
+        trainer.predict(&log_mel, &mut together).expect("a good batch");
+        for (one, together) in log_mel.chunks(16 * 34).zip(together.chunks(7)) {
+            trainer.predict(one, &mut alone).expect("a good recording");
+            assert_eq!(alone, together);
+        }
+        trainer.step(&log_mel, &labels, None).expect("a good batch");
+        let mut after = together.clone();
+        trainer.predict(&log_mel, &mut after).expect("a good batch");
+        assert_ne!(after, together);
+        let fresh = Network { spec: network.spec.clone(), parameters: trainer.state().parameters.clone() };
+        fresh.predictor(1).expect("own shapes").predict(&log_mel, &mut together).expect("a good batch");
+        assert_eq!(after, together);
+    }
+
+    #[test]
+    fn training_learns_a_small_batch_by_heart() {
+        let spec = NetworkSpec { dropout: 0.0, ..small_spec() };
+        let network = Network::initialise(spec, Seed(9)).expect("the small shapes divide");
+        let mut trainer = trainer(&network, 6, 2, Isa::fastest());
+        let (log_mel, labels) = batch(&network.spec, 6, 70);
+        let mut outcomes = (0..300).map(|_| trainer.step(&log_mel, &labels, None).expect("a good batch"));
+        let first = outcomes.next().expect("a step");
+        let last = outcomes.last().expect("a step");
+        assert!(last.loss < 0.3 * first.loss && last.correct == 6, "{first:?} {last:?}");
+    }
+
+    #[test]
+    fn bad_batches_are_refused_and_leave_the_state_alone() {
+        let network = small_network();
+        let mut trainer = trainer(&network, 2, 1, Isa::fastest());
+        let before = trainer.state().clone();
+        let (mut log_mel, labels) = batch(&network.spec, 2, 80);
+        assert!(trainer.step(&log_mel, &labels[..1], None).is_err());
+        assert!(trainer.step(&log_mel[1..], &labels, None).is_err());
+        assert!(trainer.step(&log_mel, &[0, 7], None).is_err());
+        let (three, three_labels) = batch(&network.spec, 3, 80);
+        assert!(trainer.step(&three, &three_labels, None).is_err());
+        log_mel[700] = f32::NAN;
+        assert!(trainer.step(&log_mel, &labels, None).is_err());
+        assert!(trainer.predict(&log_mel, &mut [0.0; 14]).is_err());
+        assert!(*trainer.state() == before);
+        log_mel[700] = 0.0;
+        let mut diverged = before;
+        diverged.parameters.tensors.last_mut().expect("dense.bias").values[0] = f32::INFINITY;
+        trainer.restore(diverged.clone()).expect("own shapes");
+        assert!(trainer.step(&log_mel, &labels, None).is_err(), "a loss that is not finite");
+        assert!(*trainer.state() == diverged);
     }
 }

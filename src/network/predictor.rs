@@ -151,7 +151,7 @@ impl Predictor {
         let mut predictor = Self {
             blocks: shapes.iter().map(|&shape| BlockWeights::new(shape, isa)).collect(),
             scratch: (0..GROUPS).map(|_| Scratch::new(&shapes)).collect(),
-            lstm: Lstm::new(lstm_shape(&spec), BATCH),
+            lstm: Lstm::new(lstm_shape(&spec), BATCH, isa),
             parameters: Parameters { tensors: Vec::new() },
             spec,
             pool,

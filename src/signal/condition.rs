@@ -59,7 +59,7 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
 }
 
 /// Sum over the wave in f64, with eight partial sums in a fixed order so that the loop does not wait for itself.
-fn sum_of(wave: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+pub(crate) fn sum_of(wave: &[f32], term: impl Fn(f64) -> f64) -> f64 {
     let (eights, rest) = wave.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for eight in eights {

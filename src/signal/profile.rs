@@ -139,9 +139,9 @@ pub const PROFILES: &[Profile] = &[
     },
     Profile {
         name: "full-rank",
-        about: "`paper` with a transform twice as long, so that no mel band is empty and all 128 are independent",
-        source: "ours: the banks of `paper` and `lineage` have rank 110 and 84",
-        front_end: FrontEnd { n_fft: 1_024, ..PAPER },
+        about: "`paper` with a transform twice as long and the Slaney scale: no band is empty, all 128 are independent",
+        source: "ours: the banks of `paper` and `lineage` have rank 111 and 84; HTK's narrow low bands need n_fft 2048",
+        front_end: FrontEnd { n_fft: 1_024, mel_scale: MelScale::Slaney, ..PAPER },
     },
 ];
 
@@ -238,8 +238,10 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    type Change = fn(&mut FrontEnd);
+
     /// One change per field, in the order of declaration.
-    fn changes() -> Vec<(&'static str, fn(&mut FrontEnd))> {
+    fn changes() -> Vec<(&'static str, Change)> {
         vec![
             ("sample_rate", |f| f.sample_rate = SampleRate(22_050)),
             ("offset_s", |f| f.offset_s = 0.25),
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn constants_out_of_range_are_refused_with_value_and_limit() {
-        let wrong: Vec<(fn(&mut FrontEnd), &str)> = vec![
+        let wrong: Vec<(Change, &str)> = vec![
             (|f| f.sample_rate = SampleRate(0), "sample_rate = 0: must be from 1000 to 768000"),
             (|f| f.offset_s = f64::NAN, "offset_s = NaN: must be from 0 to 3600"),
             (|f| f.n_samples = 0, "n_samples = 0: must be from 1"),

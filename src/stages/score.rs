@@ -181,6 +181,8 @@ impl<'a> Scorer<'a> {
         let ctx = self.ctx;
         let features = Commit::require(&ctx.store, "features")?;
         let manifest = manifest_rows(ctx)?;
+        let sides: Vec<&str> = ctx.pipeline.score.splits.iter().map(|side| side.name()).collect();
+        let is_wanted = |row: &FeatureRow| row.split.as_deref().is_none_or(|side| sides.contains(&side));
         let meter = ctx.progress.begin("score", n_rows(ctx, &features)?);
         let mut rows = Vec::new();
         let mut pending = Vec::new();
@@ -188,7 +190,7 @@ impl<'a> Scorer<'a> {
             for batch in read_batches::<FeatureRow>(&ctx.store.root().join(file))? {
                 let batch = batch?;
                 meter.advance(batch.len() as u64);
-                for feature in batch.into_iter().filter(|feature| self.is_wanted(feature)) {
+                for feature in batch.into_iter().filter(is_wanted) {
                     self.take(feature, &manifest, &mut rows, &mut pending)?;
                     if pending.len() == ctx.pipeline.score.batch {
                         self.flush(&mut pending, &mut rows)?;
@@ -198,11 +200,6 @@ impl<'a> Scorer<'a> {
         }
         self.flush(&mut pending, &mut rows)?;
         Ok(rows)
-    }
-
-    fn is_wanted(&self, feature: &FeatureRow) -> bool {
-        let side = feature.split.as_deref();
-        side.is_none_or(|side| self.ctx.pipeline.score.splits.iter().any(|wanted| wanted.name() == side))
     }
 
     fn take(

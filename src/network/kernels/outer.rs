@@ -39,6 +39,32 @@ pub unsafe fn outer<L: Lanes, const P: usize, const V: usize, const STRIDE: usiz
     }
 }
 
+/// [`outer`] with strides of `x` that are only known at run time, `(p, k)`, and one block of maps.
+///
+/// # Safety
+/// As [`outer`].
+#[inline(always)]
+pub unsafe fn outer_strided<L: Lanes, const P: usize, const V: usize>(
+    acc: &mut [[L::V; V]; P],
+    x: *const f32,
+    (stride, step): (usize, usize),
+    w: *const f32,
+    n: usize,
+) {
+    for k in 0..n {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let weights = load_maps::<L, V>(w.add(k * MAPS), 0);
+            for (p, sums) in acc.iter_mut().enumerate() {
+                let value = L::splat(*x.add(k * step + p * stride));
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = L::mul_add(value, weight, *sum);
+                }
+            }
+        }
+    }
+}
+
 /// Reads the registers of one row of a tile: blocks of 16 floats lying `block` floats apart.
 ///
 /// # Safety

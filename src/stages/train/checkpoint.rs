@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::network::TrainerState;
+use crate::network::spec::NetworkSpec;
+use crate::network::state::TrainerState;
 use crate::storage::atomic;
 use crate::tables::history::HistoryRow;
 
@@ -96,12 +97,12 @@ impl Checkpoint {
     }
 
     /// State to go on from.
-    pub fn trainer_state(&self) -> Result<TrainerState> {
-        TrainerState::from_bytes(&self.last)
+    pub fn last_state(&self, spec: &NetworkSpec) -> Result<TrainerState> {
+        TrainerState::from_bytes(spec, &self.last)
     }
 
     /// State of the best epoch.
-    pub fn best_state(&self) -> Result<TrainerState> {
-        TrainerState::from_bytes(&self.best)
+    pub fn best_state(&self, spec: &NetworkSpec) -> Result<TrainerState> {
+        TrainerState::from_bytes(spec, &self.best)
     }
 }

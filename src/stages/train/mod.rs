@@ -14,7 +14,8 @@ use serde_json::{Map, json};
 
 use crate::error::{Error, Result};
 use crate::network::spec::NetworkSpec;
-use crate::network::{SgdConfig, Trainer, initialise};
+use crate::network::network::{Network, Trainer};
+use crate::network::optimiser::SgdConfig;
 use crate::split::{Protocol, Split};
 use crate::stages::{Ctx, Done, Inputs, Stage};
 use crate::storage::commit::Commit;
@@ -106,6 +107,7 @@ struct Run<'a> {
     ctx: &'a Ctx,
     spec: NetworkSpec,
     trainer: Trainer,
+    sgd: SgdConfig,
     checkpoint: Checkpoint,
     checkpoint_file: std::path::PathBuf,
     batch_log_mel: Vec<f32>,
@@ -118,11 +120,11 @@ impl<'a> Run<'a> {
         let config = &ctx.pipeline.train;
         let checkpoint_file = ctx.store.side_index("train", &format!("{}.checkpoint", run_key.short()));
         let sgd = SgdConfig { learning_rate: config.learning_rate, momentum: config.momentum, decay: config.decay };
-        let parameters = initialise(spec, ctx.pipeline.pipeline.seed.derive("weights", &[]));
-        let mut trainer = Trainer::new(spec.clone(), parameters, sgd, config.batch)?;
+        let network = Network::initialise(spec.clone(), ctx.pipeline.pipeline.seed.derive("weights", &[]))?;
+        let mut trainer = Trainer::new(spec.clone(), network.parameters, sgd, config.batch, ctx.n_threads())?;
         let mut checkpoint = Checkpoint::default();
         if let Some(saved) = Checkpoint::read(&checkpoint_file)? {
-            trainer.restore(&saved.trainer_state()?)?;
+            trainer.restore(saved.last_state(spec)?)?;
             ctx.progress.say(&format!("train: goes on after epoch {} of {model_id}", saved.epochs_done()));
             checkpoint = saved;
         }
@@ -131,6 +133,7 @@ impl<'a> Run<'a> {
             ctx,
             spec: spec.clone(),
             trainer,
+            sgd,
             checkpoint,
             checkpoint_file,
             batch_log_mel: vec![0.0; config.batch * size],
@@ -158,12 +161,7 @@ impl<'a> Run<'a> {
             self.load(train, items)?;
             let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &(step as u64).to_le_bytes()]);
             let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
-            let (trainer, log_mel, labels) = (&mut self.trainer, &self.batch_log_mel[..filled], &self.batch_labels);
-            let outcome = ctx.pool.install(|| trainer.step(log_mel, labels, Some(dropout)))?;
-            if !outcome.loss.is_finite() {
-                return Err(Error::input(format!("the loss is {} in step {step} of epoch {epoch}", outcome.loss))
-                    .hint("lower [train] learning_rate"));
-            }
+            let outcome = self.trainer.step(&self.batch_log_mel[..filled], &self.batch_labels, Some(dropout))?;
             loss += outcome.loss * items.len() as f64;
             n_right += outcome.correct;
             let done = ((step * config.batch) + items.len()) as f64;
@@ -183,7 +181,7 @@ impl<'a> Run<'a> {
             monitored_loss,
             monitored_accuracy,
             is_best: false,
-            learning_rate: self.trainer.learning_rate(),
+            learning_rate: self.sgd.rate(self.trainer.state().iteration),
             n_recordings: train.len() as u64,
             seconds,
         };
@@ -191,7 +189,7 @@ impl<'a> Run<'a> {
             "train: epoch {epoch}: loss {:.4} accuracy {:.4}, {} loss {monitored_loss:.4} accuracy {monitored_accuracy:.4}, {:.1} recordings/s",
             row.train_loss, row.train_accuracy, row.monitored_split, n / seconds
         ));
-        self.checkpoint.add(row, &self.trainer.state());
+        self.checkpoint.add(row, self.trainer.state());
         self.checkpoint.publish(&ctx.store.staging("train"), &self.checkpoint_file)
     }
 
@@ -226,8 +224,7 @@ impl<'a> Run<'a> {
         self.load(data, items)?;
         let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
         self.probabilities.resize(items.len() * self.spec.n_classes, 0.0);
-        let (trainer, log_mel, out) = (&mut self.trainer, &self.batch_log_mel[..filled], &mut self.probabilities);
-        self.ctx.pool.install(|| trainer.predict(log_mel, out))
+        self.trainer.predict(&self.batch_log_mel[..filled], &mut self.probabilities)
     }
 }
 

@@ -27,12 +27,10 @@ impl Run<'_> {
         held_out: &Dataset,
         history: &[HistoryRow],
     ) -> Result<f32> {
-        let last = self.trainer.state();
-        self.trainer.restore(&self.checkpoint.best_state()?)?;
+        self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
         let card = self.card(model_id, features)?;
-        let bytes = onnx::export(&self.spec, self.trainer.parameters(), &card)?;
+        let bytes = onnx::export(&self.spec, &self.trainer.state().parameters, &card)?;
         let difference = self.compare_with_runtime(&bytes, held_out)?;
-        self.trainer.restore(&last)?;
         let staged = self.ctx.store.staging("train").join(model_id);
         atomic::remove(&staged)?;
         let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
@@ -50,8 +48,7 @@ impl Run<'_> {
         let fingerprint = features.facts.get("fingerprint").cloned().unwrap_or_default();
         let golden_input = onnx::golden_input(&self.spec, GOLDEN_SEED);
         let mut probabilities = vec![0.0; self.spec.n_classes];
-        let (trainer, out) = (&mut self.trainer, &mut probabilities);
-        self.ctx.pool.install(|| trainer.predict(&golden_input, out))?;
+        self.trainer.predict(&golden_input, &mut probabilities)?;
         Ok(ModelCard {
             labels: Emotion::ALL.iter().map(|emotion| emotion.name().to_string()).collect(),
             front_end,
