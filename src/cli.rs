@@ -43,21 +43,28 @@ pub fn command_line() -> clap::Command {
         }
         root = root.subcommand(command);
     }
-    root.subcommand(setting_args(clap::Command::new("run").about("run the pipeline's stages in order, stale ones only")))
-        .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
-        .subcommand(synth_command())
-        .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
-        .subcommand(
-            clap::Command::new("completions")
-                .about("print shell completions")
-                .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
-        )
-        .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
+    root.subcommand(setting_args(
+        clap::Command::new("run").about("run the pipeline's stages in order, stale ones only"),
+    ))
+    .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
+    .subcommand(synth_command())
+    .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
+    .subcommand(
+        clap::Command::new("completions")
+            .about("print shell completions")
+            .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
+    )
+    .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
 }
 
 fn synth_command() -> clap::Command {
     let count = |name: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("N").default_value(default).value_parser(value_parser!(u32).range(1..=99)).help(help)
+        Arg::new(name)
+            .long(name)
+            .value_name("N")
+            .default_value(default)
+            .value_parser(value_parser!(u32).range(1..=99))
+            .help(help)
     };
     clap::Command::new("synth")
         .about("write a synthetic corpus of emotional speech")
@@ -65,7 +72,9 @@ fn synth_command() -> clap::Command {
         .arg(count("speakers", "8", "voices"))
         .arg(count("statements", "4", "sentences of each voice"))
         .arg(count("repetitions", "2", "takes of each sentence and emotion"))
-        .arg(Arg::new("seed").long("seed").default_value("1").value_parser(value_parser!(u64)).help("of all randomness"))
+        .arg(
+            Arg::new("seed").long("seed").default_value("1").value_parser(value_parser!(u64)).help("of all randomness"),
+        )
         .arg(
             Arg::new("rate")
                 .long("rate")
@@ -173,7 +182,18 @@ mod tests {
     #[test]
     fn what_is_typed_arrives() {
         let matches = command_line()
-            .try_get_matches_from(["sermill", "score", "--pipeline", "p.toml", "--device", "cuda:1", "--set", "a.b=c", "--input", "x"])
+            .try_get_matches_from([
+                "sermill",
+                "score",
+                "--pipeline",
+                "p.toml",
+                "--device",
+                "cuda:1",
+                "--set",
+                "a.b=c",
+                "--input",
+                "x",
+            ])
             .expect("valid");
         let Ok(Command::Stage(name, setting)) = typed(&matches) else { panic!("a stage") };
         assert_eq!(name, "score");

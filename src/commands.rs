@@ -70,7 +70,8 @@ pub fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
         Command::Stage(name, setting) => run_stages(&setting, &[stages::stage(&name)?], stdout),
         Command::Run(setting) => {
             let pipeline = Pipeline::read(&setting.pipeline, &setting.overrides)?;
-            let wanted: Vec<_> = pipeline.pipeline.stages.iter().map(|name| stages::stage(name)).collect::<Result<_>>()?;
+            let wanted: Vec<_> =
+                pipeline.pipeline.stages.iter().map(|name| stages::stage(name)).collect::<Result<_>>()?;
             run_stages(&setting, &wanted, stdout)
         }
         Command::Status(setting) => status(&setting, stdout),
@@ -178,7 +179,10 @@ fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
     })?;
     atomic::remove(&staging)?;
     let folder = synth.folder.display().to_string();
-    print(stdout, &json!({ "synth": folder, "recordings": utterances.len(), "speakers": synth.n_speakers, "seed": synth.seed }))?;
+    print(
+        stdout,
+        &json!({ "synth": folder, "recordings": utterances.len(), "speakers": synth.n_speakers, "seed": synth.seed }),
+    )?;
     Ok(0)
 }
 
@@ -189,21 +193,25 @@ fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
         Ok(runtime) => (Some(runtime.version()), runtime.available_providers(), None),
         Err(error) => (None, Vec::new(), Some(error)),
     };
-    let corpora: Vec<_> = CORPORA.iter().map(|corpus| json!({ "kind": corpus.name(), "about": corpus.about() })).collect();
+    let corpora: Vec<_> =
+        CORPORA.iter().map(|corpus| json!({ "kind": corpus.name(), "about": corpus.about() })).collect();
     let stages: Vec<_> = STAGES.iter().map(|stage| json!({ "stage": stage.name(), "flow": stage.flow() })).collect();
     let augmentations: Vec<&str> = crate::augment::AUGMENTATIONS.iter().map(|one| one.name()).collect();
-    print(stdout, &json!({
-        "sermill": env!("CARGO_PKG_VERSION"),
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
-        "instructions": Isa::available().iter().map(|isa| format!("{isa:?}").to_lowercase()).collect::<Vec<_>>(),
-        "onnx_runtime": onnx_runtime,
-        "library": library.display().to_string(),
-        "providers": providers,
-        "problem": problem.map(|error| error.to_string()),
-        "hint": problem.and_then(|error| error.hint_text()),
-        "stages": stages,
-        "corpora": corpora,
-        "augmentations": augmentations,
-    }))?;
+    print(
+        stdout,
+        &json!({
+            "sermill": env!("CARGO_PKG_VERSION"),
+            "cores": std::thread::available_parallelism().map_or(1, usize::from),
+            "instructions": Isa::available().iter().map(|isa| format!("{isa:?}").to_lowercase()).collect::<Vec<_>>(),
+            "onnx_runtime": onnx_runtime,
+            "library": library.display().to_string(),
+            "providers": providers,
+            "problem": problem.map(|error| error.to_string()),
+            "hint": problem.and_then(|error| error.hint_text()),
+            "stages": stages,
+            "corpora": corpora,
+            "augmentations": augmentations,
+        }),
+    )?;
     loaded.map(|_| 0)
 }

@@ -86,6 +86,16 @@ impl Error {
         self
     }
 
+    /// Names the file when no closer place is named yet.
+    pub fn or_at(self, path: impl AsRef<Path>) -> Self {
+        if self.place.is_some() { self } else { self.at(path) }
+    }
+
+    /// Says what to do about it when nothing closer is said yet.
+    pub fn or_hint(self, hint: &str) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+
     /// Says what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -37,11 +37,11 @@ pub fn recordings_below(folder: &Path) -> Vec<ScannedFile> {
     let mut found = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true) {
         let (file, unreadable) = match entry {
-            Ok(entry) if entry.file_type().is_file() && audio::looks_like_recording(entry.path()) => (entry.into_path(), None),
-            Ok(_) => continue,
-            Err(error) => {
-                (error.path().unwrap_or(folder).to_path_buf(), Some(format!("cannot be listed: {error}")))
+            Ok(entry) if entry.file_type().is_file() && audio::looks_like_recording(entry.path()) => {
+                (entry.into_path(), None)
             }
+            Ok(_) => continue,
+            Err(error) => (error.path().unwrap_or(folder).to_path_buf(), Some(format!("cannot be listed: {error}"))),
         };
         let relative = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().replace('\\', "/");
         found.push(ScannedFile { stamp: stamp_of(&file), file, relative, unreadable });
@@ -56,6 +56,8 @@ pub fn stamp_of(file: &Path) -> Stamp {
     let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
     Stamp {
         size: metadata.map_or(0, |metadata| metadata.len()),
-        changed_ns: changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_nanos() as u64),
+        changed_ns: changed
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_nanos() as u64),
     }
 }

@@ -1,19 +1,18 @@
-//! One learning module over a batch: its packed weights, its statistics, its memory, forward and backward.
+//! One learning module over a batch: its statistics, its memory, forward and backward.
 //!
 //! Images are worked on in [`GROUPS`] fixed groups. Sums over images are kept per image or per group and added in
 //! order, so results do not depend on threads.
 
 use rayon::prelude::*;
 
+use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dropout::Dropout;
 use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom};
-use crate::network::kernels::conv::{Source, pack, pack_transposed, packed_len, packed_value};
-use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
-use crate::network::kernels::geometry::Geometry;
+use crate::network::kernels::conv::{Source, pack_transposed, packed_len, packed_value};
+use crate::network::kernels::forward::RawRows;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
 use crate::network::kernels::{Isa, MAPS};
 use crate::network::parameters::Tensor;
-use crate::network::spec::NetworkSpec;
 
 /// Groups of images that a batch is cut into: more threads than this find no work.
 pub const GROUPS: usize = 16;
@@ -21,137 +20,6 @@ pub const GROUPS: usize = 16;
 /// Images in one group of a batch of `n_images`.
 pub fn group_size(n_images: usize) -> usize {
     n_images.div_ceil(GROUPS)
-}
-
-/// Shapes of one block.
-#[derive(Clone, Copy, Debug)]
-pub struct BlockShape {
-    /// What enters.
-    pub input: Geometry,
-    /// What leaves the convolution.
-    pub conv: Geometry,
-    /// What leaves the block.
-    pub pooled: Geometry,
-    /// Side of the pool.
-    pub pool: usize,
-}
-
-impl BlockShape {
-    /// The shapes of block `index` of `spec`.
-    pub fn new(spec: &NetworkSpec, index: usize) -> Self {
-        let (height, width, maps) = spec.block_input(index);
-        let pool = spec.blocks[index].pool;
-        let conv = Geometry { height, width, maps: spec.blocks[index].n_maps };
-        Self { input: Geometry { height, width, maps }, conv, pooled: conv.pooled(pool), pool }
-    }
-
-    /// Maps stored side by side in the input: 1 for the first block's image, else 16.
-    pub fn stored(&self) -> usize {
-        if self.input.maps == 1 { 1 } else { MAPS }
-    }
-
-    /// Floats of one input image with halo.
-    pub fn input_len(&self) -> usize {
-        if self.stored() == 1 { (self.input.height + 2) * (self.input.width + 2) } else { self.input.haloed_len() }
-    }
-
-    /// Floats of the packed weights.
-    pub fn packed_len(&self) -> usize {
-        packed_len(self.input.maps, self.conv.maps, self.stored())
-    }
-
-    /// Maps out, padded to whole blocks.
-    fn padded(&self) -> usize {
-        self.conv.n_blocks() * MAPS
-    }
-}
-
-/// Weights as the kernels read them, and batch norm as one affine map.
-pub struct BlockWeights {
-    pub shape: BlockShape,
-    isa: Isa,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
-    sign: Vec<f32>,
-    mean: Vec<f32>,
-    inverse_deviation: Vec<f32>,
-    scale: Vec<f32>,
-    beta: Vec<f32>,
-}
-
-impl BlockWeights {
-    /// Memory for the weights of one block.
-    pub fn new(shape: BlockShape, isa: Isa) -> Self {
-        let maps = || vec![0.0; shape.padded()];
-        Self {
-            shape,
-            isa,
-            weights: vec![0.0; shape.packed_len()],
-            bias: maps(),
-            sign: vec![1.0; shape.padded()],
-            mean: maps(),
-            inverse_deviation: maps(),
-            scale: maps(),
-            beta: maps(),
-        }
-    }
-
-    /// Takes kernel, bias and the sign of gamma from the block's six tensors.
-    pub fn load(&mut self, tensors: &[Tensor]) {
-        let (input, maps) = (self.shape.input.maps, self.shape.conv.maps);
-        pack(&tensors[0].values, input, maps, self.shape.stored(), &mut self.weights);
-        self.bias[..maps].copy_from_slice(&tensors[1].values);
-        for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
-            *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
-        }
-    }
-
-    /// Sets batch norm from per-map mean and variance and the block's six tensors.
-    pub fn set_norm(&mut self, tensors: &[Tensor], epsilon: f32, statistics: impl Iterator<Item = (f64, f64)>) {
-        for (map, (mean, variance)) in statistics.enumerate().take(self.shape.conv.maps) {
-            let inverse_deviation = 1.0 / (variance + f64::from(epsilon)).sqrt();
-            self.mean[map] = mean as f32;
-            self.inverse_deviation[map] = inverse_deviation as f32;
-            self.scale[map] = (f64::from(tensors[2].values[map]) * inverse_deviation) as f32;
-            self.beta[map] = tensors[3].values[map];
-        }
-    }
-
-    /// Batch norm as the kernels read it.
-    pub fn affine(&self) -> Affine<'_> {
-        Affine {
-            mean: &self.mean,
-            inverse_deviation: &self.inverse_deviation,
-            scale: &self.scale,
-            beta: &self.beta,
-        }
-    }
-
-    /// Convolution and pool of one image; see [`ConvPool`].
-    pub fn conv_pool(
-        &self,
-        input: &[f32],
-        rows: RawRows,
-        y: &mut [f32],
-        (raw, place): (&mut [f32], &mut [u8]),
-        moments: Option<&mut [[[f64; MAPS]; 2]]>,
-    ) {
-        let BlockShape { conv: geometry, pool, .. } = self.shape;
-        let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
-        if self.shape.stored() == 1 {
-            let source = Source::<1>::new(input, self.shape.input);
-            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
-        } else {
-            let source = Source::<MAPS>::new(input, self.shape.input);
-            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
-        }
-    }
-
-    /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].
-    pub fn activate(&self, image: usize, dropout: Dropout, raw: &[f32], place: &mut [u8], out: &mut [f32]) {
-        let (geometry, affine) = (self.shape.pooled, self.affine());
-        self.isa.run(Activate { geometry, affine, dropout, image, raw, place, out });
-    }
 }
 
 /// A block with the memory that training on a batch needs, made once.
@@ -167,7 +35,7 @@ pub struct Block {
     pub input: Vec<f32>,
     /// Raw convolution outputs with halo, later their gradient; empty for the first block.
     y: Vec<f32>,
-    /// Pooled raw values, later the gradient of batch norm's output there, `[images][pooled.len()]`.
+    /// Pooled raw values, later the gradient of batch norm's output there, `[images][pooled]`.
     raw: Vec<f32>,
     place: Vec<u8>,
     /// Per image and block of maps: moments of `y`, later the sums of [`Pooled`].
@@ -199,8 +67,8 @@ impl Block {
             statistics: vec![(0.0, 0.0); shape.conv.maps],
             input: vec![0.0; max_images * shape.input_len()],
             y: vec![0.0; whole * shape.conv.haloed_len()],
-            raw: vec![0.0; max_images * shape.pooled.len()],
-            place: vec![0; max_images * shape.pooled.len()],
+            raw: vec![0.0; max_images * shape.pooled.n_floats()],
+            place: vec![0; max_images * shape.pooled.n_floats()],
             sums: vec![[[0.0; MAPS]; 2]; max_images * shape.conv.n_blocks()],
             strips: vec![0.0; GROUPS * strip],
             weight_gradients: vec![0.0; GROUPS * shape.packed_len()],
@@ -221,7 +89,7 @@ impl Block {
     pub fn forward_first(&mut self, tensors: &[Tensor], epsilon: f32, n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let strip = self.strips.len() / GROUPS;
-        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.len());
+        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
         let rows = RawRows::strip(shape.conv, shape.pool);
         (
             self.input[..n * input_len].par_chunks(group * input_len),
@@ -259,17 +127,10 @@ impl Block {
 
     /// Later blocks: finishes the block before (norm, ELU, dropout), convolves and pools `n` images, and makes the
     /// batch's statistics.
-    pub fn forward_inner(
-        &mut self,
-        before: &mut Block,
-        dropout: Dropout,
-        tensors: &[Tensor],
-        epsilon: f32,
-        n: usize,
-    ) {
+    pub fn forward_inner(&mut self, before: &mut Block, dropout: Dropout, tensors: &[Tensor], epsilon: f32, n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.len(), shape.conv.haloed_len());
-        let (before_len, n_blocks) = (before.weights.shape.pooled.len(), shape.conv.n_blocks());
+        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.n_floats(), shape.conv.haloed_len());
+        let (before_len, n_blocks) = (before.weights.shape.pooled.n_floats(), shape.conv.n_blocks());
         let rows = RawRows::whole(shape.conv, shape.pool);
         let before_weights = &before.weights;
         (
@@ -308,7 +169,7 @@ impl Block {
     /// Last block: norm, ELU and dropout of `n` images into `out` `[images][pooled with halo]`.
     pub fn forward_last(&mut self, dropout: Dropout, out: &mut [f32], n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (pooled_len, out_len) = (shape.pooled.len(), shape.pooled.haloed_len());
+        let (pooled_len, out_len) = (shape.pooled.n_floats(), shape.pooled.haloed_len());
         (
             self.raw[..n * pooled_len].par_chunks(group * pooled_len),
             self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
@@ -324,10 +185,10 @@ impl Block {
             });
     }
 
-    /// Last block: from the gradient of its output `[images][pooled.len()]` to that of batch norm's output.
+    /// Last block: from the gradient of its output `[images][pooled]` to that of batch norm's output.
     pub fn backward_last(&mut self, dropout: Dropout, gradient: &[f32], n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (pooled_len, n_blocks) = (shape.pooled.len(), shape.conv.n_blocks());
+        let (pooled_len, n_blocks) = (shape.pooled.n_floats(), shape.conv.n_blocks());
         (
             gradient[..n * pooled_len].par_chunks(group * pooled_len),
             self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
@@ -371,8 +232,7 @@ impl Block {
             gradient[3].values[map] = d_beta as f32;
             let scale = f64::from(self.weights.scale[map]);
             self.offset[map] = (-scale * d_beta / n_values) as f32;
-            self.slope[map] =
-                (-scale * f64::from(self.weights.inverse_deviation[map]) * d_gamma / n_values) as f32;
+            self.slope[map] = (-scale * f64::from(self.weights.inverse_deviation[map]) * d_gamma / n_values) as f32;
         }
     }
 
@@ -380,9 +240,9 @@ impl Block {
     pub fn backward_inner(&mut self, before: &mut Block, dropout: Dropout, gradient: &mut [Tensor], n: usize) {
         self.norm_gradient(gradient, n);
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.len(), shape.conv.haloed_len());
+        let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.n_floats(), shape.conv.haloed_len());
         let (before_shape, strip_len) = (before.weights.shape, self.strips.len() / GROUPS);
-        let (before_len, before_blocks) = (before_shape.pooled.len(), before_shape.conv.n_blocks());
+        let (before_len, before_blocks) = (before_shape.pooled.n_floats(), before_shape.conv.n_blocks());
         let (mean, scale) = (&weights.mean, &weights.scale);
         let affine = AffineGradient { mean, slope: &self.slope, offset: &self.offset, scale };
         let (transposed, no_bias, before_weights) = (&self.transposed, &self.no_bias, &before.weights);
@@ -398,34 +258,36 @@ impl Block {
             before.sums[..n * before_blocks].par_chunks_mut(group * before_blocks),
         )
             .into_par_iter()
-            .for_each(|(input, y, raw, place, strip, weight_gradient, raw_before, place_before, sums_before)| {
-                weight_gradient.fill(0.0);
-                for (image, sums) in sums_before.chunks_exact_mut(before_blocks).enumerate() {
-                    let part = |length: usize| image * length..(image + 1) * length;
-                    weights.isa.run(InnerBackward {
-                        input: &input[part(input_len)],
-                        input_geometry: shape.input,
-                        geometry: shape.conv,
-                        pool: shape.pool,
-                        affine,
-                        gradient: &raw[part(pooled_len)],
-                        place: &place[part(pooled_len)],
-                        y: &mut y[part(y_len)],
-                        weight_gradient,
-                        weights: transposed,
-                        no_bias,
-                        strip,
-                        before: Pooled {
-                            geometry: before_shape.pooled,
-                            affine: before_weights.affine(),
-                            dropout_scale: dropout.scale,
-                            raw: &mut raw_before[part(before_len)],
-                            place: &place_before[part(before_len)],
-                            sums,
-                        },
-                    });
-                }
-            });
+            .for_each(
+                |(input, y, raw, place, strip, weight_gradient, raw_before, place_before, sums_before)| {
+                    weight_gradient.fill(0.0);
+                    for (image, sums) in sums_before.chunks_exact_mut(before_blocks).enumerate() {
+                        let part = |length: usize| image * length..(image + 1) * length;
+                        weights.isa.run(InnerBackward {
+                            input: &input[part(input_len)],
+                            input_geometry: shape.input,
+                            geometry: shape.conv,
+                            pool: shape.pool,
+                            affine,
+                            gradient: &raw[part(pooled_len)],
+                            place: &place[part(pooled_len)],
+                            y: &mut y[part(y_len)],
+                            weight_gradient,
+                            weights: transposed,
+                            no_bias,
+                            strip,
+                            before: Pooled {
+                                geometry: before_shape.pooled,
+                                affine: before_weights.affine(),
+                                dropout_scale: dropout.scale,
+                                raw: &mut raw_before[part(before_len)],
+                                place: &place_before[part(before_len)],
+                                sums,
+                            },
+                        });
+                    }
+                },
+            );
         self.kernel_gradient(&mut gradient[0], n, |_, sparse, _| sparse);
     }
 
@@ -436,7 +298,7 @@ impl Block {
     pub fn backward_first(&mut self, tensors: &[Tensor], gradient: &mut [Tensor], n: usize) {
         self.norm_gradient(gradient, n);
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.len());
+        let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
         let strip_len = self.strips.len() / GROUPS;
         (
             self.input[..n * input_len].par_chunks(group * input_len),
@@ -468,9 +330,7 @@ impl Block {
             let along: f64 = (0..TAPS)
                 .map(|second| centred[tap][second] * f64::from(tensors[0].values[second * shape.conv.maps + map]))
                 .sum();
-            f64::from(scale[map]) * sparse
-                + f64::from(offset[map]) * total.sum[tap]
-                + f64::from(slope[map]) * along
+            f64::from(scale[map]) * sparse + f64::from(offset[map]) * total.sum[tap] + f64::from(slope[map]) * along
         });
     }
 

@@ -1,12 +1,15 @@
 //! The model: its shapes and tensors, forward, backward and optimiser, export to ONNX and ONNX Runtime.
 //!
-//! `spec` says what the network is, `parameters` holds its tensors. `network` trains it, `predictor` scores with it;
+//! `spec` says what the network is, `parameters` holds its tensors. `trainer` trains it, `predictor` scores with it;
 //! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `lstm` and `dense`, and `block` of the
 //! `kernels`. `twin` is the same network written naively in `f64`, which the tests compare everything with.
 
 mod block;
+mod block_weights;
 pub mod dense;
 mod dropout;
+#[cfg(test)]
+mod golden;
 pub mod initialise;
 pub mod kernels;
 mod lstm;
@@ -18,8 +21,20 @@ pub mod onnx;
 pub mod optimiser;
 pub mod parameters;
 pub mod predictor;
+#[cfg(test)]
+mod proof;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod trainer;
 #[cfg(test)]
 mod twin;
+
+pub use dense::StepOutcome;
+pub use network::Network;
+pub use optimiser::SgdConfig;
+pub use parameters::{Parameters, Tensor};
+pub use predictor::Predictor;
+pub use spec::{BlockSpec, NetworkSpec};
+pub use state::TrainerState;
+pub use trainer::Trainer;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::network::block::{BlockShape, BlockWeights, GROUPS, group_size};
+use crate::network::block::{GROUPS, group_size};
+use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dense::{self, DenseShape};
 use crate::network::dropout::Dropout;
 use crate::network::kernels::forward::RawRows;
@@ -40,7 +41,7 @@ struct Scratch {
 impl Scratch {
     fn new(shapes: &[BlockShape]) -> Self {
         let most = |length: &dyn Fn(&BlockShape) -> usize| shapes.iter().map(length).max().unwrap_or(0);
-        let pooled = most(&|shape| shape.pooled.len());
+        let pooled = most(&|shape| shape.pooled.n_floats());
         let mut images: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![0.0; shape.input_len()]).collect();
         images.extend(shapes.last().map(|shape| vec![0.0; shape.pooled.haloed_len()]));
         Self {
@@ -86,7 +87,8 @@ pub(super) fn check_shapes(spec: &NetworkSpec, parameters: &Parameters) -> Resul
 pub(super) fn check_batch(spec: &NetworkSpec, log_mel: &[f32]) -> Result<usize> {
     let one = spec.n_mels * spec.n_frames;
     if log_mel.is_empty() || !log_mel.len().is_multiple_of(one) {
-        let text = format!("{} log-mel values are no whole recordings of {} x {}", log_mel.len(), spec.n_mels, spec.n_frames);
+        let text =
+            format!("{} log-mel values are no whole recordings of {} x {}", log_mel.len(), spec.n_mels, spec.n_frames);
         return Err(Error::input(text));
     }
     if let Some(at) = log_mel.iter().position(|value| !value.is_finite()) {
@@ -217,7 +219,7 @@ fn run_image(blocks: &[BlockWeights], scratch: &mut Scratch, features: &mut [f32
     let no_dropout = Dropout::new(None, 0, 0.0);
     for (index, block) in blocks.iter().enumerate() {
         let (raw, place) =
-            (&mut scratch.raw[..block.shape.pooled.len()], &mut scratch.place[..block.shape.pooled.len()]);
+            (&mut scratch.raw[..block.shape.pooled.n_floats()], &mut scratch.place[..block.shape.pooled.n_floats()]);
         let rows = RawRows::strip(block.shape.conv, block.shape.pool);
         block.conv_pool(&scratch.images[index], rows, &mut scratch.strip, (&mut *raw, &mut *place), None);
         block.activate(0, no_dropout, raw, place, &mut scratch.images[index + 1]);

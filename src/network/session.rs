@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
+use ndarray::ArrayView3;
 use ort::ep::{CPU, CUDA, ExecutionProvider};
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -186,8 +187,9 @@ impl Session {
             return Ok(());
         }
         let failed = |e| Error::machine("ONNX Runtime cannot run the model").because(e);
-        let tensor =
-            TensorRef::from_array_view(([batch, network.n_mels, network.n_frames], log_mel)).map_err(failed)?;
+        let view = ArrayView3::from_shape((batch, network.n_mels, network.n_frames), log_mel)
+            .map_err(|e| Error::bug("a batch has no such shape").because(e))?;
+        let tensor = TensorRef::from_array_view(view).map_err(failed)?;
         let outputs = self.inner.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
         let (_, probabilities) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
         if probabilities.len() != out.len() {

@@ -78,7 +78,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let Some((head, rest)) = self.bytes.split_at_checked(n) else {
-            return Err(Error::input(format!("training state ends early: {n} more bytes expected, {} there", self.bytes.len())));
+            return Err(Error::input(format!(
+                "training state ends early: {n} more bytes expected, {} there",
+                self.bytes.len()
+            )));
         };
         self.bytes = rest;
         Ok(head)

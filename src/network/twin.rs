@@ -41,14 +41,17 @@ struct BlockTrace {
     factors: Vec<Vec<f64>>,
 }
 
+/// One LSTM step: gates i, f, g, o of each unit; cell; output.
+type Step = (Vec<[f64; 4]>, Vec<f64>, Vec<f64>);
+
 /// The result of forward.
 pub struct Trace {
     blocks: Vec<BlockTrace>,
     /// LSTM inputs `[recording][step][input]` and their dropout factors `[recording][input]`.
     inputs: Vec<Vec<Vec<f64>>>,
     input_factors: Vec<Vec<f64>>,
-    /// `[recording][step]`: gates i, f, g, o; cell; output.
-    steps: Vec<Vec<(Vec<[f64; 4]>, Vec<f64>, Vec<f64>)>>,
+    /// `[recording][step]`
+    steps: Vec<Vec<Step>>,
     pub probabilities: Vec<Vec<f64>>,
     /// `(mean, biased variance)` per block and map.
     pub statistics: Vec<Vec<(f64, f64)>>,
@@ -127,8 +130,8 @@ impl Twin {
         let steps: Vec<_> = inputs.iter().map(|inputs| self.forward_lstm(inputs)).collect();
         let probabilities: Vec<Vec<f64>> =
             steps.iter().map(|steps| self.forward_dense(&steps[n_steps - 1].2)).collect();
-        let loss = -probabilities.iter().zip(labels).map(|(row, &label)| row[label].ln()).sum::<f64>()
-            / labels.len() as f64;
+        let loss =
+            -probabilities.iter().zip(labels).map(|(row, &label)| row[label].ln()).sum::<f64>() / labels.len() as f64;
         Trace { blocks, inputs, input_factors, steps, probabilities, statistics, loss }
     }
 
@@ -210,7 +213,7 @@ impl Twin {
         (BlockTrace { input, raw, mean, inverse_deviation, places, factors }, out, statistics)
     }
 
-    fn forward_lstm(&self, inputs: &[Vec<f64>]) -> Vec<(Vec<[f64; 4]>, Vec<f64>, Vec<f64>)> {
+    fn forward_lstm(&self, inputs: &[Vec<f64>]) -> Vec<Step> {
         let at = self.tensors.len() - 5;
         let (kernel, recurrent, bias) = (&self.tensors[at], &self.tensors[at + 1], &self.tensors[at + 2]);
         let units = self.spec.lstm_units;
@@ -257,8 +260,8 @@ impl Twin {
             let last = &trace.steps[recording][self.spec.n_windows() - 1].2;
             let mut d_last = vec![0.0; units];
             for class in 0..classes {
-                let d = (trace.probabilities[recording][class] - f64::from(u8::from(class == label)))
-                    / labels.len() as f64;
+                let d =
+                    (trace.probabilities[recording][class] - f64::from(u8::from(class == label))) / labels.len() as f64;
                 gradient[first_dense + 1][class] += d;
                 for unit in 0..units {
                     gradient[first_dense][unit * classes + class] += d * last[unit];
@@ -305,9 +308,8 @@ impl Twin {
                     gradient[at + 2][column] += d_z;
                     for (input, value) in inputs[step].iter().enumerate() {
                         gradient[at][input * 4 * units + column] += d_z * value;
-                        d_inputs[step][input] += d_z
-                            * self.tensors[at][input * 4 * units + column]
-                            * trace.input_factors[recording][input];
+                        d_inputs[step][input] +=
+                            d_z * self.tensors[at][input * 4 * units + column] * trace.input_factors[recording][input];
                     }
                     for from in (0..units).filter(|_| step > 0) {
                         gradient[at + 1][from * 4 * units + column] += d_z * steps[step - 1].2[from];
@@ -391,7 +393,7 @@ impl Twin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::network::tests::{batch, small_network, small_spec};
+    use crate::network::proof::{batch, small_network, small_spec};
 
     /// Central differences of the loss at a spread of values of every trainable tensor.
     fn check_differences(seed: Option<Seed>) {

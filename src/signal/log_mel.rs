@@ -1,5 +1,6 @@
 //! Log-mel spectrogram of a recording: the whole front end in one pass, without an allocation.
 
+use super::kernel::Kernel;
 use super::ln::ln;
 use super::mel::MelBank;
 use super::profile::{FrontEnd, LogScale, PowerScale};
@@ -34,14 +35,6 @@ struct Bands {
     weights: Vec<f32>,
     /// Least mel power.
     floor: f32,
-}
-
-/// Which code runs the inner loop; the values do not depend on it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kernel {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
 }
 
 impl MelPlan {
@@ -151,17 +144,6 @@ impl Bands {
                 logs[lane] = ln(if mel[lane] > self.floor { mel[lane] } else { self.floor });
             }
         }
-    }
-}
-
-impl Kernel {
-    /// The fastest one that this processor can run.
-    fn fastest() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return Self::Avx2;
-        }
-        Self::Portable
     }
 }
 

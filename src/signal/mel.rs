@@ -134,10 +134,7 @@ fn row(edges: &[f64], norm: MelNorm, bin_hz: f64, n_bins: usize) -> MelRow {
         height * ((hz - low) / (centre - low)).min((high - hz) / (high - centre))
     };
     let inside: Vec<usize> = (0..n_bins).filter(|&bin| weight(bin) > 0.0).collect();
-    MelRow {
-        first_bin: inside.first().copied().unwrap_or(0),
-        weights: inside.into_iter().map(weight).collect(),
-    }
+    MelRow { first_bin: inside.first().copied().unwrap_or(0), weights: inside.into_iter().map(weight).collect() }
 }
 
 fn dense_of_peak_one(row: &MelRow, n_bins: usize) -> Vec<f64> {

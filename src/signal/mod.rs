@@ -8,6 +8,7 @@
 //! | [`stft`]      | short-time power spectrum; the only user of the FFT library                   |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
 //! | [`ln`]        | a logarithm that the compiler can vectorise, the same bits on every machine   |
+//! | `kernel`      | portable code or vector instructions, with the same bits                      |
 //! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
 //! | [`tiles`]     | the windows of frames that the network sees                                   |
 //!
@@ -15,6 +16,7 @@
 //! librosa (`golden`) prove both.
 
 pub mod condition;
+pub(crate) mod kernel;
 pub mod ln;
 pub mod log_mel;
 pub mod mel;

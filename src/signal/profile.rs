@@ -322,7 +322,9 @@ mod tests {
             assert!(serde_json::from_str::<FrontEnd>(&text.replacen('{', "{\"more\":1,", 1)).is_err());
         }
         let text = serde_json::to_string(&PAPER).expect("plain values");
-        for part in ["\"hamming-symmetric\"", "\"over-n-fft\"", "\"htk\"", "\"peak\"", "{\"natural\":{\"floor\":1e-10}}"] {
+        for part in
+            ["\"hamming-symmetric\"", "\"over-n-fft\"", "\"htk\"", "\"peak\"", "{\"natural\":{\"floor\":1e-10}}"]
+        {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

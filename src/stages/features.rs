@@ -68,7 +68,14 @@ impl Stage for Features {
     fn settings(&self, ctx: &Ctx) -> Fingerprint {
         let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
         let definition = extract::definition(&config.front_end);
-        Fingerprint::of_value(&(REVISION, definition, config.copies, &config.augmentations, seed, config.shard_recordings))
+        Fingerprint::of_value(&(
+            REVISION,
+            definition,
+            config.copies,
+            &config.augmentations,
+            seed,
+            config.shard_recordings,
+        ))
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
@@ -95,7 +102,14 @@ impl Stage for Features {
         let meter = ctx.progress.begin("features", n_new as u64);
         ctx.pool.install(|| {
             new.par_iter().try_for_each(|(id, _)| {
-                run_shard(&work.extractor, &work.fingerprint, &ctx.corpora, config.copies, &work.job(id), meter.as_ref())
+                run_shard(
+                    &work.extractor,
+                    &work.fingerprint,
+                    &ctx.corpora,
+                    config.copies,
+                    &work.job(id),
+                    meter.as_ref(),
+                )
             })
         })?;
         drop(meter);
@@ -117,7 +131,8 @@ fn wanted_rows(ctx: &Ctx) -> Result<Vec<FeaturePlanRow>> {
         .into_iter()
         .filter(ManifestRow::goes_on)
         .filter_map(|row| {
-            let names = sides.get(&row.recording_id).unwrap_or(&nothing).iter().map(|side| side.map_or("", Split::name));
+            let names =
+                sides.get(&row.recording_id).unwrap_or(&nothing).iter().map(|side| side.map_or("", Split::name));
             Some(FeaturePlanRow {
                 splits: names.collect::<Vec<_>>().join(","),
                 recording_id: row.recording_id,
@@ -240,9 +255,8 @@ fn feature_rows(
     };
     let path = corpora.join(&plan.path);
     let mut rows = Vec::with_capacity(n_copies as usize + 1);
-    let extracted = std::fs::read(&path)
-        .map_err(|error| Error::recording("cannot be read").because(error))
-        .and_then(|bytes| {
+    let extracted =
+        std::fs::read(&path).map_err(|error| Error::recording("cannot be read").because(error)).and_then(|bytes| {
             if blake3::hash(&bytes).to_hex().as_str() != plan.content_hash {
                 return Err(Error::recording("changed since ingest: run ingest again"));
             }
@@ -254,11 +268,7 @@ fn feature_rows(
     match extracted {
         Ok(()) => Ok(rows),
         Err(error) if error.kind() == ErrorKind::Recording => Ok((0..=n_copies)
-            .map(|copy| FeatureRow {
-                status: Status::Rejected,
-                reject_reason: Some(error.reason()),
-                ..blank(copy)
-            })
+            .map(|copy| FeatureRow { status: Status::Rejected, reject_reason: Some(error.reason()), ..blank(copy) })
             .collect()),
         Err(error) => Err(error.at(path)),
     }
@@ -269,7 +279,8 @@ fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -
     let n = log_mel.len() as f64;
     let mean = log_mel.iter().map(|&value| f64::from(value)).sum::<f64>() / n;
     let variance = log_mel.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
-    let (low, high) = log_mel.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)));
+    let (low, high) =
+        log_mel.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)));
     row.snr_db = spectrogram.snr_db;
     row.n_mels = extractor.front_end().n_mels as u32;
     row.n_frames = extractor.front_end().n_frames() as u32;
@@ -310,7 +321,12 @@ impl Work<'_> {
     }
 
     /// Checks that every shard is there, publishes the new ones, drops those that no longer belong.
-    fn commit(&self, settings: &Fingerprint, plan: &BTreeMap<String, Vec<FeaturePlanRow>>, n_done: u64) -> Result<Done> {
+    fn commit(
+        &self,
+        settings: &Fingerprint,
+        plan: &BTreeMap<String, Vec<FeaturePlanRow>>,
+        n_done: u64,
+    ) -> Result<Done> {
         let store = &self.ctx.store;
         let folder = folder_of::<FeatureRow>(store);
         let wanted: BTreeSet<PathBuf> = plan.keys().map(|id| self.published(id)).collect();
@@ -326,11 +342,13 @@ impl Work<'_> {
         let mut totals = Totals::default();
         for (id, rows) in plan {
             let counted = count(&self.published(id))?;
-            let entry = ShardEntry { rows: rows.iter().map(Fingerprint::of_value).collect(), n_rejected: counted.rejected };
+            let entry =
+                ShardEntry { rows: rows.iter().map(Fingerprint::of_value).collect(), n_rejected: counted.rejected };
             index.shards.insert(id.clone(), entry);
             totals.add(&counted);
         }
-        let text = serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
+        let text =
+            serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
         atomic::publish_bytes(&store.staging("features"), &store.side_index("features", SHARD_INDEX), &text)?;
         for folder in [store.plans("features"), store.staging("features")] {
             atomic::remove(&folder)?;
@@ -375,7 +393,8 @@ fn count(shard: &Path) -> Result<Totals> {
         let batch = batch.map_err(|error| Error::input("a shard cannot be read").at(shard).because(error))?;
         totals.rows += batch.num_rows() as u64;
         let status = batch.column(0).as_any().downcast_ref::<arrow::array::StringArray>();
-        totals.rejected += status.map_or(0, |status| status.iter().filter(|value| *value == Some("rejected")).count() as u64);
+        totals.rejected +=
+            status.map_or(0, |status| status.iter().filter(|value| *value == Some("rejected")).count() as u64);
     }
     Ok(totals)
 }

@@ -68,15 +68,23 @@ impl Stage for Ingest {
 
     fn settings(&self, ctx: &Ctx) -> Fingerprint {
         let pipeline = &ctx.pipeline;
-        Fingerprint::of_value(&(REVISION, &pipeline.ingest, &pipeline.split, pipeline.pipeline.seed, pipeline.features.copies))
+        Fingerprint::of_value(&(
+            REVISION,
+            &pipeline.ingest,
+            &pipeline.split,
+            pipeline.pipeline.seed,
+            pipeline.features.copies,
+        ))
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
         let opened = open_corpora(ctx)?;
         let found = scan(ctx, &opened);
-        let stamps: Vec<_> = found.iter().map(|found| (&found.recording_id, found.scanned.stamp, &found.scanned.unreadable)).collect();
+        let stamps: Vec<_> =
+            found.iter().map(|found| (&found.recording_id, found.scanned.stamp, &found.scanned.unreadable)).collect();
         // A CSV of labels is no recording, but rows follow from it.
-        let labels: Vec<_> = opened.iter().map(|opened| stamp_of(&folder(ctx, opened.root).join("labels.csv"))).collect();
+        let labels: Vec<_> =
+            opened.iter().map(|opened| stamp_of(&folder(ctx, opened.root).join("labels.csv"))).collect();
         Ok(Inputs::from([("recordings".to_string(), Fingerprint::of_value(&(stamps, labels)))]))
     }
 
@@ -137,7 +145,9 @@ fn open_corpora(ctx: &Ctx) -> Result<Vec<Opened<'_>>> {
         opened.push(Opened { root, corpus, labeller: corpus.open(&place)? });
     }
     if opened.is_empty() {
-        return Err(Error::input("no corpus folder is there").at(&ctx.corpora).hint("choose another place with --corpora"));
+        return Err(Error::input("no corpus folder is there")
+            .at(&ctx.corpora)
+            .hint("choose another place with --corpora"));
     }
     Ok(opened)
 }
@@ -283,7 +293,8 @@ impl Cache {
     fn get(&self, found: &Found) -> Option<ManifestRow> {
         // A file that could not be read may be readable now, though its stamp is the same.
         let row = self.rows.get(&found.recording_id).filter(|row| row.content_hash.is_some())?;
-        let same = self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.unreadable.is_none();
+        let same =
+            self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.unreadable.is_none();
         (same && row.path == found.path).then(|| row.clone())
     }
 
@@ -310,7 +321,11 @@ fn publish(
     Cache::publish(&ctx.store, found, probes)?;
     let rejected: Vec<&ManifestRow> = rows.iter().filter(|row| row.status == Status::Rejected).collect();
     for row in rejected.iter().take(20) {
-        ctx.progress.say(&format!("ingest: rejected `{}`: {}", row.path, row.reject_reason.as_deref().unwrap_or_default()));
+        ctx.progress.say(&format!(
+            "ingest: rejected `{}`: {}",
+            row.path,
+            row.reject_reason.as_deref().unwrap_or_default()
+        ));
     }
     if rejected.len() > 20 {
         ctx.progress.say(&format!("ingest: and {} more, see reject_reason in the manifest", rejected.len() - 20));

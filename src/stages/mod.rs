@@ -166,7 +166,8 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
         pipeline: ctx.pipeline.pipeline.name.clone(),
         protocol: ctx.pipeline.split.protocol.name().into(),
         settings_fingerprint: settings.to_string(),
-        inputs: serde_json::to_string(&inputs).map_err(|error| Error::bug("inputs have no JSON form").because(error))?,
+        inputs: serde_json::to_string(&inputs)
+            .map_err(|error| Error::bug("inputs have no JSON form").because(error))?,
         output_fingerprint: done.output.to_string(),
         n_done: done.n_done,
         n_reused: done.n_reused,

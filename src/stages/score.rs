@@ -78,7 +78,8 @@ impl Stage for Score {
         let path = model_file(ctx)?;
         let bytes = std::fs::read(&path).map_err(|error| no_model(ctx).because(error))?;
         let runtime = Runtime::load(&ctx.runtime_library)?;
-        let mut session = Session::open(&runtime, &bytes, provider, ctx.n_threads()).map_err(|error| error.at(&path))?;
+        let mut session =
+            Session::open(&runtime, &bytes, provider, ctx.n_threads()).map_err(|error| error.at(&path))?;
         session.card().emotions()?;
         let off = session.verify_golden(GOLDEN_TOLERANCE)?;
         let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"]);
@@ -104,7 +105,8 @@ fn model_file(ctx: &Ctx) -> Result<PathBuf> {
 }
 
 fn no_model(ctx: &Ctx) -> Error {
-    let error = Error::input("cannot read the model").hint("run `sermill train`, or name a model file with --set score.model=FILE");
+    let error = Error::input("cannot read the model")
+        .hint("run `sermill train`, or name a model file with --set score.model=FILE");
     match model_file(ctx) {
         Ok(path) => error.at(path),
         Err(_) => error,
@@ -327,7 +329,14 @@ impl<'a> Scorer<'a> {
         Ok(rows)
     }
 
-    fn publish(&self, mut rows: Vec<PredictionRow>, n_done: u64, n_reused: u64, seconds: f64, golden_off: f32) -> Result<Done> {
+    fn publish(
+        &self,
+        mut rows: Vec<PredictionRow>,
+        n_done: u64,
+        n_reused: u64,
+        seconds: f64,
+        golden_off: f32,
+    ) -> Result<Done> {
         let store = &self.ctx.store;
         rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
         publish_rows(&store.staging("score"), &self.target, &rows)?;

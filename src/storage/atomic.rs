@@ -10,13 +10,20 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What helps against most failed writes.
+const ROOM: &str = "free some space and run the same command again: finished work is kept";
 
 /// Writes `target` through a temporary in `staging`; the closure fills it.
 ///
-/// Errors of the file system are `Machine` errors; errors of the closure are passed on, and nothing is left behind.
+/// Errors of the file system are `Machine` errors; errors of the closure are passed on with the target's name, and
+/// nothing is left behind.
 pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    let temporary = write_temporary(staging, target, write)?;
+    let temporary = write_temporary(staging, target, write).map_err(|error| match error.kind() {
+        ErrorKind::Machine => error.or_at(target).or_hint(ROOM),
+        _ => error.or_at(target),
+    })?;
     move_into(&temporary, target)
 }
 
@@ -108,9 +115,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
 
 fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
     let hint = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            "free some space and run the same command again: finished work is kept"
-        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ROOM,
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "check who owns the store, or choose another with --store"
         }

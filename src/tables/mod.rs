@@ -104,7 +104,6 @@ pub fn publish_rows<R: Row>(staging: &Path, target: &Path, rows: &[R]) -> Result
         }
         writer.finish()
     })
-    .map_err(|error| if error.hint_text().is_some() { error } else { error.at(target) })
 }
 
 fn to_batch<R: Row>(schema: &SchemaRef, rows: &[R]) -> Result<RecordBatch> {

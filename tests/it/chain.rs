@@ -43,16 +43,25 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
     let predictions: Vec<PredictionRow> = mill.rows("predictions");
     assert!(!predictions.is_empty());
     for row in &predictions {
-        let sum: f32 = [row.prob_angry, row.prob_disgust, row.prob_fear, row.prob_happy, row.prob_neutral, row.prob_sad, row.prob_surprise]
-            .into_iter()
-            .flatten()
-            .sum();
+        let sum: f32 = [
+            row.prob_angry,
+            row.prob_disgust,
+            row.prob_fear,
+            row.prob_happy,
+            row.prob_neutral,
+            row.prob_sad,
+            row.prob_surprise,
+        ]
+        .into_iter()
+        .flatten()
+        .sum();
         assert!((sum - 1.0).abs() < 1e-5, "probabilities of {} sum to {sum}", row.recording_id);
         assert_ne!(row.split.as_deref(), Some("train"), "the demo scores what is held out");
     }
 
     let metrics: Vec<MetricRow> = mill.rows("metrics");
-    let n_right = predictions.iter().filter(|row| row.split.as_deref() == Some("test") && row.emotion == row.predicted).count();
+    let n_right =
+        predictions.iter().filter(|row| row.split.as_deref() == Some("test") && row.emotion == row.predicted).count();
     let accuracy = metrics
         .iter()
         .find(|row| row.split == "test" && row.slice == "all" && row.metric == "accuracy")
@@ -111,7 +120,9 @@ fn ten_new_recordings_are_ten_recordings_of_work() {
     let mill = Mill::new();
     let corpus = mill.corpora().join("synthetic");
     let place = corpus.to_string_lossy().into_owned();
-    let synth = |speakers: &str| mill.run(&["synth", &place, "--speakers", speakers, "--statements", "2", "--repetitions", "1"]);
+    let synth = |speakers: &str| {
+        mill.run(&["synth", &place, "--speakers", speakers, "--statements", "2", "--repetitions", "1"])
+    };
     // Without sides, nothing that is there already moves when recordings join.
     let unsplit = ["--set", "split.protocol=unsplit"];
     assert_eq!(synth("2").code, 0);
@@ -153,7 +164,8 @@ fn a_killed_training_goes_on_to_the_same_model() {
     }
     let expected = whole.done("train", &four);
 
-    let mut child = torn.command("train", "demo", &four).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut child =
+        torn.command("train", "demo", &four).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
     let index = torn.store().join("index/train");
     let begun = Instant::now();
     // Kill it once a checkpoint is there; a run that ended before only makes the test easier.
@@ -167,7 +179,14 @@ fn a_killed_training_goes_on_to_the_same_model() {
     child.wait().expect("gone");
     let resumed = torn.done("train", &four);
     assert_eq!(resumed["model_id"], expected["model_id"]);
-    let model = |mill: &Mill| std::fs::read(expected["model_id"].as_str().map(|id| mill.store().join("models").join(id).join("model.onnx")).expect("id"));
+    let model = |mill: &Mill| {
+        std::fs::read(
+            expected["model_id"]
+                .as_str()
+                .map(|id| mill.store().join("models").join(id).join("model.onnx"))
+                .expect("id"),
+        )
+    };
     assert_eq!(model(&torn).expect("model"), model(&whole).expect("model"), "bit-equal to the uninterrupted run");
 }
 

@@ -95,7 +95,9 @@ fn every_module_has_a_floor_and_uses_lower_floors_only() {
         for used in uses(&code(&text)) {
             match floors.get(used.as_str()) {
                 None => wrong.push(format!("{file} uses crate::{used}, which has no floor")),
-                Some(&other) if used != own && other > floor => wrong.push(format!("{file} (floor {floor}) uses {used} (floor {other})")),
+                Some(&other) if used != own && other > floor => {
+                    wrong.push(format!("{file} (floor {floor}) uses {used} (floor {other})"))
+                }
                 _ => {}
             }
         }
@@ -129,7 +131,9 @@ fn the_first_floor_has_no_circles() {
     }
     fn reaches(arrows: &BTreeMap<String, Vec<String>>, from: &str, to: &str, depth: usize) -> bool {
         depth > 0
-            && arrows.get(from).is_some_and(|next| next.iter().any(|step| step == to || reaches(arrows, step, to, depth - 1)))
+            && arrows
+                .get(from)
+                .is_some_and(|next| next.iter().any(|step| step == to || reaches(arrows, step, to, depth - 1)))
     }
     for name in first {
         assert!(!reaches(&arrows, name, name, 12), "`{name}` uses itself through others: {:?}", arrows[name]);
@@ -170,9 +174,13 @@ fn nothing_is_left_half_done() {
 
 #[test]
 fn architecture_names_every_module_and_no_other() {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md"))
+        .expect("ARCHITECTURE.md");
     for (name, _) in FLOORS {
-        assert!(text.contains(&format!("`{name}`")) || text.contains(&format!("`{name}/`")), "ARCHITECTURE.md does not name `{name}`");
+        assert!(
+            text.contains(&format!("`{name}`")) || text.contains(&format!("`{name}/`")),
+            "ARCHITECTURE.md does not name `{name}`"
+        );
     }
     let modules: std::collections::BTreeSet<String> =
         sources().keys().map(|file| module(file)).filter(|name| name != "lib" && name != "main").collect();

@@ -28,7 +28,7 @@ impl Geometry {
     }
 
     /// Floats of the whole image without halo.
-    pub fn len(self) -> usize {
+    pub fn n_floats(self) -> usize {
         self.n_blocks() * self.plane()
     }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn maps_are_padded_to_whole_blocks_and_the_halo_is_one_pixel() {
         let geometry = Geometry { height: 4, width: 6, maps: 20 };
-        assert_eq!((geometry.n_blocks(), geometry.len(), geometry.haloed_len()), (2, 2 * 24 * 16, 2 * 6 * 8 * 16));
+        assert_eq!((geometry.n_blocks(), geometry.n_floats(), geometry.haloed_len()), (2, 2 * 24 * 16, 2 * 6 * 8 * 16));
         assert_eq!(geometry.haloed_at(0, 0), (8 + 1) * 16);
         assert_eq!(geometry.pooled(2), Geometry { height: 2, width: 3, maps: 20 });
     }

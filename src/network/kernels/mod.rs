@@ -25,9 +25,7 @@ pub type Maps = [f32; MAPS];
 
 /// One vector register of an instruction set and what the kernels do with it.
 ///
-/// # Safety
 /// The methods may only run on a machine that has the instruction set: call them from inside [`Isa::run`].
-/// `load` and `store` touch [`Lanes::N`] floats at the pointer.
 pub trait Lanes: Copy {
     /// A register of [`Lanes::N`] floats.
     type V: Copy;
@@ -39,10 +37,21 @@ pub trait Lanes: Copy {
     const MAPS_IN: usize;
     /// Blocks of output maps in one tile.
     const BLOCKS: usize;
+    /// The same value in every lane.
+    ///
+    /// # Safety
+    /// The machine has the instruction set.
     unsafe fn splat(value: f32) -> Self::V;
+    /// # Safety
+    /// As `splat`, and [`Lanes::N`] floats are readable.
     unsafe fn load(from: *const f32) -> Self::V;
+    /// # Safety
+    /// As `splat`, and [`Lanes::N`] floats are writable.
     unsafe fn store(to: *mut f32, value: Self::V);
     /// `a * b + c`.
+    ///
+    /// # Safety
+    /// As `splat`.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 }
 

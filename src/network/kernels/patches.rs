@@ -28,9 +28,9 @@ impl PatchSums {
     /// `product - sum sum' / n`: the products of values less their mean.
     pub fn centred(&self, n: f64) -> [[f64; TAPS]; TAPS] {
         let mut centred = self.product;
-        for tap in 0..TAPS {
-            for second in 0..TAPS {
-                centred[tap][second] -= self.sum[tap] * self.sum[second] / n;
+        for (row, sum) in centred.iter_mut().zip(self.sum) {
+            for (product, second) in row.iter_mut().zip(self.sum) {
+                *product -= sum * second / n;
             }
         }
         centred

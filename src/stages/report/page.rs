@@ -53,7 +53,9 @@ pub fn markdown(page: &Page) -> String {
          for the UAR (over items where speakers are unknown)."
     ));
     for (split, confusion) in page.confusions {
-        line(format_args!("\n## Classes, {split} side\n\n| class | precision | recall | F1 | support |\n|---|---|---|---|---|"));
+        line(format_args!(
+            "\n## Classes, {split} side\n\n| class | precision | recall | F1 | support |\n|---|---|---|---|---|"
+        ));
         for emotion in Emotion::ALL {
             let score = confusion.class(emotion);
             let show = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 100.0 * value));
@@ -62,7 +64,9 @@ pub fn markdown(page: &Page) -> String {
         }
     }
     if !page.history.is_empty() {
-        line(format_args!("\n## Epochs\n\n| epoch | train loss | train accuracy | monitored loss | monitored accuracy | seconds |"));
+        line(format_args!(
+            "\n## Epochs\n\n| epoch | train loss | train accuracy | monitored loss | monitored accuracy | seconds |"
+        ));
         line(format_args!("|---|---|---|---|---|---|"));
         for row in page.history {
             let best = if row.is_best { " (best)" } else { "" };

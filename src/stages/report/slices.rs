@@ -27,7 +27,10 @@ pub fn slices(files: &[PathBuf]) -> Result<Vec<Slice>> {
     let failed = |error: PolarsError| Error::input("the predictions cannot be read").because(error.to_string());
     let mut frames = Vec::new();
     for file in files {
-        frames.push(LazyFrame::scan_parquet(PlRefPath::new(file.to_string_lossy()), ScanArgsParquet::default()).map_err(failed)?);
+        frames.push(
+            LazyFrame::scan_parquet(PlRefPath::new(file.to_string_lossy()), ScanArgsParquet::default())
+                .map_err(failed)?,
+        );
     }
     let labelled = concat(frames, UnionArgs::default())
         .map_err(failed)?
@@ -48,7 +51,8 @@ pub fn slices(files: &[PathBuf]) -> Result<Vec<Slice>> {
         }
         slices.push(slice(split, "all".into(), &side).map_err(failed)?);
         for column in SLICED_BY {
-            let values = side.column(column).and_then(|values| values.unique()?.sort(SortOptions::default())).map_err(failed)?;
+            let values =
+                side.column(column).and_then(|values| values.unique()?.sort(SortOptions::default())).map_err(failed)?;
             let values = values.str().map_err(failed)?;
             if values.len() < 2 {
                 // One value alone is the slice `all` again.
@@ -65,9 +69,10 @@ pub fn slices(files: &[PathBuf]) -> Result<Vec<Slice>> {
 
 fn slice(split: &str, name: String, rows: &DataFrame) -> PolarsResult<Slice> {
     let (emotion, predicted) = (rows.column("emotion")?.str()?, rows.column("predicted")?.str()?);
-    let pairs = emotion.iter().zip(predicted.iter()).filter_map(|(truth, said)| {
-        Some((Emotion::from_name(truth?)?, Emotion::from_name(said?)?))
-    });
+    let pairs = emotion
+        .iter()
+        .zip(predicted.iter())
+        .filter_map(|(truth, said)| Some((Emotion::from_name(truth?)?, Emotion::from_name(said?)?)));
     let pairs: Vec<_> = pairs.collect();
     let speakers: Vec<String> = rows.column("speaker")?.str()?.iter().flatten().map(str::to_string).collect();
     let speakers = if speakers.len() == pairs.len() { speakers } else { Vec::new() };

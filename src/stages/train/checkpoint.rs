@@ -38,7 +38,8 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::machine("cannot read checkpoint").at(path).because(error)),
         };
-        let damaged = || Error::input("the checkpoint is damaged").at(path).hint("delete it to train from the beginning");
+        let damaged =
+            || Error::input("the checkpoint is damaged").at(path).hint("delete it to train from the beginning");
         let mut rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(damaged)?;
         let mut parts = Vec::new();
         for _ in 0..3 {
@@ -55,7 +56,8 @@ impl Checkpoint {
 
     /// Replaces the checkpoint file.
     pub fn publish(&self, staging: &Path, path: &Path) -> Result<()> {
-        let log = serde_json::to_vec(&self.log).map_err(|error| Error::bug("a history has no JSON form").because(error))?;
+        let log =
+            serde_json::to_vec(&self.log).map_err(|error| Error::bug("a history has no JSON form").because(error))?;
         atomic::publish(staging, path, |out| {
             let mut put = |bytes: &[u8]| out.write_all(bytes);
             put(MAGIC)
@@ -72,7 +74,8 @@ impl Checkpoint {
     /// Adds an epoch; a better monitored accuracy than ever before makes its weights the best.
     pub fn add(&mut self, mut row: HistoryRow, state: &TrainerState) {
         self.last = state.to_bytes();
-        let best = self.log.history.iter().find(|row| row.is_best).map_or(f64::NEG_INFINITY, |row| row.monitored_accuracy);
+        let best =
+            self.log.history.iter().find(|row| row.is_best).map_or(f64::NEG_INFINITY, |row| row.monitored_accuracy);
         if row.monitored_accuracy > best {
             self.log.history.iter_mut().for_each(|row| row.is_best = false);
             row.is_best = true;

@@ -13,9 +13,9 @@ use std::time::Instant;
 use serde_json::{Map, json};
 
 use crate::error::{Error, Result};
-use crate::network::spec::NetworkSpec;
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
+use crate::network::spec::NetworkSpec;
 use crate::split::{Protocol, Split};
 use crate::stages::{Ctx, Done, Inputs, Stage};
 use crate::storage::commit::Commit;
@@ -228,7 +228,14 @@ impl<'a> Run<'a> {
     }
 }
 
-fn summarise(ctx: &Ctx, model_id: &str, history: &[HistoryRow], train: &Dataset, held_out: &Dataset, parity: f32) -> Done {
+fn summarise(
+    ctx: &Ctx,
+    model_id: &str,
+    history: &[HistoryRow],
+    train: &Dataset,
+    held_out: &Dataset,
+    parity: f32,
+) -> Done {
     let best = history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
     let seconds: f64 = history.iter().map(|row| row.seconds).sum();
     let trained: f64 = history.iter().map(|row| row.n_recordings as f64).sum();

@@ -1,0 +1,135 @@
+//! What one learning module needs to run forward: its shapes, packed weights, and batch norm as an affine map.
+
+use crate::network::dropout::Dropout;
+use crate::network::kernels::conv::{Source, pack, packed_len};
+use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
+use crate::network::kernels::geometry::Geometry;
+use crate::network::kernels::{Isa, MAPS};
+use crate::network::parameters::Tensor;
+use crate::network::spec::NetworkSpec;
+
+/// Shapes of one block.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockShape {
+    /// What enters.
+    pub input: Geometry,
+    /// What leaves the convolution.
+    pub conv: Geometry,
+    /// What leaves the block.
+    pub pooled: Geometry,
+    /// Side of the pool.
+    pub pool: usize,
+}
+
+impl BlockShape {
+    /// The shapes of block `index` of `spec`.
+    pub fn new(spec: &NetworkSpec, index: usize) -> Self {
+        let (height, width, maps) = spec.block_input(index);
+        let pool = spec.blocks[index].pool;
+        let conv = Geometry { height, width, maps: spec.blocks[index].n_maps };
+        Self { input: Geometry { height, width, maps }, conv, pooled: conv.pooled(pool), pool }
+    }
+
+    /// Maps stored side by side in the input: 1 for the first block's image, else 16.
+    pub fn stored(&self) -> usize {
+        if self.input.maps == 1 { 1 } else { MAPS }
+    }
+
+    /// Floats of one input image with halo.
+    pub fn input_len(&self) -> usize {
+        if self.stored() == 1 { (self.input.height + 2) * (self.input.width + 2) } else { self.input.haloed_len() }
+    }
+
+    /// Floats of the packed weights.
+    pub fn packed_len(&self) -> usize {
+        packed_len(self.input.maps, self.conv.maps, self.stored())
+    }
+
+    /// Maps out, padded to whole blocks.
+    pub fn padded(&self) -> usize {
+        self.conv.n_blocks() * MAPS
+    }
+}
+
+/// Weights as the kernels read them, and batch norm as one affine map.
+pub struct BlockWeights {
+    pub shape: BlockShape,
+    pub(super) isa: Isa,
+    pub(super) weights: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) sign: Vec<f32>,
+    pub(super) mean: Vec<f32>,
+    pub(super) inverse_deviation: Vec<f32>,
+    pub(super) scale: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+}
+
+impl BlockWeights {
+    /// Memory for the weights of one block.
+    pub fn new(shape: BlockShape, isa: Isa) -> Self {
+        let maps = || vec![0.0; shape.padded()];
+        Self {
+            shape,
+            isa,
+            weights: vec![0.0; shape.packed_len()],
+            bias: maps(),
+            sign: vec![1.0; shape.padded()],
+            mean: maps(),
+            inverse_deviation: maps(),
+            scale: maps(),
+            beta: maps(),
+        }
+    }
+
+    /// Takes kernel, bias and the sign of gamma from the block's six tensors.
+    pub fn load(&mut self, tensors: &[Tensor]) {
+        let (input, maps) = (self.shape.input.maps, self.shape.conv.maps);
+        pack(&tensors[0].values, input, maps, self.shape.stored(), &mut self.weights);
+        self.bias[..maps].copy_from_slice(&tensors[1].values);
+        for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
+            *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
+        }
+    }
+
+    /// Sets batch norm from per-map mean and variance and the block's six tensors.
+    pub fn set_norm(&mut self, tensors: &[Tensor], epsilon: f32, statistics: impl Iterator<Item = (f64, f64)>) {
+        for (map, (mean, variance)) in statistics.enumerate().take(self.shape.conv.maps) {
+            let inverse_deviation = 1.0 / (variance + f64::from(epsilon)).sqrt();
+            self.mean[map] = mean as f32;
+            self.inverse_deviation[map] = inverse_deviation as f32;
+            self.scale[map] = (f64::from(tensors[2].values[map]) * inverse_deviation) as f32;
+            self.beta[map] = tensors[3].values[map];
+        }
+    }
+
+    /// Batch norm as the kernels read it.
+    pub fn affine(&self) -> Affine<'_> {
+        Affine { mean: &self.mean, inverse_deviation: &self.inverse_deviation, scale: &self.scale, beta: &self.beta }
+    }
+
+    /// Convolution and pool of one image; see [`ConvPool`].
+    pub fn conv_pool(
+        &self,
+        input: &[f32],
+        rows: RawRows,
+        y: &mut [f32],
+        (raw, place): (&mut [f32], &mut [u8]),
+        moments: Option<&mut [[[f64; MAPS]; 2]]>,
+    ) {
+        let BlockShape { conv: geometry, pool, .. } = self.shape;
+        let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
+        if self.shape.stored() == 1 {
+            let source = Source::<1>::new(input, self.shape.input);
+            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
+        } else {
+            let source = Source::<MAPS>::new(input, self.shape.input);
+            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
+        }
+    }
+
+    /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].
+    pub fn activate(&self, image: usize, dropout: Dropout, raw: &[f32], place: &mut [u8], out: &mut [f32]) {
+        let (geometry, affine) = (self.shape.pooled, self.affine());
+        self.isa.run(Activate { geometry, affine, dropout, image, raw, place, out });
+    }
+}
