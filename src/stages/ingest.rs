@@ -90,6 +90,14 @@ impl Stage for Ingest {
 
     fn run(&self, ctx: &Ctx, _settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
         let opened = open_corpora(ctx)?;
+        for root in ctx.pipeline.ingest.corpus.iter().filter(|root| !folder(ctx, root).is_dir()) {
+            let place = folder(ctx, root);
+            ctx.progress.say(&format!(
+                "ingest: corpus `{}` is left out: `{}` is not there",
+                root.name,
+                place.display()
+            ));
+        }
         let found = scan(ctx, &opened);
         if found.is_empty() {
             let folders: Vec<String> = opened.iter().map(|one| folder(ctx, one.root).display().to_string()).collect();
@@ -127,6 +135,7 @@ fn folder(ctx: &Ctx, root: &CorpusRoot) -> PathBuf {
     ctx.corpora.join(&root.root)
 }
 
+/// The corpora whose folders are there; those that are not are an error, or left out if the recipe allows it.
 fn open_corpora(ctx: &Ctx) -> Result<Vec<Opened<'_>>> {
     let mut opened = Vec::new();
     for root in &ctx.pipeline.ingest.corpus {
@@ -139,7 +148,6 @@ fn open_corpora(ctx: &Ctx) -> Result<Vec<Opened<'_>>> {
             if ctx.pipeline.ingest.require_all {
                 return Err(missing);
             }
-            ctx.progress.say(&format!("ingest: left out: {missing}"));
             continue;
         }
         opened.push(Opened { root, corpus, labeller: corpus.open(&place)? });

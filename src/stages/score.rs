@@ -348,7 +348,7 @@ impl<'a> Scorer<'a> {
         summary.insert("model_id".into(), self.session.card().model_id.clone().into());
         summary.insert("provider".into(), self.provider.clone().into());
         summary.insert("labelled".into(), n_labelled.into());
-        summary.insert("right".into(), rows.iter().filter(right).count().into());
+        summary.insert("correct".into(), rows.iter().filter(right).count().into());
         summary.insert("golden_difference".into(), json!(golden_off));
         summary.insert("recordings_per_s".into(), json!((n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
         summary.insert("predictions".into(), self.target.display().to_string().into());

@@ -22,7 +22,7 @@ use crate::tables::history::HistoryRow;
 use crate::tables::metrics::MetricRow;
 use crate::tables::{folder_of, publish_rows, read_batches, read_rows};
 
-use page::{Page, markdown};
+use page::{Page, markdown, percent};
 use slices::{Slice, slices};
 
 /// Raised when the same predictions would give other numbers.
@@ -79,6 +79,18 @@ impl Stage for Report {
         publish_rows(&staging, &folder_of::<MetricRow>(&ctx.store).join(&name), &metrics)?;
         publish_rows(&staging, &folder_of::<ConfusionRow>(&ctx.store).join(&name), &confusion_rows)?;
         publish_page(ctx, &model_id, &metrics, &confusions)?;
+        metrics.iter().filter(|row| row.metric == "uar" && row.slice == "all").for_each(|uar| {
+            let accuracy =
+                metrics.iter().find(|row| row.metric == "accuracy" && row.slice == "all" && row.split == uar.split);
+            ctx.progress.say(&format!(
+                "report: {} side, {} items: accuracy {}, UAR {} (percent, protocol {})",
+                uar.split,
+                uar.support,
+                percent(accuracy),
+                percent(Some(uar)),
+                uar.protocol
+            ));
+        });
         Ok(summarise(ctx, &model_id, &metrics, &files))
     }
 }

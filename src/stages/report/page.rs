@@ -84,7 +84,8 @@ pub fn markdown(page: &Page) -> String {
     text
 }
 
-fn percent(row: Option<&MetricRow>) -> String {
+/// A value in percent, with its interval where there is one.
+pub fn percent(row: Option<&MetricRow>) -> String {
     let Some(value) = row.and_then(|row| row.value) else { return "-".into() };
     match row.and_then(|row| row.low.zip(row.high)) {
         Some((low, high)) => format!("{:.1} [{:.1}, {:.1}]", 100.0 * value, 100.0 * low, 100.0 * high),
