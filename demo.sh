@@ -6,7 +6,7 @@ sermill=$1
 corpora=store/demo-corpora
 store=store/demo
 
-[ -d "$corpora/synthetic" ] || "$sermill" synth "$corpora/synthetic" --speakers 8 --statements 4 --repetitions 2
+[ -d "$corpora/synthetic" ] || "$sermill" synth "$corpora/synthetic" --speakers 8 --statements 4 --repetitions 3
 "$sermill" run --pipeline pipelines/demo.toml --corpora "$corpora" --store "$store"
 
 cat <<EOF

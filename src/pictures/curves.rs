@@ -9,18 +9,18 @@ pub struct EpochPoint {
     pub epoch: u32,
     /// Mean cross-entropy of the training set, in nats.
     pub train_loss: f64,
-    /// Mean cross-entropy of the validation set, in nats.
-    pub validation_loss: f64,
+    /// Mean cross-entropy of the held-out side, in nats.
+    pub held_out_loss: f64,
     /// Share of right predictions in the training set.
     pub train_accuracy: f64,
-    /// Share of right predictions in the validation set.
-    pub validation_accuracy: f64,
+    /// Share of right predictions on the held-out side.
+    pub held_out_accuracy: f64,
     /// Whether this epoch's network was kept.
     pub is_best: bool,
 }
 
 const TRAIN: &str = "#2563a8";
-const VALIDATION: &str = "#d9600b";
+const HELD_OUT: &str = "#d9600b";
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 412.0;
 /// Plot area: top, height, width, and the left edge of both panels.
@@ -32,19 +32,20 @@ const LEFT: [f64; 2] = [76.0, 554.0];
 type Value = fn(&EpochPoint) -> f64;
 
 /// Two panels beside each other, 960 x 412: loss on the left, accuracy in percent on the right.
+/// `held_out` names the side that is not trained on: it is `validation` or, where a protocol leaks, `test`.
 /// A value that is not finite leaves a gap in its line.
-pub fn curves_svg(history: &[EpochPoint], title: &str) -> String {
+pub fn curves_svg(history: &[EpochPoint], title: &str, held_out: &str) -> String {
     let mut canvas = Canvas::new(WIDTH, HEIGHT, title);
-    legend(&mut canvas);
-    let loss: [Value; 2] = [|point| point.train_loss, |point| point.validation_loss];
-    let accuracy: [Value; 2] = [|point| 100.0 * point.train_accuracy, |point| 100.0 * point.validation_accuracy];
+    legend(&mut canvas, held_out);
+    let loss: [Value; 2] = [|point| point.train_loss, |point| point.held_out_loss];
+    let accuracy: [Value; 2] = [|point| 100.0 * point.train_accuracy, |point| 100.0 * point.held_out_accuracy];
     panel(&mut canvas, history, LEFT[0], "loss (cross-entropy)", loss, None);
     panel(&mut canvas, history, LEFT[1], "accuracy (%)", accuracy, Some(100.0));
     canvas.finish()
 }
 
-fn legend(canvas: &mut Canvas) {
-    for (x, colour, name) in [(LEFT[0], TRAIN, "training"), (LEFT[0] + 100.0, VALIDATION, "validation")] {
+fn legend(canvas: &mut Canvas, held_out: &str) {
+    for (x, colour, name) in [(LEFT[0], TRAIN, "training"), (LEFT[0] + 100.0, HELD_OUT, held_out)] {
         canvas.stroke((x, 54.0), (x + 24.0, 54.0), &format!(r#"stroke="{colour}" stroke-width="2.5""#));
         canvas.label(x + 31.0, 58.0, Anchor::Start, "", name);
     }
@@ -93,7 +94,7 @@ fn panel(canvas: &mut Canvas, history: &[EpochPoint], left: f64, name: &str, val
         let x = x_of(best.epoch);
         canvas.stroke((x, TOP), (x, bottom), &format!(r#"stroke="{QUIET}" stroke-dasharray="4 3""#));
     }
-    for (value, colour) in values.into_iter().zip([TRAIN, VALIDATION]) {
+    for (value, colour) in values.into_iter().zip([TRAIN, HELD_OUT]) {
         curve(canvas, history, colour, |point| (x_of(point.epoch), y_of(value(point))));
     }
     if let Some(best) = history.iter().find(|point| point.is_best && values[1](point).is_finite()) {
@@ -101,14 +102,14 @@ fn panel(canvas: &mut Canvas, history: &[EpochPoint], left: f64, name: &str, val
     }
 }
 
-/// A ring on the validation line, and its number in the panel's upper corner, where no line runs.
+/// A ring on the held-out line, and its number in the panel's upper corner, where no line runs.
 fn mark_best(canvas: &mut Canvas, best: &EpochPoint, value: f64, (x, y): (f64, f64), right: f64) {
     canvas.line(format_args!(
-        r##"<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="#ffffff" stroke="{VALIDATION}" stroke-width="2.5"/>"##
+        r##"<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="#ffffff" stroke="{HELD_OUT}" stroke-width="2.5"/>"##
     ));
     let number = if value >= 10.0 { format!("{value:.1}") } else { format!("{value:.3}") };
     let text = format!("epoch {}: {number}", best.epoch);
-    canvas.label(right, TOP - 10.0, Anchor::End, &format!(r#"fill="{VALIDATION}" font-weight="600""#), &text);
+    canvas.label(right, TOP - 10.0, Anchor::End, &format!(r#"fill="{HELD_OUT}" font-weight="600""#), &text);
 }
 
 /// One line through all finite points; dots as well when there are few.
@@ -148,9 +149,9 @@ mod tests {
         let point = |epoch: u32| EpochPoint {
             epoch,
             train_loss: 2.0 / f64::from(epoch),
-            validation_loss: 2.0 / f64::from(epoch) + 0.1,
+            held_out_loss: 2.0 / f64::from(epoch) + 0.1,
             train_accuracy: 0.9,
-            validation_accuracy: 0.8,
+            held_out_accuracy: 0.8,
             is_best: epoch == 3,
         };
         (1..=n).map(point).collect()
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn each_panel_has_two_lines_and_the_best_epoch() {
-        let svg = curves_svg(&history(40), "paper");
+        let svg = curves_svg(&history(40), "paper", "validation");
         assert_eq!(svg.matches("<polyline").count(), 4);
         assert!(svg.contains("epoch 3: 80.0") && svg.contains("epoch 3: 0.767"));
     }
@@ -167,8 +168,8 @@ mod tests {
     fn a_number_that_is_not_finite_leaves_a_gap_and_no_nan() {
         let mut points = history(10);
         points[4].train_loss = f64::NAN;
-        points[7].validation_loss = f64::INFINITY;
-        let svg = curves_svg(&points, "gap");
+        points[7].held_out_loss = f64::INFINITY;
+        let svg = curves_svg(&points, "gap", "validation");
         assert_eq!(svg.matches("<polyline").count(), 6);
         assert!(!svg.contains("NaN") && !svg.contains("inf,"));
     }
@@ -176,10 +177,10 @@ mod tests {
     #[test]
     fn short_histories_are_drawn_as_well() {
         for n in [0, 1, 2] {
-            let svg = curves_svg(&history(n), "short");
+            let svg = curves_svg(&history(n), "short", "validation");
             assert!(!svg.contains("NaN") && svg.ends_with("</svg>\n"), "{n}");
         }
-        assert!(curves_svg(&[], "none").contains("no epochs yet"));
+        assert!(curves_svg(&[], "none", "validation").contains("no epochs yet"));
     }
 
     #[test]

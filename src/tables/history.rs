@@ -30,9 +30,9 @@ impl From<&HistoryRow> for EpochPoint {
         Self {
             epoch: row.epoch,
             train_loss: row.train_loss,
-            validation_loss: row.monitored_loss,
+            held_out_loss: row.monitored_loss,
             train_accuracy: row.train_accuracy,
-            validation_accuracy: row.monitored_accuracy,
+            held_out_accuracy: row.monitored_accuracy,
             is_best: row.is_best,
         }
     }

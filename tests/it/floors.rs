@@ -33,7 +33,7 @@ const HOMES: &[(&str, &str)] = &[
     ("symphonia::", "src/audio/"),
     ("rustfft::", "src/signal/stft.rs"),
     ("realfft::", "src/signal/stft.rs"),
-    ("ort::", "src/network/session.rs"),
+    ("ort::", "src/network/session"),
     ("walkdir::", "src/scan.rs"),
     ("polars::", "src/stages/report/slices.rs"),
     ("prost::", "src/network/onnx/"),
@@ -52,6 +52,10 @@ fn sources() -> BTreeMap<String, String> {
                 open.push(path);
             } else {
                 let name = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+                // Files of tests alone may use what their module may not.
+                if name.ends_with("_proof.rs") {
+                    continue;
+                }
                 found.insert(name, std::fs::read_to_string(&path).expect("source"));
             }
         }

@@ -16,7 +16,7 @@ fn refused(ended: &Ended, code: i32, words: &[&str]) {
 fn a_wrong_recipe_is_code_2_and_names_the_key() {
     let mill = Mill::with_corpus();
     refused(&mill.stage("ingest", &["--set", "train.momentun=0.5"]), 2, &["momentun", "hint:"]);
-    refused(&mill.stage("ingest", &["--set", "features.front_end.hop=64"]), 2, &["profile", "demo.toml"]);
+    refused(&mill.stage_of("ingest", "paper", &["--set", "features.front_end.hop=64"]), 2, &["profile", "paper.toml"]);
     refused(&mill.run(&["ingest", "--pipeline", "nowhere.toml"]), 2, &["nowhere.toml", "hint:"]);
     std::fs::write(mill.path("odd.toml"), "[pipeline]\nname = 'x'\nseeds = 1\n").expect("written");
     refused(&mill.run(&["ingest", "--pipeline", "odd.toml"]), 2, &["odd.toml", "seeds"]);

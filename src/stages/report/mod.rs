@@ -156,7 +156,11 @@ fn publish_page(ctx: &Ctx, model_id: &str, metrics: &[MetricRow], confusions: &[
     let history = if history_file.exists() { read_rows::<HistoryRow>(&history_file)? } else { Vec::new() };
     if !history.is_empty() {
         let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
-        add("curves.svg".into(), "Loss and accuracy by epoch".into(), curves_svg(&points, model_id))?;
+        add(
+            "curves.svg".into(),
+            "Loss and accuracy by epoch".into(),
+            curves_svg(&points, model_id, &history[0].monitored_split),
+        )?;
     }
     for (split, confusion) in confusions {
         let caption = format!("Confusion, {split} side, protocol {}", ctx.pipeline.split.protocol.name());

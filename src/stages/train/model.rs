@@ -34,7 +34,7 @@ impl Run<'_> {
         let staged = self.ctx.store.staging("train").join(model_id);
         atomic::remove(&staged)?;
         let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
-        let curves = curves_svg(&points, &format!("{model_id}: loss and accuracy by epoch"));
+        let curves = curves_svg(&points, model_id, self.ctx.pipeline.split.protocol.monitored().name());
         let staging = self.ctx.store.staging("train");
         atomic::publish_bytes(&staging, &staged.join("model.onnx"), &bytes)?;
         atomic::publish_bytes(&staging, &staged.join("curves.svg"), curves.as_bytes())?;
