@@ -1,26 +1,74 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use crate::commands::{self, Command, Setting};
 use crate::error::{Error, Result};
 use crate::stages::STAGES;
 
-/// Parses `args` (program name first), runs the command, returns the exit code: 0 done, 1 done with rejects.
-pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write) -> Result<u8> {
-    let matches = match command_line().try_get_matches_from(args) {
-        Ok(matches) => matches,
+/// One sub-command with its arguments.
+pub enum Command {
+    /// One stage by name.
+    Stage(String, Setting),
+    /// All stages of the pipeline.
+    Run(Setting),
+    /// What is stale, and why.
+    Status(Setting),
+    /// The synthetic corpus.
+    Synth(Synth),
+    /// Versions and libraries.
+    Doctor { runtime: Option<PathBuf> },
+    /// Shell completions.
+    Completions(clap_complete::Shell),
+    /// The manual page.
+    Manual,
+}
+
+/// Arguments that all stages share.
+pub struct Setting {
+    pub pipeline: PathBuf,
+    /// `None`: `store/<pipeline name>`.
+    pub store: Option<PathBuf>,
+    pub corpora: PathBuf,
+    /// `None`: all cores.
+    pub n_threads: Option<usize>,
+    pub overrides: Vec<String>,
+    /// `None`: beside the program.
+    pub runtime: Option<PathBuf>,
+    pub input: Option<PathBuf>,
+    pub quiet: bool,
+}
+
+/// Arguments of `synth`.
+pub struct Synth {
+    pub folder: PathBuf,
+    pub n_speakers: usize,
+    pub n_statements: usize,
+    pub n_repetitions: usize,
+    pub seed: u64,
+    pub sample_rate_hz: u32,
+}
+
+/// What came of a command line.
+pub enum Typed {
+    /// A command to run.
+    Command(Command),
+    /// Help, version or a usage error: it has been printed; the exit code is left.
+    Answered(u8),
+}
+
+/// Reads `args`, program name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed> {
+    match command_line().try_get_matches_from(args) {
+        Ok(matches) => typed(&matches).map(Typed::Command),
         Err(error) => {
-            // Help and version go to stdout with code 0, usage errors to stderr with code 2.
+            // Help and version go to stdout with code 0, usage errors to stderr with code 2; a closed pipe is no matter.
             let _ = error.print();
-            return Ok(error.exit_code() as u8);
+            Ok(Typed::Answered(error.exit_code() as u8))
         }
-    };
-    commands::execute(typed(&matches)?, stdout)
+    }
 }
 
 /// The whole command line, also for completions and the manual page.
@@ -124,7 +172,7 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
     Ok(match name {
         "run" => Command::Run(setting(own)),
         "status" => Command::Status(setting(own)),
-        "synth" => Command::Synth(commands::Synth {
+        "synth" => Command::Synth(Synth {
             folder: path(own, "dir").unwrap_or_default(),
             n_speakers: count(own, "speakers"),
             n_statements: count(own, "statements"),

@@ -1,5 +1,6 @@
 //! What the sub-commands do once the command line is read.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::audio::write_wav;
+use crate::cli::{self, Command, Setting, Synth, Typed};
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
 use crate::error::{Error, Result};
@@ -18,54 +20,21 @@ use crate::storage::atomic;
 use crate::storage::layout::Store;
 use crate::units::{SampleRate, Seed};
 
-/// One sub-command with its arguments.
-pub enum Command {
-    /// One stage by name.
-    Stage(String, Setting),
-    /// All stages of the pipeline.
-    Run(Setting),
-    /// What is stale, and why.
-    Status(Setting),
-    /// The synthetic corpus.
-    Synth(Synth),
-    /// Versions and libraries.
-    Doctor { runtime: Option<PathBuf> },
-    /// Shell completions.
-    Completions(clap_complete::Shell),
-    /// The manual page.
-    Manual,
-}
-
-/// Arguments that all stages share.
-pub struct Setting {
-    pub pipeline: PathBuf,
-    /// `None`: `store/<pipeline name>`.
-    pub store: Option<PathBuf>,
-    pub corpora: PathBuf,
-    /// `None`: all cores.
-    pub n_threads: Option<usize>,
-    pub overrides: Vec<String>,
-    /// `None`: beside the program.
-    pub runtime: Option<PathBuf>,
-    pub input: Option<PathBuf>,
-    pub quiet: bool,
-}
-
-/// Arguments of `synth`.
-pub struct Synth {
-    pub folder: PathBuf,
-    pub n_speakers: usize,
-    pub n_statements: usize,
-    pub n_repetitions: usize,
-    pub seed: u64,
-    pub sample_rate_hz: u32,
-}
-
 /// Exit code of a run that rejected recordings.
 const DONE_WITH_REJECTS: u8 = 1;
 
-/// Runs a command; data goes to `stdout`, one JSON object a line.
-pub fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
+/// Parses `args` (program name first), runs the command, returns the exit code: 0 done, 1 done with rejects, and 2 for a
+/// command line that clap refused and has reported.
+///
+/// Data goes to `stdout`, one JSON object a line.
+pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write) -> Result<u8> {
+    match cli::parse(args)? {
+        Typed::Command(command) => execute(command, stdout),
+        Typed::Answered(code) => Ok(code),
+    }
+}
+
+fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
     match command {
         Command::Stage(name, setting) => run_stages(&setting, &[stages::stage(&name)?], stdout),
         Command::Run(setting) => {
@@ -78,11 +47,11 @@ pub fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),
         Command::Completions(shell) => {
-            clap_complete::generate(shell, &mut crate::cli::command_line(), "sermill", &mut Forward(stdout));
+            clap_complete::generate(shell, &mut cli::command_line(), "sermill", &mut Forward(stdout));
             Ok(0)
         }
         Command::Manual => {
-            clap_mangen::Man::new(crate::cli::command_line()).render(&mut Forward(stdout)).map_err(closed)?;
+            clap_mangen::Man::new(cli::command_line()).render(&mut Forward(stdout)).map_err(closed)?;
             Ok(0)
         }
     }

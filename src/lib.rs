@@ -38,6 +38,6 @@ pub mod tables;
 // 4: the work
 pub mod stages;
 
-// 5: what people type
+// 5, 6: what people type, and what it does
 pub mod cli;
 pub mod commands;

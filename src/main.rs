@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match sermill::cli::run(std::env::args_os(), &mut std::io::stdout().lock()) {
+    match sermill::commands::run(std::env::args_os(), &mut std::io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let mut stderr = std::io::stderr().lock();

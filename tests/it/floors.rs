@@ -24,7 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("tables", 3),
     ("stages", 4),
     ("cli", 5),
-    ("commands", 5),
+    ("commands", 6),
 ];
 
 /// Libraries (or calls) that only one place may name.
