@@ -4,7 +4,7 @@
 //! last run; labels and sides are worked out anew each time, because they cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,10 @@ fn scan(ctx: &Ctx, opened: &[Opened]) -> Vec<Found> {
             if skip.contains(recording_id.as_str()) {
                 continue;
             }
-            let path = one.root.root.join(&scanned.relative).to_string_lossy().replace('\\', "/");
+            // A root of `.` adds nothing to a path.
+            let path: PathBuf =
+                one.root.root.join(&scanned.relative).components().filter(|part| *part != Component::CurDir).collect();
+            let path = path.to_string_lossy().replace('\\', "/");
             all.push(Found { recording_id, corpus_idx, path, scanned });
         }
     }
