@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
+use crate::signal::tiles;
 
 /// One learning module: convolution 3x3 `same`, batch norm, ELU, max pool, dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ impl NetworkSpec {
 
     /// Whole windows that fit: `1 + (n_frames - window) div hop`; 6 in the paper.
     pub fn n_windows(&self) -> usize {
-        if self.n_frames < self.window { 0 } else { 1 + (self.n_frames - self.window) / self.hop }
+        tiles::n_windows(self.n_frames, self.window, self.hop)
     }
 
     /// `(height, width, maps)` entering block `index`; `index == blocks.len()` gives what leaves the last one.
