@@ -8,8 +8,7 @@ use rayon::prelude::*;
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dropout::Dropout;
 use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom};
-use crate::network::kernels::conv::{Source, pack_transposed, packed_len, packed_value};
-use crate::network::kernels::forward::RawRows;
+use crate::network::kernels::convolution::Method;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
 use crate::network::kernels::{Isa, MAPS};
 use crate::network::parameters::Tensor;
@@ -42,6 +41,7 @@ pub struct Block {
     sums: Vec<[[f64; MAPS]; 2]>,
     /// Per group.
     strips: Vec<f32>,
+    transforms: Vec<f32>,
     weight_gradients: Vec<f32>,
     /// Per image; the first block only.
     patches: Vec<PatchSums>,
@@ -50,14 +50,14 @@ pub struct Block {
 impl Block {
     /// Memory for batches of up to `max_images` images.
     pub fn new(shape: BlockShape, isa: Isa, max_images: usize) -> Self {
-        let first = shape.stored() == 1;
+        let first = shape.method == Method::Narrow;
         let strip = if first {
-            RawRows::strip_len(shape.conv, shape.pool)
+            shape.strip_len()
         } else {
-            shape.input.n_blocks() * shape.input.width * MAPS
+            shape.input.n_blocks() * shape.method.step_height(1) * shape.input.width * MAPS
         };
         let whole = if first { 0 } else { max_images };
-        let transposed = if first { 0 } else { packed_len(shape.conv.maps, shape.input.maps, MAPS) };
+        let transposed = if first { 0 } else { shape.method.packed_len(shape.conv.maps, shape.input.maps) };
         Self {
             weights: BlockWeights::new(shape, isa),
             transposed: vec![0.0; transposed],
@@ -71,6 +71,7 @@ impl Block {
             place: vec![0; max_images * shape.pooled.n_floats()],
             sums: vec![[[0.0; MAPS]; 2]; max_images * shape.conv.n_blocks()],
             strips: vec![0.0; GROUPS * strip],
+            transforms: vec![0.0; GROUPS * shape.scratch_len().max(1)],
             weight_gradients: vec![0.0; GROUPS * shape.packed_len()],
             patches: vec![PatchSums::default(); if first { max_images } else { 0 }],
         }
@@ -81,7 +82,8 @@ impl Block {
         let shape = self.weights.shape;
         self.weights.load(tensors);
         if !self.transposed.is_empty() {
-            pack_transposed(&tensors[0].values, shape.input.maps, shape.conv.maps, &mut self.transposed);
+            let kernel = &tensors[0].values;
+            shape.method.pack_transposed(self.weights.isa, kernel, shape.maps(), &mut self.transposed);
         }
     }
 
@@ -90,7 +92,6 @@ impl Block {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let strip = self.strips.len() / GROUPS;
         let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
-        let rows = RawRows::strip(shape.conv, shape.pool);
         (
             self.input[..n * input_len].par_chunks(group * input_len),
             self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
@@ -104,7 +105,8 @@ impl Block {
                     let input = &input[image * input_len..(image + 1) * input_len];
                     let pooled = image * pooled_len..(image + 1) * pooled_len;
                     weights.isa.run(Patches { image: input, geometry: shape.input, sums });
-                    weights.conv_pool(input, rows, strip, (&mut raw[pooled.clone()], &mut place[pooled]), None);
+                    let pooled = (&mut raw[pooled.clone()], &mut place[pooled]);
+                    weights.conv_pool(input, (shape.strip(), &mut *strip), &mut [], pooled, None);
                 }
             });
         let (total, n) = (self.patch_sums(n), (n * shape.conv.n_pixels()) as f64);
@@ -131,7 +133,7 @@ impl Block {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.n_floats(), shape.conv.haloed_len());
         let (before_len, n_blocks) = (before.weights.shape.pooled.n_floats(), shape.conv.n_blocks());
-        let rows = RawRows::whole(shape.conv, shape.pool);
+        let scratch_len = shape.scratch_len().max(1);
         let before_weights = &before.weights;
         (
             before.raw[..n * before_len].par_chunks(group * before_len),
@@ -141,10 +143,11 @@ impl Block {
             self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
             self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
             self.sums[..n * n_blocks].par_chunks_mut(group * n_blocks),
+            self.transforms.par_chunks_mut(scratch_len),
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(index, (raw_before, place_before, input, y, raw, place, sums))| {
+            .for_each(|(index, (raw_before, place_before, input, y, raw, place, sums, transforms))| {
                 for (image, sums) in sums.chunks_exact_mut(n_blocks).enumerate() {
                     let part = |length: usize| image * length..(image + 1) * length;
                     let input = &mut input[part(input_len)];
@@ -152,7 +155,8 @@ impl Block {
                     let number = index * group + image;
                     before_weights.activate(number, dropout, &raw_before[part(before_len)], place_before, input);
                     let pooled = (&mut raw[part(pooled_len)], &mut place[part(pooled_len)]);
-                    weights.conv_pool(input, rows, &mut y[part(y_len)], pooled, Some(sums));
+                    let whole = (shape.whole(), &mut y[part(y_len)]);
+                    weights.conv_pool(input, whole, transforms, pooled, Some(sums));
                 }
             });
         let (sums, n_values) = (&self.sums[..n * n_blocks], (n * shape.conv.n_pixels()) as f64);
@@ -251,7 +255,7 @@ impl Block {
             self.y[..n * y_len].par_chunks_mut(group * y_len),
             self.raw[..n * pooled_len].par_chunks(group * pooled_len),
             self.place[..n * pooled_len].par_chunks(group * pooled_len),
-            self.strips.par_chunks_mut(strip_len),
+            (self.strips.par_chunks_mut(strip_len), self.transforms.par_chunks_mut(shape.scratch_len().max(1))),
             self.weight_gradients.par_chunks_mut(shape.packed_len()),
             before.raw[..n * before_len].par_chunks_mut(group * before_len),
             before.place[..n * before_len].par_chunks(group * before_len),
@@ -259,11 +263,12 @@ impl Block {
         )
             .into_par_iter()
             .for_each(
-                |(input, y, raw, place, strip, weight_gradient, raw_before, place_before, sums_before)| {
+                |(input, y, raw, place, (strip, scratch), weight_gradient, raw_before, place_before, sums_before)| {
                     weight_gradient.fill(0.0);
                     for (image, sums) in sums_before.chunks_exact_mut(before_blocks).enumerate() {
                         let part = |length: usize| image * length..(image + 1) * length;
                         weights.isa.run(InnerBackward {
+                            method: shape.method,
                             input: &input[part(input_len)],
                             input_geometry: shape.input,
                             geometry: shape.conv,
@@ -276,6 +281,7 @@ impl Block {
                             weights: transposed,
                             no_bias,
                             strip,
+                            scratch,
                             before: Pooled {
                                 geometry: before_shape.pooled,
                                 affine: before_weights.affine(),
@@ -288,7 +294,7 @@ impl Block {
                     }
                 },
             );
-        self.kernel_gradient(&mut gradient[0], n, |_, sparse, _| sparse);
+        self.kernel_gradient(&mut gradient[0], n);
     }
 
     /// First block: gradients of its tensors.
@@ -299,55 +305,56 @@ impl Block {
         self.norm_gradient(gradient, n);
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
-        let strip_len = self.strips.len() / GROUPS;
         (
             self.input[..n * input_len].par_chunks(group * input_len),
             self.raw[..n * pooled_len].par_chunks(group * pooled_len),
             self.place[..n * pooled_len].par_chunks(group * pooled_len),
-            self.strips.par_chunks_mut(strip_len),
             self.weight_gradients.par_chunks_mut(shape.packed_len()),
         )
             .into_par_iter()
-            .for_each(|(input, raw, place, strip, weight_gradient)| {
+            .for_each(|(input, raw, place, weight_gradient)| {
                 weight_gradient.fill(0.0);
                 let images = input.chunks_exact(input_len).zip(raw.chunks(pooled_len)).zip(place.chunks(pooled_len));
                 for ((input, gradient), place) in images {
                     weights.isa.run(FirstBackward {
-                        source: Source::new(input, shape.input),
+                        image: input,
                         geometry: shape.conv,
                         pool: shape.pool,
                         gradient,
                         place,
-                        strip,
                         weight_gradient,
                     });
                 }
             });
-        let total = self.patch_sums(n);
+        self.kernel_gradient(&mut gradient[0], n);
+        let (total, shape) = (self.patch_sums(n), self.weights.shape);
         let centred = total.centred((n * shape.conv.n_pixels()) as f64);
         let (slope, offset, scale) = (&self.slope, &self.offset, &self.weights.scale);
-        self.kernel_gradient(&mut gradient[0], n, |tap, sparse, map| {
+        for (at, value) in gradient[0].values.iter_mut().enumerate() {
+            let (tap, map) = (at / shape.conv.maps, at % shape.conv.maps);
             let along: f64 = (0..TAPS)
                 .map(|second| centred[tap][second] * f64::from(tensors[0].values[second * shape.conv.maps + map]))
                 .sum();
-            f64::from(scale[map]) * sparse + f64::from(offset[map]) * total.sum[tap] + f64::from(slope[map]) * along
-        });
+            let dense = f64::from(offset[map]) * total.sum[tap] + f64::from(slope[map]) * along;
+            *value = (f64::from(scale[map]) * f64::from(*value) + dense) as f32;
+        }
     }
 
-    /// Adds the groups' packed gradients in order and writes `finish(tap, sum, map)` to the tensor.
-    fn kernel_gradient(&self, gradient: &mut Tensor, n: usize, finish: impl Fn(usize, f64, usize) -> f64) {
-        let shape = self.weights.shape;
-        let (maps_in, maps_out, packed) = (shape.input.maps, shape.conv.maps, shape.packed_len());
+    /// Adds the groups' packed gradients in order and unpacks their sum.
+    fn kernel_gradient(&mut self, gradient: &mut Tensor, n: usize) {
+        const PART: usize = 1024;
+        let (shape, packed) = (self.weights.shape, self.weights.shape.packed_len());
         let n_groups = n.div_ceil(group_size(n));
-        let groups = &self.weight_gradients[..n_groups * packed];
-        for (at, value) in gradient.values.iter_mut().enumerate() {
-            let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
-            let place = [tap / 3, tap % 3, i, o];
-            let sum: f64 = groups
-                .chunks_exact(packed)
-                .map(|group| f64::from(packed_value(group, maps_in, shape.stored(), place)))
-                .sum();
-            *value = finish(tap, sum, o) as f32;
-        }
+        let (sum, others) = self.weight_gradients[..n_groups * packed].split_at_mut(packed);
+        sum.par_chunks_mut(PART).enumerate().for_each(|(part, sum)| {
+            let mut wide = [0.0f64; PART];
+            wide.iter_mut().zip(sum.iter()).for_each(|(wide, value)| *wide = f64::from(*value));
+            for group in others.chunks_exact(packed) {
+                let values = &group[part * PART..][..sum.len()];
+                wide.iter_mut().zip(values).for_each(|(wide, value)| *wide += f64::from(*value));
+            }
+            sum.iter_mut().zip(wide).for_each(|(value, wide)| *value = wide as f32);
+        });
+        shape.method.unpack(self.weights.isa, sum, shape.maps(), &mut gradient.values);
     }
 }

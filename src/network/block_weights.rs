@@ -1,7 +1,7 @@
 //! What one learning module needs to run forward: its shapes, packed weights, and batch norm as an affine map.
 
 use crate::network::dropout::Dropout;
-use crate::network::kernels::conv::{Source, pack, packed_len};
+use crate::network::kernels::convolution::{Convolution, Method};
 use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
 use crate::network::kernels::geometry::Geometry;
 use crate::network::kernels::{Isa, MAPS};
@@ -19,6 +19,8 @@ pub struct BlockShape {
     pub pooled: Geometry,
     /// Side of the pool.
     pub pool: usize,
+    /// How the convolution is computed.
+    pub method: Method,
 }
 
 impl BlockShape {
@@ -27,22 +29,47 @@ impl BlockShape {
         let (height, width, maps) = spec.block_input(index);
         let pool = spec.blocks[index].pool;
         let conv = Geometry { height, width, maps: spec.blocks[index].n_maps };
-        Self { input: Geometry { height, width, maps }, conv, pooled: conv.pooled(pool), pool }
-    }
-
-    /// Maps stored side by side in the input: 1 for the first block's image, else 16.
-    pub fn stored(&self) -> usize {
-        if self.input.maps == 1 { 1 } else { MAPS }
+        let input = Geometry { height, width, maps };
+        Self { input, conv, pooled: conv.pooled(pool), pool, method: Method::choose(input, pool) }
     }
 
     /// Floats of one input image with halo.
     pub fn input_len(&self) -> usize {
-        if self.stored() == 1 { (self.input.height + 2) * (self.input.width + 2) } else { self.input.haloed_len() }
+        if self.method == Method::Narrow {
+            (self.input.height + 2) * (self.input.width + 2)
+        } else {
+            self.input.haloed_len()
+        }
+    }
+
+    /// Maps into and out of the convolution.
+    pub fn maps(&self) -> (usize, usize) {
+        (self.input.maps, self.conv.maps)
     }
 
     /// Floats of the packed weights.
     pub fn packed_len(&self) -> usize {
-        packed_len(self.input.maps, self.conv.maps, self.stored())
+        self.method.packed_len(self.input.maps, self.conv.maps)
+    }
+
+    /// Floats of scratch that one image needs.
+    pub fn scratch_len(&self) -> usize {
+        self.method.scratch_len(self.input.maps, self.conv.maps)
+    }
+
+    /// The convolution's rows of a few rows at a time.
+    pub fn strip(&self) -> RawRows {
+        RawRows::strip(self.conv, self.method.step_height(self.pool))
+    }
+
+    /// Floats that [`BlockShape::strip`] needs.
+    pub fn strip_len(&self) -> usize {
+        RawRows::strip_len(self.conv, self.method.step_height(self.pool))
+    }
+
+    /// The convolution's rows as a whole image with halo.
+    pub fn whole(&self) -> RawRows {
+        RawRows::whole(self.conv, self.method.step_height(self.pool))
     }
 
     /// Maps out, padded to whole blocks.
@@ -83,9 +110,8 @@ impl BlockWeights {
 
     /// Takes kernel, bias and the sign of gamma from the block's six tensors.
     pub fn load(&mut self, tensors: &[Tensor]) {
-        let (input, maps) = (self.shape.input.maps, self.shape.conv.maps);
-        pack(&tensors[0].values, input, maps, self.shape.stored(), &mut self.weights);
-        self.bias[..maps].copy_from_slice(&tensors[1].values);
+        self.shape.method.pack(self.isa, &tensors[0].values, self.shape.maps(), &mut self.weights);
+        self.bias[..self.shape.conv.maps].copy_from_slice(&tensors[1].values);
         for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
             *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
         }
@@ -110,21 +136,16 @@ impl BlockWeights {
     /// Convolution and pool of one image; see [`ConvPool`].
     pub fn conv_pool(
         &self,
-        input: &[f32],
-        rows: RawRows,
-        y: &mut [f32],
+        image: &[f32],
+        (rows, y): (RawRows, &mut [f32]),
+        scratch: &mut [f32],
         (raw, place): (&mut [f32], &mut [u8]),
         moments: Option<&mut [[[f64; MAPS]; 2]]>,
     ) {
-        let BlockShape { conv: geometry, pool, .. } = self.shape;
+        let BlockShape { input, conv: geometry, pool, method, .. } = self.shape;
         let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
-        if self.shape.stored() == 1 {
-            let source = Source::<1>::new(input, self.shape.input);
-            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
-        } else {
-            let source = Source::<MAPS>::new(input, self.shape.input);
-            self.isa.run(ConvPool { source, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
-        }
+        let convolution = Convolution { method, image, input, scratch };
+        self.isa.run(ConvPool { convolution, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
     }
 
     /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].

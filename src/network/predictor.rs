@@ -9,7 +9,6 @@ use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dense::{self, DenseShape};
 use crate::network::dropout::Dropout;
-use crate::network::kernels::forward::RawRows;
 use crate::network::kernels::{Isa, MAPS};
 use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
@@ -34,6 +33,8 @@ struct Scratch {
     /// The image entering each block with halo, and the last block's output.
     images: Vec<Vec<f32>>,
     strip: Vec<f32>,
+    /// The convolutions' own.
+    transforms: Vec<f32>,
     raw: Vec<f32>,
     place: Vec<u8>,
 }
@@ -46,7 +47,8 @@ impl Scratch {
         images.extend(shapes.last().map(|shape| vec![0.0; shape.pooled.haloed_len()]));
         Self {
             images,
-            strip: vec![0.0; most(&|shape| RawRows::strip_len(shape.conv, shape.pool))],
+            strip: vec![0.0; most(&BlockShape::strip_len)],
+            transforms: vec![0.0; most(&BlockShape::scratch_len)],
             raw: vec![0.0; pooled],
             place: vec![0; pooled],
         }
@@ -220,8 +222,9 @@ fn run_image(blocks: &[BlockWeights], scratch: &mut Scratch, features: &mut [f32
     for (index, block) in blocks.iter().enumerate() {
         let (raw, place) =
             (&mut scratch.raw[..block.shape.pooled.n_floats()], &mut scratch.place[..block.shape.pooled.n_floats()]);
-        let rows = RawRows::strip(block.shape.conv, block.shape.pool);
-        block.conv_pool(&scratch.images[index], rows, &mut scratch.strip, (&mut *raw, &mut *place), None);
+        let transforms = &mut scratch.transforms[..block.shape.scratch_len()];
+        let strip = (block.shape.strip(), scratch.strip.as_mut_slice());
+        block.conv_pool(&scratch.images[index], strip, transforms, (&mut *raw, &mut *place), None);
         block.activate(0, no_dropout, raw, place, &mut scratch.images[index + 1]);
     }
     let Some(last) = blocks.last() else { return };

@@ -1,10 +1,10 @@
 //! One image back through one block, and the closed form that spares block 1 its dense part.
 
-use crate::network::kernels::conv::{Source, conv_row, weight_gradient_rows};
+use crate::network::kernels::convolution::{Convolution, Method};
 use crate::network::kernels::elementwise::elu_slope;
 use crate::network::kernels::forward::Affine;
-use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::pool::{DROPPED, gradient_row, pixels, pixels_mut, unpool_row};
+use crate::network::kernels::geometry::{Geometry, Rows};
+use crate::network::kernels::pool::{gradient_row, pixels, pixels_mut};
 use crate::network::kernels::{Job, Lanes, MAPS, Maps};
 
 /// What turns the gradient of a block's output into that of batch norm's output at the pooled places.
@@ -31,11 +31,12 @@ impl Pooled<'_> {
         let place: &[[u8; MAPS]] = &self.place.as_chunks().0[first..first + self.geometry.width];
         let (mut sum, mut product) = ([0.0f32; MAPS], [0.0f32; MAPS]);
         for ((raw, place), gradient) in raw.iter_mut().zip(place).zip(gradient) {
+            // Bytes apart from floats: together they would not become vector instructions.
+            let kept: Maps = std::array::from_fn(|map| f32::from(1 - (place[map] >> 7)));
             for map in 0..MAPS {
                 let centred = raw[map] - mean[map];
                 let slope = elu_slope(centred * scale[map] + beta[map]) * self.dropout_scale;
-                let kept = if place[map] & DROPPED == 0 { slope } else { 0.0 };
-                let value = gradient[map] * kept;
+                let value = gradient[map] * (slope * kept[map]);
                 raw[map] = value;
                 sum[map] += value;
                 product[map] += value * (centred * inverse_deviation[map]);
@@ -82,6 +83,7 @@ pub struct AffineGradient<'a> {
 /// One image back through a block whose raw convolution outputs were kept, down to the pooled places of the block
 /// before it.
 pub struct InnerBackward<'a> {
+    pub method: Method,
     /// The image that entered the block, with halo.
     pub input: &'a [f32],
     pub input_geometry: Geometry,
@@ -100,45 +102,75 @@ pub struct InnerBackward<'a> {
     pub weights: &'a [f32],
     /// `[input blocks * 16]` zeros.
     pub no_bias: &'a [f32],
-    /// `[input blocks][input width][16]`.
+    /// `[input blocks][step height][input width][16]`.
     pub strip: &'a mut [f32],
+    /// [`Method::scratch_len`] floats.
+    pub scratch: &'a mut [f32],
     /// The block before.
     pub before: Pooled<'a>,
 }
 
-/// Pixels of one weight-gradient strip: it stays in the first-level caches while all taps pass over it.
+/// Pixels of one weight-gradient strip of a direct convolution: it stays in the first-level caches while all taps pass
+/// over it.
 const STRIP_PIXELS: usize = 128;
 
 impl Job for InnerBackward<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self) {
-        self.convolution_gradient();
-        let (input, geometry) = (Source::<MAPS>::new(self.input, self.input_geometry), self.geometry);
-        let n_rows = (STRIP_PIXELS / geometry.width).clamp(1, geometry.height);
-        for y0 in (0..geometry.height).step_by(n_rows) {
-            let y1 = (y0 + n_rows).min(geometry.height);
-            let gradient = &self.y[geometry.haloed_at(y0, 0)..];
-            let strides = (geometry.haloed_row(), geometry.haloed_plane());
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe { weight_gradient_rows::<L, MAPS>(input, (y0, y1), gradient, strides, self.weight_gradient) };
-        }
-        let gradient = Source::<MAPS>::new(self.y, geometry);
-        let row = self.input_geometry.width * MAPS;
-        self.before.sums.fill([[0.0; MAPS]; 2]);
-        for y in 0..self.input_geometry.height {
-            // SAFETY: as above.
-            unsafe { conv_row::<L, MAPS>(gradient, y, self.weights, self.no_bias, self.strip, row) };
-            for (block, gradient) in self.strip.chunks_exact(row).enumerate() {
-                self.before.row(block, y, pixels(gradient));
-            }
+        // SAFETY: `Isa::run` chose lanes that the machine has.
+        unsafe {
+            self.convolution_gradient::<L>();
+            self.weight_gradient::<L>();
+            self.input_gradient::<L>();
         }
     }
 }
 
 impl InnerBackward<'_> {
-    /// Raw outputs become their gradient, in place.
+    /// # Safety
+    /// [`Lanes`].
     #[inline(always)]
-    fn convolution_gradient(&mut self) {
+    unsafe fn weight_gradient<L: Lanes>(&mut self) {
+        let geometry = self.geometry;
+        let rows = Rows { row: geometry.haloed_row(), plane: geometry.haloed_plane() };
+        let height = self.method.step_height((STRIP_PIXELS / geometry.width).clamp(1, geometry.height));
+        let (method, image, input) = (self.method, self.input, self.input_geometry);
+        let mut convolution = Convolution { method, image, input, scratch: &mut *self.scratch };
+        for y0 in (0..geometry.height).step_by(height) {
+            let y1 = (y0 + height).min(geometry.height);
+            let gradient = &self.y[geometry.haloed_at(y0, 0)..];
+            // SAFETY: the caller's contract.
+            unsafe { convolution.weight_gradient_rows::<L>((y0, y1), (gradient, rows), self.weight_gradient) };
+        }
+    }
+
+    /// # Safety
+    /// [`Lanes`].
+    #[inline(always)]
+    unsafe fn input_gradient<L: Lanes>(&mut self) {
+        let (geometry, height) = (self.input_geometry, self.method.step_height(1));
+        let rows = Rows::strip(geometry, height);
+        let (method, image, input) = (self.method, &*self.y, self.geometry);
+        let mut convolution = Convolution { method, image, input, scratch: &mut *self.scratch };
+        self.before.sums.fill([[0.0; MAPS]; 2]);
+        for y0 in (0..geometry.height).step_by(height) {
+            let y1 = (y0 + height).min(geometry.height);
+            // SAFETY: the caller's contract.
+            unsafe { convolution.rows::<L>((y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows)) };
+            for (block, strip) in self.strip.chunks_exact(rows.plane).enumerate() {
+                for (y, gradient) in (y0..y1).zip(strip.chunks_exact(rows.row)) {
+                    self.before.row(block, y, pixels(gradient));
+                }
+            }
+        }
+    }
+
+    /// Raw outputs become their gradient, in place.
+    ///
+    /// # Safety
+    /// [`Lanes`].
+    #[inline(always)]
+    unsafe fn convolution_gradient<L: Lanes>(&mut self) {
         let (geometry, pooled) = (self.geometry, self.geometry.pooled(self.pool));
         for block in 0..geometry.n_blocks() {
             let AffineGradient { mean, slope, offset, scale } = self.affine;
@@ -149,42 +181,75 @@ impl InnerBackward<'_> {
                 let last = first + pooled.width * MAPS;
                 let peaks = (pixels(&self.gradient[first..last]), self.place[first..last].as_chunks().0);
                 let row = geometry.haloed_row() / MAPS;
-                gradient_row(pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants);
+                // SAFETY: the caller's contract.
+                unsafe { gradient_row::<L>(pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants) };
             }
         }
     }
 }
 
-/// The sparse part of block 1's weight gradient for one image: the sum over pooled places of input times gradient.
+/// The sparse part of the first block's weight gradient for one image: the sum over pooled places of input times gradient.
 pub struct FirstBackward<'a> {
     /// The image `[height + 2][width + 2]`.
-    pub source: Source<'a, 1>,
+    pub image: &'a [f32],
     /// Shape of the convolution's output, and the pool's side.
     pub geometry: Geometry,
     pub pool: usize,
     pub gradient: &'a [f32],
     pub place: &'a [u8],
-    /// `[blocks][pool][width][16]`.
-    pub strip: &'a mut [f32],
+    /// Weight gradient of the images so far, packed: `[blocks][9][16]`.
     pub weight_gradient: &'a mut [f32],
 }
 
 impl Job for FirstBackward<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let pooled = self.geometry.pooled(self.pool);
-        let row = self.geometry.width * MAPS;
-        let plane = self.pool * row;
-        for cell_row in 0..pooled.height {
-            for (block, strip) in self.strip.chunks_exact_mut(plane).enumerate() {
-                let first = (block * pooled.n_pixels() + cell_row * pooled.width) * MAPS;
-                let last = first + pooled.width * MAPS;
-                let place = self.place[first..last].as_chunks().0;
-                unpool_row(pixels(&self.gradient[first..last]), place, self.pool, pixels_mut(strip));
+        let (pooled, row) = (self.geometry.pooled(self.pool), self.geometry.width + 2);
+        assert!(self.image.len() >= (self.geometry.height + 2) * row, "image does not fit its geometry");
+        let cells = pixels(self.gradient).iter().zip(self.place.as_chunks::<MAPS>().0);
+        for (at, (gradient, place)) in cells.enumerate() {
+            let (block, cell) = (at / pooled.n_pixels(), at % pooled.n_pixels());
+            let corner = cell / pooled.width * self.pool * row + cell % pooled.width * self.pool;
+            let sums = &mut self.weight_gradient[block * 9 * MAPS..][..9 * MAPS];
+            // SAFETY: `Isa::run` chose lanes that the machine has; patches of the cell's pixels lie within the halo.
+            unsafe { add_cell::<L>(self.image[corner..].as_ptr(), row, self.pool, (gradient, place), sums) };
+        }
+    }
+}
+
+/// Adds one cell of one block: each map's gradient times the patch at its place.
+///
+/// # Safety
+/// [`Lanes`]; `pool + 2` values of `pool + 2` rows are readable.
+#[inline(always)]
+unsafe fn add_cell<L: Lanes>(
+    image: *const f32,
+    row: usize,
+    pool: usize,
+    (gradient, place): (&Maps, &[u8; MAPS]),
+    sums: &mut [f32],
+) {
+    for lane in (0..MAPS).step_by(L::N) {
+        // SAFETY: the caller's contract; `sums` holds 9 taps of 16 maps.
+        unsafe {
+            let (places, gradient) = (L::load_places(place.as_ptr().add(lane)), L::load(gradient.as_ptr().add(lane)));
+            let sums = sums.as_mut_ptr().add(lane);
+            let mut acc: [L::V; 9] = [L::splat(0.0); 9];
+            for (tap, acc) in acc.iter_mut().enumerate() {
+                *acc = L::load(sums.add(tap * MAPS));
             }
-            let rows = (cell_row * self.pool, (cell_row + 1) * self.pool);
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe { weight_gradient_rows::<L, 1>(self.source, rows, self.strip, (row, plane), self.weight_gradient) };
+            for y in 0..pool {
+                for x in 0..pool {
+                    let here = L::keep_where(places, L::place((y * pool + x) as u8), gradient);
+                    for (tap, acc) in acc.iter_mut().enumerate() {
+                        let value = L::splat(*image.add((y + tap / 3) * row + x + tap % 3));
+                        *acc = L::mul_add(value, here, *acc);
+                    }
+                }
+            }
+            for (tap, acc) in acc.into_iter().enumerate() {
+                L::store(sums.add(tap * MAPS), acc);
+            }
         }
     }
 }

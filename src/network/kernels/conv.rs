@@ -23,11 +23,24 @@ impl<'a, const S: usize> Source<'a, S> {
         source
     }
 
-    fn n_blocks(self) -> usize {
+    /// Whether this is an image of `height x width`.
+    pub fn fits(self, height: usize, width: usize) -> bool {
+        (self.geometry.height, self.geometry.width) == (height, width)
+    }
+
+    /// The pixel at the top left of the 3x3 patch of output pixel `(y, x)`.
+    #[inline(always)]
+    pub fn at(self, block: usize, y: usize, x: usize) -> *const f32 {
+        self.values[block * self.plane() + y * self.row() + x * S..].as_ptr()
+    }
+
+    /// Blocks of `S` maps.
+    pub fn n_blocks(self) -> usize {
         self.geometry.maps.div_ceil(S)
     }
 
-    fn row(self) -> usize {
+    /// Floats of one row with halo.
+    pub fn row(self) -> usize {
         (self.geometry.width + 2) * S
     }
 
@@ -70,9 +83,13 @@ pub fn pack_transposed(kernel: &[f32], maps_in: usize, maps_out: usize, packed: 
     }
 }
 
-/// Reads one value of tap `(ky, kx)` from map `i` to map `o` out of packed weights.
-pub fn packed_value(packed: &[f32], maps_in: usize, stored: usize, place: [usize; 4]) -> f32 {
-    packed[packed_at(maps_in.div_ceil(stored), stored, place)]
+/// The gradient of a kernel `[3, 3, maps_in, maps_out]` out of its packed form.
+pub fn unpack(packed: &[f32], maps_in: usize, maps_out: usize, stored: usize, gradient: &mut [f32]) {
+    let n_in = maps_in.div_ceil(stored);
+    for (at, value) in gradient.iter_mut().enumerate() {
+        let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
+        *value = packed[packed_at(n_in, stored, [tap / 3, tap % 3, i, o])];
+    }
 }
 
 /// Row `y` of the convolution.

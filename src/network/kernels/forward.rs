@@ -1,10 +1,10 @@
 //! One image through one block: convolution and pool, then (after the batch barrier) norm, ELU and dropout.
 
 use crate::network::dropout::Dropout;
-use crate::network::kernels::conv::{Source, conv_row};
+use crate::network::kernels::convolution::Convolution;
 use crate::network::kernels::elementwise::elu;
-use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::pool::{DROPPED, add_row_moments, pixels, pixels_mut, pool_row};
+use crate::network::kernels::geometry::{Geometry, Rows};
+use crate::network::kernels::pool::{DROPPED, pixels, pixels_mut, pool_row};
 use crate::network::kernels::{Job, Lanes, MAPS, Maps};
 
 /// Where the convolution's raw rows go: a whole image that backward will read, or a few rows that are overwritten.
@@ -12,37 +12,34 @@ use crate::network::kernels::{Job, Lanes, MAPS, Maps};
 pub struct RawRows {
     /// First float of pixel (0, 0) in block 0.
     first: usize,
-    /// Floats from one row to the next.
-    row: usize,
-    /// Floats from one block to the next.
-    plane: usize,
-    /// Floats from one row of pool cells to the next.
-    cell_row: usize,
+    /// From one row, and from one block, to the next.
+    rows: Rows,
+    /// Floats from one step's first row to that of the next.
+    step: usize,
 }
 
 impl RawRows {
-    /// An image with halo.
-    pub fn whole(geometry: Geometry, pool: usize) -> Self {
-        let row = geometry.haloed_row();
-        Self { first: geometry.haloed_at(0, 0), row, plane: geometry.haloed_plane(), cell_row: pool * row }
+    /// An image with halo, computed `height` rows at a time.
+    pub fn whole(geometry: Geometry, height: usize) -> Self {
+        let rows = Rows { row: geometry.haloed_row(), plane: geometry.haloed_plane() };
+        Self { first: geometry.haloed_at(0, 0), rows, step: height * rows.row }
     }
 
-    /// `[blocks][pool][width][16]`, used again for every row of cells.
-    pub fn strip(geometry: Geometry, pool: usize) -> Self {
-        let row = geometry.width * MAPS;
-        Self { first: 0, row, plane: pool * row, cell_row: 0 }
+    /// `[blocks][height][width][16]`, used again for every step of `height` rows.
+    pub fn strip(geometry: Geometry, height: usize) -> Self {
+        Self { first: 0, rows: Rows::strip(geometry, height), step: 0 }
     }
 
     /// Floats that [`RawRows::strip`] needs.
-    pub fn strip_len(geometry: Geometry, pool: usize) -> usize {
-        geometry.n_blocks() * pool * geometry.width * MAPS
+    pub fn strip_len(geometry: Geometry, height: usize) -> usize {
+        geometry.n_blocks() * height * geometry.width * MAPS
     }
 }
 
 /// Convolution, moments and pool of one image.
-pub struct ConvPool<'a, const S: usize> {
-    /// The image that enters, with halo.
-    pub source: Source<'a, S>,
+pub struct ConvPool<'a> {
+    /// The image that enters.
+    pub convolution: Convolution<'a>,
     /// Shape of the convolution's output.
     pub geometry: Geometry,
     /// Side of the pool.
@@ -65,43 +62,40 @@ pub struct ConvPool<'a, const S: usize> {
     pub moments: Option<&'a mut [[[f64; MAPS]; 2]]>,
 }
 
-impl<const S: usize> Job for ConvPool<'_, S> {
+impl Job for ConvPool<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self) {
-        let pooled = self.geometry.pooled(self.pool);
         if let Some(moments) = &mut self.moments {
             moments.fill([[0.0; MAPS]; 2]);
         }
-        for cell_row in 0..pooled.height {
-            let first = self.rows.first + cell_row * self.rows.cell_row;
-            for y in 0..self.pool {
-                let out = &mut self.y[first + y * self.rows.row..];
-                // SAFETY: `Isa::run` chose lanes that the machine has.
-                unsafe {
-                    let y = cell_row * self.pool + y;
-                    conv_row::<L, S>(self.source, y, self.weights, self.bias, out, self.rows.plane);
-                }
-            }
-            for block in 0..self.geometry.n_blocks() {
-                let rows = pixels(&self.y[first + block * self.rows.plane..]);
-                let row = self.rows.row / MAPS;
-                if let Some(moments) = &mut self.moments {
-                    for y in 0..self.pool {
-                        add_row_moments(&rows[y * row..][..self.geometry.width], &mut moments[block]);
-                    }
-                }
-                let at = (block * pooled.n_pixels() + cell_row * pooled.width) * MAPS;
-                let length = pooled.width * MAPS;
-                pool_row(
-                    rows,
-                    row,
-                    self.pool,
-                    &pixels(self.sign)[block],
-                    pixels_mut(&mut self.raw[at..at + length]),
-                    self.place[at..at + length].as_chunks_mut().0,
-                );
+        let height = self.convolution.method.step_height(self.pool);
+        for (step, y0) in (0..self.geometry.height).step_by(height).enumerate() {
+            let y1 = (y0 + height).min(self.geometry.height);
+            let first = self.rows.first + step * self.rows.step;
+            let out = (&mut self.y[first..], self.rows.rows);
+            // SAFETY: `Isa::run` chose lanes that the machine has.
+            unsafe { self.convolution.rows::<L>((y0, y1), (self.weights, self.bias), out) };
+            for cell_row in y0 / self.pool..y1 / self.pool {
+                let first = first + (cell_row * self.pool - y0) * self.rows.rows.row;
+                (0..self.geometry.n_blocks()).for_each(|block| self.pool_row::<L>(block, cell_row, first));
             }
         }
+    }
+}
+
+impl ConvPool<'_> {
+    /// Moments and pool of one row of cells of one block; `first` is the place of its first pixel in block 0.
+    #[inline(always)]
+    fn pool_row<L: Lanes>(&mut self, block: usize, cell_row: usize, first: usize) {
+        let pooled = self.geometry.pooled(self.pool);
+        let rows = pixels(&self.y[first + block * self.rows.rows.plane..]);
+        let sign = &pixels(self.sign)[block];
+        let at = (block * pooled.n_pixels() + cell_row * pooled.width) * MAPS;
+        let cells = at..at + pooled.width * MAPS;
+        let out = (pixels_mut(&mut self.raw[cells.clone()]), self.place[cells].as_chunks_mut().0);
+        let moments = self.moments.as_deref_mut().map(|moments| &mut moments[block]);
+        // SAFETY: `Isa::run` chose lanes that the machine has.
+        unsafe { pool_row::<L>(rows, self.rows.rows.row / MAPS, self.pool, sign, out, moments) };
     }
 }
 

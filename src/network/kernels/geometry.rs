@@ -58,6 +58,23 @@ impl Geometry {
     }
 }
 
+/// How far rows and blocks of an image lie apart, whatever is around them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// Floats from one row to the next.
+    pub row: usize,
+    /// Floats from one block of maps to the next.
+    pub plane: usize,
+}
+
+impl Rows {
+    /// `[blocks][height][width][16]`: some rows of an image without halo.
+    pub fn strip(geometry: Geometry, height: usize) -> Self {
+        let row = geometry.width * MAPS;
+        Self { row, plane: height * row }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

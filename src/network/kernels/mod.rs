@@ -9,6 +9,7 @@ mod avx2;
 mod avx512;
 pub mod backward;
 pub mod conv;
+pub mod convolution;
 pub mod elementwise;
 pub mod forward;
 pub mod geometry;
@@ -16,6 +17,7 @@ pub mod outer;
 pub mod patches;
 pub mod pool;
 mod portable;
+pub mod winograd;
 
 /// Maps in one block: the innermost, contiguous dimension of every image.
 pub const MAPS: usize = 16;
@@ -29,6 +31,8 @@ pub type Maps = [f32; MAPS];
 pub trait Lanes: Copy {
     /// A register of [`Lanes::N`] floats.
     type V: Copy;
+    /// As many places in a pool's cells.
+    type P: Copy;
     /// Floats in one register.
     const N: usize;
     /// Output pixels of one convolution tile; with two registers of maps each they just fit the register file.
@@ -53,6 +57,44 @@ pub trait Lanes: Copy {
     /// # Safety
     /// As `splat`.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a + b`.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// The same place in every lane.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn place(at: u8) -> Self::P;
+    /// The low seven bits of each byte.
+    ///
+    /// # Safety
+    /// As `splat`, and [`Lanes::N`] bytes are readable.
+    unsafe fn load_places(from: *const u8) -> Self::P;
+    /// # Safety
+    /// As `splat`, and [`Lanes::N`] bytes are writable.
+    unsafe fn store_places(to: *mut u8, places: Self::P);
+    /// `value` where the places are equal, else 0.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn keep_where(places: Self::P, at: Self::P, value: Self::V) -> Self::V;
+    /// `(value, at)` where `value` is larger than `best`, else `(best, best_at)`.
+    ///
+    /// # Safety
+    /// As `splat`.
+    unsafe fn keep_larger(best: (Self::V, Self::P), value: Self::V, at: Self::P) -> (Self::V, Self::P);
 }
 
 /// Work that is compiled once per instruction set. Implementations mark `run` `#[inline(always)]`, so that all of it

@@ -3,7 +3,7 @@
 //! ELU and batch norm's affine map are monotone, so the maximum after them is the maximum of the raw values where
 //! gamma is not negative, and the minimum where it is: only pooled values ever need the affine map and the ELU.
 
-use crate::network::kernels::{MAPS, Maps};
+use crate::network::kernels::{Lanes, MAPS, Maps};
 
 /// Set in a place byte when dropout removed the pooled value.
 pub const DROPPED: u8 = 0x80;
@@ -20,97 +20,88 @@ pub fn pixels_mut(values: &mut [f32]) -> &mut [Maps] {
     values.as_chunks_mut::<MAPS>().0
 }
 
-/// Pools one row of cells of one block.
+/// Pools one row of cells of one block and, if they are wanted, adds the sum and sum of squares of its values to `moments`
+/// `[2][16]`.
 ///
 /// `rows` starts at the cells' first row; its rows are `row` pixels apart. `sign` is 1 where the largest value is
 /// wanted and -1 where the smallest. Out: the value and its index in the cell (`y * pool + x`, the first of equals).
-#[inline(always)]
-pub fn pool_row(rows: &[Maps], row: usize, pool: usize, sign: &Maps, raw: &mut [Maps], place: &mut [[u8; MAPS]]) {
-    for (cell, (raw, place)) in raw.iter_mut().zip(place).enumerate() {
-        let mut best = [f32::NEG_INFINITY; MAPS];
-        let mut best_at = [0u32; MAPS];
-        for y in 0..pool {
-            let line = &rows[y * row + cell * pool..][..pool];
-            for (x, values) in line.iter().enumerate() {
-                let here = (y * pool + x) as u32;
-                for map in 0..MAPS {
-                    let value = values[map] * sign[map];
-                    let better = value > best[map];
-                    best[map] = if better { value } else { best[map] };
-                    best_at[map] = if better { here } else { best_at[map] };
-                }
-            }
-        }
-        for map in 0..MAPS {
-            raw[map] = best[map] * sign[map];
-            place[map] = best_at[map] as u8;
-        }
-    }
-}
-
-/// Adds a row's sum and sum of squares to `moments` `[2][16]`.
+/// Moments are summed in `f32` as differences from the first pixel, so a large mean costs no precision.
 ///
-/// Differences from the row's first pixel are summed in `f32`, so a large mean costs no precision.
+/// # Safety
+/// [`Lanes`]. Lengths are checked.
 #[inline(always)]
-pub fn add_row_moments(row: &[Maps], moments: &mut [[f64; MAPS]; 2]) {
-    let shift = row[0];
-    let (mut sum, mut squares) = ([0.0f32; MAPS], [0.0f32; MAPS]);
-    for values in row {
-        for map in 0..MAPS {
-            let difference = values[map] - shift[map];
-            sum[map] += difference;
-            squares[map] += difference * difference;
+pub unsafe fn pool_row<L: Lanes>(
+    rows: &[Maps],
+    row: usize,
+    pool: usize,
+    sign: &Maps,
+    (raw, place): (&mut [Maps], &mut [[u8; MAPS]]),
+    moments: Option<&mut [[f64; MAPS]; 2]>,
+) {
+    let width = raw.len() * pool;
+    assert!(place.len() == raw.len() && rows.len() >= (pool - 1) * row + width);
+    let mut sums = [[0.0f32; MAPS]; 2];
+    for lane in (0..MAPS).step_by(L::N) {
+        // SAFETY: the caller's contract; pixels within the lengths checked above.
+        unsafe {
+            let sign = L::load(sign.as_ptr().add(lane));
+            let shift = L::load(rows.as_ptr().cast::<f32>().add(lane));
+            let (mut sum, mut squares) = (L::splat(0.0), L::splat(0.0));
+            for (cell, (raw, place)) in raw.iter_mut().zip(place.iter_mut()).enumerate() {
+                let mut best = (L::splat(f32::NEG_INFINITY), L::place(0));
+                for y in 0..pool {
+                    for x in 0..pool {
+                        let value = L::load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
+                        let difference = L::sub(value, shift);
+                        sum = L::add(sum, difference);
+                        squares = L::mul_add(difference, difference, squares);
+                        best = L::keep_larger(best, L::mul(value, sign), L::place((y * pool + x) as u8));
+                    }
+                }
+                L::store(raw.as_mut_ptr().add(lane), L::mul(best.0, sign));
+                L::store_places(place.as_mut_ptr().add(lane), best.1);
+            }
+            L::store(sums[0].as_mut_ptr().add(lane), sum);
+            L::store(sums[1].as_mut_ptr().add(lane), squares);
         }
     }
-    let n = row.len() as f64;
+    let Some(moments) = moments else { return };
+    let n = (width * pool) as f64;
     for map in 0..MAPS {
-        let (sum, squares, shift) = (f64::from(sum[map]), f64::from(squares[map]), f64::from(shift[map]));
+        let (sum, squares, shift) = (f64::from(sums[0][map]), f64::from(sums[1][map]), f64::from(rows[0][map]));
         moments[0][map] += sum + n * shift;
         moments[1][map] += squares + shift * (2.0 * sum + n * shift);
     }
 }
 
-/// Spreads pooled gradients of one row of cells to their places; everything else becomes zero.
-///
-/// `out` `[pool][width]` pixels.
-#[inline(always)]
-pub fn unpool_row(gradient: &[Maps], place: &[[u8; MAPS]], pool: usize, out: &mut [Maps]) {
-    let width = gradient.len() * pool;
-    for (cell, (gradient, place)) in gradient.iter().zip(place).enumerate() {
-        for y in 0..pool {
-            for (x, out) in out[y * width + cell * pool..][..pool].iter_mut().enumerate() {
-                let here = (y * pool + x) as u8;
-                for map in 0..MAPS {
-                    out[map] = if place[map] & !DROPPED == here { gradient[map] } else { 0.0 };
-                }
-            }
-        }
-    }
-}
-
 /// Turns raw convolution outputs of one row of cells into their gradient, in place:
 /// `slope * (value - mean) + offset`, and `scale * gradient` more at the pooled places.
+///
+/// # Safety
+/// [`Lanes`]. Lengths are checked.
 #[inline(always)]
-pub fn gradient_row(
+pub unsafe fn gradient_row<L: Lanes>(
     rows: &mut [Maps],
     row: usize,
     pool: usize,
     (gradient, place): (&[Maps], &[[u8; MAPS]]),
-    [mean, slope, offset, scale]: [&Maps; 4],
+    constants: [&Maps; 4],
 ) {
-    for (cell, (gradient, place)) in gradient.iter().zip(place).enumerate() {
-        let mut peak = [0.0f32; MAPS];
-        let mut peak_at = [0u32; MAPS];
-        for map in 0..MAPS {
-            peak[map] = scale[map] * gradient[map];
-            peak_at[map] = u32::from(place[map] & !DROPPED);
-        }
-        for y in 0..pool {
-            for (x, values) in rows[y * row + cell * pool..][..pool].iter_mut().enumerate() {
-                let here = (y * pool + x) as u32;
-                for map in 0..MAPS {
-                    let dense = slope[map] * (values[map] - mean[map]) + offset[map];
-                    values[map] = dense + if peak_at[map] == here { peak[map] } else { 0.0 };
+    assert!(place.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool);
+    for lane in (0..MAPS).step_by(L::N) {
+        // SAFETY: the caller's contract; pixels within the lengths checked above.
+        unsafe {
+            let [mean, slope, offset, scale] = constants.map(|values| L::load(values.as_ptr().add(lane)));
+            for (cell, (gradient, place)) in gradient.iter().zip(place).enumerate() {
+                let peak = L::mul(scale, L::load(gradient.as_ptr().add(lane)));
+                let places = L::load_places(place.as_ptr().add(lane));
+                for y in 0..pool {
+                    for x in 0..pool {
+                        let at = rows.as_mut_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane);
+                        let dense = L::mul_add(slope, L::sub(L::load(at), mean), offset);
+                        let here = L::place((y * pool + x) as u8);
+                        L::store(at, L::add(dense, L::keep_where(places, here, peak)));
+                    }
                 }
             }
         }
@@ -120,28 +111,50 @@ pub fn gradient_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::kernels::{Isa, Job};
+
+    struct Row<'a> {
+        rows: &'a [Maps],
+        pool: usize,
+        sign: &'a Maps,
+        raw: &'a mut [Maps],
+        place: &'a mut [[u8; MAPS]],
+        moments: &'a mut [[f64; MAPS]; 2],
+    }
+
+    impl Job for Row<'_> {
+        #[inline(always)]
+        fn run<L: Lanes>(self) {
+            let row = self.raw.len() * self.pool;
+            let out = (self.raw, self.place);
+            // SAFETY: `Isa::run` chose lanes that the machine has.
+            unsafe { pool_row::<L>(self.rows, row, self.pool, self.sign, out, Some(self.moments)) };
+        }
+    }
 
     #[test]
     fn pool_takes_the_largest_or_the_smallest_and_names_the_first_of_equals() {
         let rows: Vec<Maps> = [1.0f32, 3.0, 3.0, -2.0].iter().map(|&value| [value; MAPS]).collect();
         let mut sign = [1.0; MAPS];
         sign[5] = -1.0;
-        let (mut raw, mut place) = ([[9.0; MAPS]], [[9u8; MAPS]]);
-        pool_row(&rows, 2, 2, &sign, &mut raw, &mut place);
-        assert_eq!((raw[0][0], place[0][0]), (3.0, 1));
-        assert_eq!((raw[0][5], place[0][5]), (-2.0, 3));
-        let mut out = vec![[7.0; MAPS]; 4];
-        unpool_row(&raw, &place, 2, &mut out);
-        assert_eq!(out.iter().map(|pixel| pixel[0]).collect::<Vec<_>>(), [0.0, 3.0, 0.0, 0.0]);
-        assert_eq!(out.iter().map(|pixel| pixel[5]).collect::<Vec<_>>(), [0.0, 0.0, 0.0, -2.0]);
+        for isa in Isa::available() {
+            let (mut raw, mut place, mut moments) = ([[9.0; MAPS]], [[9u8; MAPS]], [[0.0; MAPS]; 2]);
+            isa.run(Row { rows: &rows, pool: 2, sign: &sign, raw: &mut raw, place: &mut place, moments: &mut moments });
+            assert_eq!((raw[0][0], place[0][0]), (3.0, 1), "{isa:?}");
+            assert_eq!((raw[0][5], place[0][5]), (-2.0, 3), "{isa:?}");
+            assert_eq!((moments[0][7], moments[1][7]), (5.0, 23.0), "{isa:?}");
+        }
     }
 
     #[test]
     fn moments_survive_a_large_mean() {
-        let row: Vec<Maps> = (0..64).map(|i| [10_000.0 + (i % 2) as f32; MAPS]).collect();
-        let mut moments = [[0.0; MAPS]; 2];
-        add_row_moments(&row, &mut moments);
-        let mean = moments[0][3] / 64.0;
-        assert_eq!((mean, moments[1][3] / 64.0 - mean * mean), (10_000.5, 0.25));
+        let rows: Vec<Maps> = (0..64).map(|i| [10_000.0 + (i % 2) as f32; MAPS]).collect();
+        for isa in Isa::available() {
+            let (mut raw, mut place, mut moments) = ([[0.0; MAPS]; 16], [[0u8; MAPS]; 16], [[0.0; MAPS]; 2]);
+            let sign = &[1.0; MAPS];
+            isa.run(Row { rows: &rows, pool: 2, sign, raw: &mut raw, place: &mut place, moments: &mut moments });
+            let mean = moments[0][3] / 64.0;
+            assert_eq!((mean, moments[1][3] / 64.0 - mean * mean), (10_000.5, 0.25), "{isa:?}");
+        }
     }
 }

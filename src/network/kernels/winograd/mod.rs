@@ -1,0 +1,257 @@
+//! Convolution 3x3 by Winograd's F(4x4, 3x3): a quarter of the multiplications of [`conv`](super::conv).
+//!
+//! An image is cut into tiles of 4 x 4 outputs. A few rows of tiles at a time are transformed, multiplied with the
+//! transformed weights at each of 36 positions, and transformed back, so that all of it stays in the second-level cache.
+//!
+//! Packed weights are `[36][maps_out / 16][maps_in][16 maps out]`, transformed images `[36][maps / 16][tiles][16]` with a
+//! gap after each position: without it the 36 places of a value would fall on one set of the first-level cache.
+
+mod product;
+mod transform;
+mod weights;
+
+pub use transform::TILE;
+pub use weights::{Pack, Unpack, packed_len};
+
+use crate::network::kernels::conv::Source;
+use crate::network::kernels::geometry::{Geometry, Rows};
+use crate::network::kernels::winograd::transform::{PATCH, POSITIONS};
+use crate::network::kernels::{Lanes, MAPS};
+
+/// Tiles that are worked on together, or one row of tiles if that is more.
+const TILES: usize = 16;
+
+/// How an image is cut into groups of tile rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    /// Tiles in a row.
+    across: usize,
+    /// Rows of tiles in the image.
+    down: usize,
+    /// Rows of tiles in a group; the last group may have fewer.
+    rows: usize,
+}
+
+impl Tiling {
+    /// The cut of an image, if it divides into tiles and has enough of them to be worth the transforms.
+    pub fn new(geometry: Geometry) -> Option<Self> {
+        let (across, down) = (geometry.width / TILE, geometry.height / TILE);
+        let divides = geometry.width.is_multiple_of(TILE) && geometry.height.is_multiple_of(TILE);
+        let rows = (TILES / across.max(1)).clamp(1, down.max(1));
+        (divides && across * rows >= 8).then_some(Self { across, down, rows })
+    }
+
+    /// Groups `(first tile row, one past the last)`.
+    pub fn groups(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.down).step_by(self.rows).map(move |first| (first, (first + self.rows).min(self.down)))
+    }
+
+    /// Image rows of a whole group.
+    pub fn group_height(self) -> usize {
+        self.rows * TILE
+    }
+
+    /// Floats between two positions of a transformed image of `n_blocks` blocks.
+    fn stride(self, n_blocks: usize) -> usize {
+        (n_blocks * self.rows * self.across + 1) * MAPS
+    }
+
+    /// Floats of a transformed group of an image with `n_blocks` blocks of maps.
+    pub fn transformed_len(self, n_blocks: usize) -> usize {
+        POSITIONS * self.stride(n_blocks)
+    }
+}
+
+/// Memory of one group's transforms.
+pub struct Scratch<'a> {
+    /// [`Tiling::transformed_len`] of the input's blocks.
+    pub left: &'a mut [f32],
+    /// [`Tiling::transformed_len`] of the output's blocks.
+    pub right: &'a mut [f32],
+}
+
+/// Tile rows `y0..y1` of a convolution.
+///
+/// `weights` packed; `bias` `[n_out * 16]`; `out` starts at the first pixel of the first row.
+///
+/// # Safety
+/// [`Lanes`]. Lengths are checked.
+#[inline(always)]
+pub unsafe fn conv_rows<L: Lanes>(
+    tiling: Tiling,
+    source: Source<'_, MAPS>,
+    (y0, y1): (usize, usize),
+    (weights, bias): (&[f32], &[f32]),
+    scratch: &mut Scratch<'_>,
+    (out, rows): (&mut [f32], Rows),
+) {
+    let (n_in, n_out) = (source.n_blocks(), bias.len() / MAPS);
+    assert_eq!(weights.len(), POSITIONS * n_out * n_in * MAPS * MAPS, "packed weights");
+    assert!(out.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + tiling.across * TILE * MAPS);
+    assert!(scratch.right.len() >= tiling.transformed_len(n_out));
+    // SAFETY: the caller's contract; lengths are checked here and in the parts.
+    unsafe {
+        transform_patches::<L>(tiling, source, (y0, y1), scratch.left);
+        let n_tiles = (y1 - y0) * tiling.across;
+        for position in 0..POSITIONS {
+            let left = &scratch.left[position * tiling.stride(n_in)..];
+            let weights = &weights[position * n_out * n_in * MAPS * MAPS..];
+            let out = &mut scratch.right[position * tiling.stride(n_out)..];
+            product::multiply::<L>(left, weights, out, n_tiles, (n_in, n_out));
+        }
+        for block in 0..n_out {
+            let bias = &bias[block * MAPS..][..MAPS];
+            for tile in 0..n_tiles {
+                let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
+                let from = scratch.right[(block * n_tiles + tile) * MAPS..].as_ptr();
+                let to = out[block * rows.plane + y * rows.row + x * MAPS..].as_mut_ptr();
+                transform_back::<L>(from, tiling.stride(n_out), bias.as_ptr(), to, rows.row);
+            }
+        }
+    }
+}
+
+/// Adds tile rows `y0..y1` to the packed weight gradient `sums`.
+///
+/// `gradient` starts at the first pixel of the first row of the gradient of the convolution's output.
+///
+/// # Safety
+/// [`Lanes`]. Lengths are checked.
+#[inline(always)]
+pub unsafe fn weight_gradient_rows<L: Lanes>(
+    tiling: Tiling,
+    source: Source<'_, MAPS>,
+    (y0, y1): (usize, usize),
+    (gradient, rows): (&[f32], Rows),
+    scratch: &mut Scratch<'_>,
+    sums: &mut [f32],
+) {
+    let n_in = source.n_blocks();
+    let n_out = sums.len() / (POSITIONS * n_in * MAPS * MAPS);
+    let n_tiles = (y1 - y0) * tiling.across;
+    assert_eq!(sums.len(), POSITIONS * n_out * n_in * MAPS * MAPS, "packed gradient");
+    let width = tiling.across * TILE * MAPS;
+    assert!(gradient.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + width);
+    assert!(scratch.right.len() >= tiling.transformed_len(n_out) && n_tiles <= tiling.rows * tiling.across);
+    // SAFETY: the caller's contract; lengths are checked above and in the parts.
+    unsafe {
+        transform_patches::<L>(tiling, source, (y0, y1), scratch.left);
+        for block in 0..n_out {
+            for tile in 0..n_tiles {
+                let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
+                let from = gradient[block * rows.plane + y * rows.row + x * MAPS..].as_ptr();
+                let to = scratch.right[(block * n_tiles + tile) * MAPS..].as_mut_ptr();
+                transform_gradient::<L>(from, rows.row, to, tiling.stride(n_out));
+            }
+        }
+        for position in 0..POSITIONS {
+            let left = &scratch.left[position * tiling.stride(n_in)..];
+            let right = &scratch.right[position * tiling.stride(n_out)..];
+            let sums = &mut sums[position * n_out * n_in * MAPS * MAPS..];
+            product::add_gradient::<L>(left, right, sums, n_tiles, (n_in, n_out));
+        }
+    }
+}
+
+/// `B' d B` of every tile in tile rows `y0..y1` and every block.
+///
+/// # Safety
+/// [`Lanes`]. Lengths are checked.
+#[inline(always)]
+unsafe fn transform_patches<L: Lanes>(
+    tiling: Tiling,
+    source: Source<'_, MAPS>,
+    (y0, y1): (usize, usize),
+    out: &mut [f32],
+) {
+    let (n_blocks, n_tiles) = (source.n_blocks(), (y1 - y0) * tiling.across);
+    let stride = tiling.stride(n_blocks);
+    assert!(y0 < y1 && y1 <= tiling.down && y1 - y0 <= tiling.rows && out.len() >= POSITIONS * stride);
+    assert!(source.fits(tiling.down * TILE, tiling.across * TILE), "image and tiling differ");
+    for block in 0..n_blocks {
+        for tile in 0..n_tiles {
+            let (y, x) = ((y0 + tile / tiling.across) * TILE, tile % tiling.across * TILE);
+            let from = source.at(block, y, x);
+            let to = out[(block * n_tiles + tile) * MAPS..].as_mut_ptr();
+            for lane in (0..MAPS).step_by(L::N) {
+                // SAFETY: a patch of 6 x 6 pixels from (y, x) lies within the halo; `out` has room at each position.
+                unsafe {
+                    let (from, to) = (from.add(lane), to.add(lane));
+                    let mut half = [[L::splat(0.0); PATCH]; PATCH];
+                    for column in 0..PATCH {
+                        let mut values = [L::splat(0.0); PATCH];
+                        for (row, value) in values.iter_mut().enumerate() {
+                            *value = L::load(from.add(row * source.row() + column * MAPS));
+                        }
+                        for (row, value) in transform::input::<L>(values).into_iter().enumerate() {
+                            half[row][column] = value;
+                        }
+                    }
+                    for (row, values) in half.into_iter().enumerate() {
+                        for (column, value) in transform::input::<L>(values).into_iter().enumerate() {
+                            L::store(to.add((row * PATCH + column) * stride), value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `A' m A` plus bias of one tile of one block.
+///
+/// # Safety
+/// [`Lanes`]; 36 positions `stride` apart are readable, four rows `row` apart writable.
+#[inline(always)]
+unsafe fn transform_back<L: Lanes>(from: *const f32, stride: usize, bias: *const f32, to: *mut f32, row: usize) {
+    for lane in (0..MAPS).step_by(L::N) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (from, to, bias) = (from.add(lane), to.add(lane), L::load(bias.add(lane)));
+            let mut half = [[L::splat(0.0); PATCH]; TILE];
+            for column in 0..PATCH {
+                let mut values = [L::splat(0.0); PATCH];
+                for (row, value) in values.iter_mut().enumerate() {
+                    *value = L::load(from.add((row * PATCH + column) * stride));
+                }
+                for (row, value) in transform::output::<L>(values).into_iter().enumerate() {
+                    half[row][column] = value;
+                }
+            }
+            for (y, values) in half.into_iter().enumerate() {
+                for (x, value) in transform::output::<L>(values).into_iter().enumerate() {
+                    L::store(to.add(y * row + x * MAPS), L::add(value, bias));
+                }
+            }
+        }
+    }
+}
+
+/// `A dY A'` of one tile of one block.
+///
+/// # Safety
+/// [`Lanes`]; four rows `row` apart are readable, 36 positions `stride` apart writable.
+#[inline(always)]
+unsafe fn transform_gradient<L: Lanes>(from: *const f32, row: usize, to: *mut f32, stride: usize) {
+    for lane in (0..MAPS).step_by(L::N) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (from, to) = (from.add(lane), to.add(lane));
+            let mut half = [[L::splat(0.0); TILE]; PATCH];
+            for x in 0..TILE {
+                let mut values = [L::splat(0.0); TILE];
+                for (y, value) in values.iter_mut().enumerate() {
+                    *value = L::load(from.add(y * row + x * MAPS));
+                }
+                for (row, value) in transform::output_gradient::<L>(values).into_iter().enumerate() {
+                    half[row][x] = value;
+                }
+            }
+            for (row, values) in half.into_iter().enumerate() {
+                for (column, value) in transform::output_gradient::<L>(values).into_iter().enumerate() {
+                    L::store(to.add((row * PATCH + column) * stride), value);
+                }
+            }
+        }
+    }
+}
