@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::network::spec::{BlockSpec, NetworkSpec};
+use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
 use crate::units::Seed;
@@ -102,6 +102,8 @@ pub struct NetworkConfig {
     pub window: usize,
     /// Frames between two windows.
     pub hop: usize,
+    /// Where recordings are cut into windows: `windows` or `shared`.
+    pub trunk: Trunk,
     /// Feature maps of each block.
     pub maps: Vec<usize>,
     /// Pool side of each block.
@@ -174,6 +176,7 @@ impl Pipeline {
         let spec = NetworkSpec {
             window: network.window,
             hop: network.hop,
+            trunk: network.trunk,
             blocks: blocks.collect(),
             lstm_units: network.lstm_units,
             dropout: network.dropout,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dropout::Dropout;
-use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom};
+use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom, Sink};
 use crate::network::kernels::convolution::Method;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
 use crate::network::kernels::{Isa, MAPS};
@@ -88,7 +88,7 @@ impl Block {
     }
 
     /// First block: convolution and pool of `n` images in `self.input`, then the batch's statistics.
-    pub fn forward_first(&mut self, tensors: &[Tensor], epsilon: f32, n: usize) {
+    pub fn forward_first(&mut self, dropout: Dropout, tensors: &[Tensor], epsilon: f32, n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let strip = self.strips.len() / GROUPS;
         let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
@@ -100,13 +100,15 @@ impl Block {
             self.strips.par_chunks_mut(strip),
         )
             .into_par_iter()
-            .for_each(|(input, raw, place, patches, strip)| {
+            .enumerate()
+            .for_each(|(index, (input, raw, place, patches, strip))| {
                 for (image, sums) in patches.iter_mut().enumerate() {
                     let input = &input[image * input_len..(image + 1) * input_len];
                     let pooled = image * pooled_len..(image + 1) * pooled_len;
                     weights.isa.run(Patches { image: input, geometry: shape.input, sums });
                     let pooled = (&mut raw[pooled.clone()], &mut place[pooled]);
-                    weights.conv_pool(input, (shape.strip(), &mut *strip), &mut [], pooled, None);
+                    let number = index * group + image;
+                    weights.conv_pool(input, (shape.strip(), &mut *strip), &mut [], pooled, (dropout, number), None);
                 }
             });
         let (total, n) = (self.patch_sums(n), (n * shape.conv.n_pixels()) as f64);
@@ -127,17 +129,20 @@ impl Block {
         total
     }
 
-    /// Later blocks: finishes the block before (norm, ELU, dropout), convolves and pools `n` images, and makes the
-    /// batch's statistics.
-    pub fn forward_inner(&mut self, before: &mut Block, dropout: Dropout, tensors: &[Tensor], epsilon: f32, n: usize) {
+    /// Later blocks: `prepare(number, image)` writes what enters, then `n` images are convolved and pooled, and the batch's
+    /// statistics are made.
+    pub fn forward_inner(
+        &mut self,
+        prepare: impl Fn(usize, &mut [f32]) + Sync,
+        dropout: Dropout,
+        tensors: &[Tensor],
+        epsilon: f32,
+        n: usize,
+    ) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.n_floats(), shape.conv.haloed_len());
-        let (before_len, n_blocks) = (before.weights.shape.pooled.n_floats(), shape.conv.n_blocks());
-        let scratch_len = shape.scratch_len().max(1);
-        let before_weights = &before.weights;
+        let (n_blocks, scratch_len) = (shape.conv.n_blocks(), shape.scratch_len().max(1));
         (
-            before.raw[..n * before_len].par_chunks(group * before_len),
-            before.place[..n * before_len].par_chunks_mut(group * before_len),
             self.input[..n * input_len].par_chunks_mut(group * input_len),
             self.y[..n * y_len].par_chunks_mut(group * y_len),
             self.raw[..n * pooled_len].par_chunks_mut(group * pooled_len),
@@ -147,16 +152,14 @@ impl Block {
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(index, (raw_before, place_before, input, y, raw, place, sums, transforms))| {
+            .for_each(|(index, (input, y, raw, place, sums, transforms))| {
                 for (image, sums) in sums.chunks_exact_mut(n_blocks).enumerate() {
                     let part = |length: usize| image * length..(image + 1) * length;
-                    let input = &mut input[part(input_len)];
-                    let place_before = &mut place_before[part(before_len)];
-                    let number = index * group + image;
-                    before_weights.activate(number, dropout, &raw_before[part(before_len)], place_before, input);
+                    let (input, number) = (&mut input[part(input_len)], index * group + image);
+                    prepare(number, input);
                     let pooled = (&mut raw[part(pooled_len)], &mut place[part(pooled_len)]);
                     let whole = (shape.whole(), &mut y[part(y_len)]);
-                    weights.conv_pool(input, whole, transforms, pooled, Some(sums));
+                    weights.conv_pool(input, whole, transforms, pooled, (dropout, number), Some(sums));
                 }
             });
         let (sums, n_values) = (&self.sums[..n * n_blocks], (n * shape.conv.n_pixels()) as f64);
@@ -170,27 +173,25 @@ impl Block {
         self.weights.set_norm(tensors, epsilon, self.statistics.iter().copied());
     }
 
-    /// Last block: norm, ELU and dropout of `n` images into `out` `[images][pooled with halo]`.
-    pub fn forward_last(&mut self, dropout: Dropout, out: &mut [f32], n: usize) {
-        let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
-        let (pooled_len, out_len) = (shape.pooled.n_floats(), shape.pooled.haloed_len());
-        (
-            self.raw[..n * pooled_len].par_chunks(group * pooled_len),
-            self.place[..n * pooled_len].par_chunks_mut(group * pooled_len),
-            out[..n * out_len].par_chunks_mut(group * out_len),
-        )
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(index, (raw, place, out))| {
-                let images = raw.chunks(pooled_len).zip(place.chunks_mut(pooled_len)).zip(out.chunks_mut(out_len));
-                for (image, ((raw, place), out)) in images.enumerate() {
-                    weights.activate(index * group + image, dropout, raw, place, out);
-                }
-            });
+    /// Norm, ELU and dropout of one image's pooled values into `out` (with halo, which is not written).
+    pub fn activate(&self, dropout: Dropout, image: usize, out: &mut [f32]) {
+        let length = self.weights.shape.pooled.n_floats();
+        let part = image * length..(image + 1) * length;
+        self.weights.activate(dropout, &self.raw[part.clone()], &self.place[part], out);
     }
 
-    /// Last block: from the gradient of its output `[images][pooled]` to that of batch norm's output.
-    pub fn backward_last(&mut self, dropout: Dropout, gradient: &[f32], n: usize) {
+    /// [`Block::activate`] of `n` images, `out` `[images][pooled with halo]`.
+    pub fn activate_all(&self, dropout: Dropout, out: &mut [f32], n: usize) {
+        let (length, group) = (self.weights.shape.pooled.haloed_len(), group_size(n));
+        out[..n * length].par_chunks_mut(group * length).enumerate().for_each(|(index, out)| {
+            for (image, out) in out.chunks_mut(length).enumerate() {
+                self.activate(dropout, index * group + image, out);
+            }
+        });
+    }
+
+    /// From the gradient of the block's output `[images][pooled]` to that of batch norm's output.
+    pub fn backward_output(&mut self, dropout: Dropout, gradient: &[f32], n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (pooled_len, n_blocks) = (shape.pooled.n_floats(), shape.conv.n_blocks());
         (
@@ -242,58 +243,78 @@ impl Block {
 
     /// Later blocks: gradients of the block's tensors, and batch norm's of the block before.
     pub fn backward_inner(&mut self, before: &mut Block, dropout: Dropout, gradient: &mut [Tensor], n: usize) {
+        let (shape, group) = (before.weights.shape, group_size(n));
+        let (length, n_blocks) = (shape.pooled.n_floats(), shape.conv.n_blocks());
+        let affine = before.weights.affine();
+        let sinks = (
+            before.raw[..n * length].par_chunks_mut(group * length),
+            before.place[..n * length].par_chunks(group * length),
+            before.sums[..n * n_blocks].par_chunks_mut(group * n_blocks),
+        );
+        let sinks = sinks.into_par_iter().map(|(raw, place, sums)| {
+            let images = raw.chunks_mut(length).zip(place.chunks(length)).zip(sums.chunks_mut(n_blocks));
+            images.map(move |((raw, place), sums)| {
+                let (geometry, dropout_scale) = (shape.pooled, dropout.scale);
+                Sink::Before(Pooled { geometry, affine, dropout_scale, raw, place, sums })
+            })
+        });
+        self.backward_into(sinks, gradient, n);
+    }
+
+    /// Later blocks: gradients of the block's tensors, and of its input into `d_input` `[images][input without halo]`.
+    pub fn backward_images(&mut self, d_input: &mut [f32], gradient: &mut [Tensor], n: usize) {
+        let length = self.weights.shape.input.n_floats();
+        let groups = d_input[..n * length].par_chunks_mut(group_size(n) * length);
+        self.backward_into(groups.map(|group| group.chunks_mut(length).map(Sink::Image)), gradient, n);
+    }
+
+    /// `sinks` gives for each group of images the places where their gradients go.
+    fn backward_into<'a, I: Iterator<Item = Sink<'a>>>(
+        &mut self,
+        sinks: impl IndexedParallelIterator<Item = I>,
+        gradient: &mut [Tensor],
+        n: usize,
+    ) {
         self.norm_gradient(gradient, n);
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (input_len, pooled_len, y_len) = (shape.input_len(), shape.pooled.n_floats(), shape.conv.haloed_len());
-        let (before_shape, strip_len) = (before.weights.shape, self.strips.len() / GROUPS);
-        let (before_len, before_blocks) = (before_shape.pooled.n_floats(), before_shape.conv.n_blocks());
-        let (mean, scale) = (&weights.mean, &weights.scale);
+        let (mean, scale, strip_len) = (&weights.mean, &weights.scale, self.strips.len() / GROUPS);
         let affine = AffineGradient { mean, slope: &self.slope, offset: &self.offset, scale };
-        let (transposed, no_bias, before_weights) = (&self.transposed, &self.no_bias, &before.weights);
+        let (transposed, no_bias) = (&self.transposed, &self.no_bias);
         (
             self.input[..n * input_len].par_chunks(group * input_len),
             self.y[..n * y_len].par_chunks_mut(group * y_len),
             self.raw[..n * pooled_len].par_chunks(group * pooled_len),
             self.place[..n * pooled_len].par_chunks(group * pooled_len),
-            (self.strips.par_chunks_mut(strip_len), self.transforms.par_chunks_mut(shape.scratch_len().max(1))),
+            self.strips.par_chunks_mut(strip_len),
+            self.transforms.par_chunks_mut(shape.scratch_len().max(1)),
             self.weight_gradients.par_chunks_mut(shape.packed_len()),
-            before.raw[..n * before_len].par_chunks_mut(group * before_len),
-            before.place[..n * before_len].par_chunks(group * before_len),
-            before.sums[..n * before_blocks].par_chunks_mut(group * before_blocks),
+            sinks,
         )
             .into_par_iter()
-            .for_each(
-                |(input, y, raw, place, (strip, scratch), weight_gradient, raw_before, place_before, sums_before)| {
-                    weight_gradient.fill(0.0);
-                    for (image, sums) in sums_before.chunks_exact_mut(before_blocks).enumerate() {
-                        let part = |length: usize| image * length..(image + 1) * length;
-                        weights.isa.run(InnerBackward {
-                            method: shape.method,
-                            input: &input[part(input_len)],
-                            input_geometry: shape.input,
-                            geometry: shape.conv,
-                            pool: shape.pool,
-                            affine,
-                            gradient: &raw[part(pooled_len)],
-                            place: &place[part(pooled_len)],
-                            y: &mut y[part(y_len)],
-                            weight_gradient,
-                            weights: transposed,
-                            no_bias,
-                            strip,
-                            scratch,
-                            before: Pooled {
-                                geometry: before_shape.pooled,
-                                affine: before_weights.affine(),
-                                dropout_scale: dropout.scale,
-                                raw: &mut raw_before[part(before_len)],
-                                place: &place_before[part(before_len)],
-                                sums,
-                            },
-                        });
-                    }
-                },
-            );
+            .for_each(|(input, y, raw, place, strip, scratch, weight_gradient, sinks)| {
+                weight_gradient.fill(0.0);
+                for (image, sink) in sinks.enumerate() {
+                    let part = |length: usize| image * length..(image + 1) * length;
+                    weights.isa.run(InnerBackward {
+                        method: shape.method,
+                        input: &input[part(input_len)],
+                        input_geometry: shape.input,
+                        geometry: shape.conv,
+                        pool: shape.pool,
+                        affine,
+                        gradient: &raw[part(pooled_len)],
+                        place: &place[part(pooled_len)],
+                        y: &mut y[part(y_len)],
+                        weight_gradient,
+                        weights: transposed,
+                        no_bias,
+                        strip,
+                        scratch,
+                        sink,
+                    });
+                }
+            });
         self.kernel_gradient(&mut gradient[0], n);
     }
 

@@ -133,24 +133,38 @@ impl BlockWeights {
         Affine { mean: &self.mean, inverse_deviation: &self.inverse_deviation, scale: &self.scale, beta: &self.beta }
     }
 
-    /// Convolution and pool of one image; see [`ConvPool`].
+    /// Convolution and pool of image number `number` of a batch; see [`ConvPool`].
     pub fn conv_pool(
         &self,
         image: &[f32],
         (rows, y): (RawRows, &mut [f32]),
         scratch: &mut [f32],
         (raw, place): (&mut [f32], &mut [u8]),
+        (dropout, number): (Dropout, usize),
         moments: Option<&mut [[[f64; MAPS]; 2]]>,
     ) {
         let BlockShape { input, conv: geometry, pool, method, .. } = self.shape;
         let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
-        let convolution = Convolution { method, image, input, scratch };
-        self.isa.run(ConvPool { convolution, geometry, pool, weights, bias, sign, rows, y, raw, place, moments });
+        self.isa.run(ConvPool {
+            convolution: Convolution { method, image, input, scratch },
+            geometry,
+            pool,
+            weights,
+            bias,
+            sign,
+            rows,
+            y,
+            raw,
+            place,
+            dropout,
+            image: number,
+            moments,
+        });
     }
 
     /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].
-    pub fn activate(&self, image: usize, dropout: Dropout, raw: &[f32], place: &mut [u8], out: &mut [f32]) {
+    pub fn activate(&self, dropout: Dropout, raw: &[f32], place: &[u8], out: &mut [f32]) {
         let (geometry, affine) = (self.shape.pooled, self.affine());
-        self.isa.run(Activate { geometry, affine, dropout, image, raw, place, out });
+        self.isa.run(Activate { geometry, affine, dropout_scale: dropout.scale, raw, place, out });
     }
 }

@@ -1,5 +1,7 @@
 //! The LSTM that reads the windows in time: Keras' equations, last state out.
 
+use rayon::prelude::*;
+
 use crate::network::kernels::Isa;
 use crate::network::matrix::{Matrix, Multiplier};
 
@@ -90,32 +92,15 @@ impl Lstm {
                 let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
                 self.multiplier.multiply(&mut self.gates[step * n_gates..], n_steps * n_gates, true, before, recurrent);
             }
-            for recording in 0..n {
-                self.step(weights.bias, recording, step);
-            }
-        }
-    }
-
-    fn step(&mut self, bias: &[f32], recording: usize, step: usize) {
-        let LstmShape { n_steps, n_units, .. } = self.shape;
-        let at = recording * n_steps + step;
-        let gates = &mut self.gates[at * 4 * n_units..(at + 1) * 4 * n_units];
-        for unit in 0..n_units {
-            let gate = |index: usize| gates[index * n_units + unit] + bias[index * n_units + unit];
-            let (input, forget, candidate, output) =
-                (sigmoid(gate(0)), sigmoid(gate(1)), gate(2).tanh(), sigmoid(gate(3)));
-            let old = if step > 0 { self.cell[(at - 1) * n_units + unit] } else { 0.0 };
-            let cell = forget * old + input * candidate;
-            let out = output * cell.tanh();
-            for (index, value) in [input, forget, candidate, output].into_iter().enumerate() {
-                gates[index * n_units + unit] = value;
-            }
-            self.cell[at * n_units + unit] = cell;
-            if step + 1 < n_steps {
-                self.before[(at + 1) * n_units + unit] = out;
-            } else {
-                self.last[recording * n_units + unit] = out;
-            }
+            let recordings = (
+                self.gates.par_chunks_mut(n_steps * n_gates),
+                self.cell.par_chunks_mut(n_steps * n_units),
+                self.before.par_chunks_mut(n_steps * n_units),
+                self.last.par_chunks_mut(n_units),
+            );
+            recordings.into_par_iter().take(n).for_each(|(gates, cell, before, last)| {
+                step_forward(self.shape, step, weights.bias, gates, (cell, before, last));
+            });
         }
     }
 
@@ -126,9 +111,15 @@ impl Lstm {
         self.d_output[..n * n_units].copy_from_slice(&d_last[..n * n_units]);
         self.d_cell.fill(0.0);
         for step in (0..n_steps).rev() {
-            for recording in 0..n {
-                self.step_back(recording, step);
-            }
+            let recordings = (
+                self.gates.par_chunks_mut(n_steps * n_gates),
+                self.cell.par_chunks(n_steps * n_units),
+                self.d_output.par_chunks(n_units),
+                self.d_cell.par_chunks_mut(n_units),
+            );
+            recordings.into_par_iter().take(n).for_each(|(gates, cell, d_output, d_cell)| {
+                step_back(self.shape, step, gates, cell, (d_output, d_cell));
+            });
             if step > 0 {
                 let d_gates = Matrix::new(&self.gates[step * n_gates..], (n, n_gates), n_steps * n_gates);
                 let recurrent = Matrix::new(weights.recurrent, (n_units, n_gates), n_gates);
@@ -150,28 +141,54 @@ impl Lstm {
         let kernel = Matrix::new(weights.kernel, (n_inputs, n_gates), n_gates);
         self.multiplier.multiply(&mut self.input, n_inputs, false, d_gates, kernel.transposed());
     }
+}
 
-    fn step_back(&mut self, recording: usize, step: usize) {
-        let LstmShape { n_steps, n_units, .. } = self.shape;
-        let at = recording * n_steps + step;
-        let gates = &mut self.gates[at * 4 * n_units..(at + 1) * 4 * n_units];
-        for unit in 0..n_units {
-            let [input, forget, candidate, output] = [0, 1, 2, 3].map(|index| gates[index * n_units + unit]);
-            let tanh_cell = self.cell[at * n_units + unit].tanh();
-            let old = if step > 0 { self.cell[(at - 1) * n_units + unit] } else { 0.0 };
-            let state = recording * n_units + unit;
-            let d_output = self.d_output[state];
-            let d_cell = self.d_cell[state] + d_output * output * (1.0 - tanh_cell * tanh_cell);
-            self.d_cell[state] = d_cell * forget;
-            let before_activation = [
-                d_cell * candidate * input * (1.0 - input),
-                d_cell * old * forget * (1.0 - forget),
-                d_cell * input * (1.0 - candidate * candidate),
-                d_output * tanh_cell * output * (1.0 - output),
-            ];
-            for (index, value) in before_activation.into_iter().enumerate() {
-                gates[index * n_units + unit] = value;
-            }
+/// One recording at one step: `gates` `[steps, 4 * units]`, `cell` and `before` `[steps, units]`, `last` `[units]`.
+fn step_forward(
+    shape: LstmShape,
+    step: usize,
+    bias: &[f32],
+    gates: &mut [f32],
+    (cell, before, last): (&mut [f32], &mut [f32], &mut [f32]),
+) {
+    let LstmShape { n_steps, n_units, .. } = shape;
+    let gates = &mut gates[step * 4 * n_units..(step + 1) * 4 * n_units];
+    for unit in 0..n_units {
+        let gate = |index: usize| gates[index * n_units + unit] + bias[index * n_units + unit];
+        let (input, forget, candidate, output) = (sigmoid(gate(0)), sigmoid(gate(1)), gate(2).tanh(), sigmoid(gate(3)));
+        let old = if step > 0 { cell[(step - 1) * n_units + unit] } else { 0.0 };
+        let new = forget * old + input * candidate;
+        let out = output * new.tanh();
+        for (index, value) in [input, forget, candidate, output].into_iter().enumerate() {
+            gates[index * n_units + unit] = value;
+        }
+        cell[step * n_units + unit] = new;
+        if step + 1 < n_steps {
+            before[(step + 1) * n_units + unit] = out;
+        } else {
+            last[unit] = out;
+        }
+    }
+}
+
+/// One recording back through one step: its gates become their gradient before the activations.
+fn step_back(shape: LstmShape, step: usize, gates: &mut [f32], cell: &[f32], (d_output, d_cell): (&[f32], &mut [f32])) {
+    let n_units = shape.n_units;
+    let gates = &mut gates[step * 4 * n_units..(step + 1) * 4 * n_units];
+    for unit in 0..n_units {
+        let [input, forget, candidate, output] = [0, 1, 2, 3].map(|index| gates[index * n_units + unit]);
+        let tanh_cell = cell[step * n_units + unit].tanh();
+        let old = if step > 0 { cell[(step - 1) * n_units + unit] } else { 0.0 };
+        let d_new = d_cell[unit] + d_output[unit] * output * (1.0 - tanh_cell * tanh_cell);
+        d_cell[unit] = d_new * forget;
+        let before_activation = [
+            d_new * candidate * input * (1.0 - input),
+            d_new * old * forget * (1.0 - forget),
+            d_new * input * (1.0 - candidate * candidate),
+            d_output[unit] * tanh_cell * output * (1.0 - output),
+        ];
+        for (index, value) in before_activation.into_iter().enumerate() {
+            gates[index * n_units + unit] = value;
         }
     }
 }

@@ -4,6 +4,8 @@
 //! on threads: a recording's probabilities are the same alone and in any batch. (General matrix libraries take other
 //! paths for other numbers of rows.)
 
+use rayon::prelude::*;
+
 use crate::network::kernels::outer::{load_maps, outer_strided, store_maps};
 use crate::network::kernels::{Isa, Job, Lanes, MAPS};
 
@@ -31,21 +33,40 @@ impl<'a> Matrix<'a> {
         Self { values: self.values, shape: (columns, rows), strides: (column, row) }
     }
 
+    /// Up to `n` rows from row `first` on.
+    fn rows(self, first: usize, n: usize) -> Self {
+        let n = n.min(self.shape.0 - first);
+        Self { values: &self.values[first * self.strides.0..], shape: (n, self.shape.1), ..self }
+    }
+
     /// Copies columns `first..` into a panel `[2][rows][16]`, with zeros beyond the last column.
     #[inline(always)]
     fn pack(&self, first: usize, panel: &mut [f32]) {
         let (rows, columns) = self.shape;
         for (half, panel) in panel.chunks_exact_mut(rows * MAPS).enumerate() {
+            let start = (first + half * MAPS).min(columns);
             for (row, out) in panel.as_chunks_mut::<MAPS>().0.iter_mut().enumerate() {
-                let start = first + half * MAPS;
-                let at = row * self.strides.0 + start * self.strides.1;
-                if self.strides.1 == 1 && start + MAPS <= columns {
-                    out.copy_from_slice(&self.values[at..at + MAPS]);
+                let at = row * self.strides.0 + start;
+                let n = columns.saturating_sub(start).min(MAPS);
+                out[n..].fill(0.0);
+                out[..n].copy_from_slice(&self.values[at..at + n]);
+            }
+        }
+    }
+
+    /// [`Matrix::pack`] for a transposed view, whose columns lie side by side.
+    #[inline(always)]
+    fn pack_columns(&self, first: usize, panel: &mut [f32]) {
+        let (rows, columns) = self.shape;
+        for (half, panel) in panel.chunks_exact_mut(rows * MAPS).enumerate() {
+            for column in 0..MAPS {
+                let place = panel.as_chunks_mut::<MAPS>().0.iter_mut().map(|row| &mut row[column]);
+                let at = first + half * MAPS + column;
+                if at < columns {
+                    let values = &self.values[at * self.strides.1..][..rows];
+                    place.zip(values).for_each(|(place, value)| *place = *value);
                 } else {
-                    for (column, out) in out.iter_mut().enumerate() {
-                        let inside = start + column < columns;
-                        *out = if inside { self.values[at + column * self.strides.1] } else { 0.0 };
-                    }
+                    place.for_each(|place| *place = 0.0);
                 }
             }
         }
@@ -55,13 +76,21 @@ impl<'a> Matrix<'a> {
 /// Multiplies matrices; keeps the memory that packing needs.
 pub struct Multiplier {
     isa: Isa,
-    panel: Vec<f32>,
+    /// One per part.
+    panels: Vec<f32>,
 }
+
+/// Parts that the rows of a product are cut into, for threads to share.
+const PARTS: usize = 8;
+/// Parts have a multiple of this many rows: each packs the right factor for itself.
+const PART_ROWS: usize = 8;
+/// Rows of one tile of a product.
+const ROWS: usize = 4;
 
 impl Multiplier {
     /// A multiplier with the kernels of `isa`; its memory grows to the longest inner size and stays.
     pub fn new(isa: Isa) -> Self {
-        Self { isa, panel: Vec::new() }
+        Self { isa, panels: Vec::new() }
     }
 
     /// `out = keep out + a b`, where `keep` is 1 or 0; rows of `out` lie `row_stride` floats apart.
@@ -72,10 +101,15 @@ impl Multiplier {
             return;
         }
         assert!(out.len() >= (m - 1) * row_stride + n, "product does not fit its slice");
-        if self.panel.len() < k * PANEL {
-            self.panel.resize(k * PANEL, 0.0);
+        let rows = m.div_ceil(PARTS).next_multiple_of(PART_ROWS);
+        if self.panels.len() < PARTS * k * PANEL {
+            self.panels.resize(PARTS * k * PANEL, 0.0);
         }
-        self.isa.run(Product { out, row_stride, keep, a, b, panel: &mut self.panel[..k * PANEL] });
+        let parts = out.par_chunks_mut(rows * row_stride).zip(self.panels.par_chunks_mut(k * PANEL));
+        parts.enumerate().take(m.div_ceil(rows)).for_each(|(part, (out, panel))| {
+            let a = a.rows(part * rows, rows);
+            self.isa.run(Product { out, row_stride, keep, a, b, panel });
+        });
     }
 }
 
@@ -93,14 +127,17 @@ impl Job for Product<'_> {
     fn run<L: Lanes>(mut self) {
         let (m, n) = (self.a.shape.0, self.b.shape.1);
         for first in (0..n).step_by(PANEL) {
-            self.b.pack(first, self.panel);
+            match self.b.strides {
+                (_, 1) => self.b.pack(first, self.panel),
+                _ => self.b.pack_columns(first, self.panel),
+            }
             for half in 0..PANEL.min(n - first).div_ceil(MAPS) {
                 let mut row = 0;
                 while row < m {
                     let place = (row, first + half * MAPS, half);
                     // SAFETY: `Isa::run` chose lanes that the machine has; the rows of the tile exist.
                     row += unsafe {
-                        match (MAPS / L::N, m - row >= 4) {
+                        match (MAPS / L::N, m - row >= ROWS) {
                             (1, true) => self.tile::<L, 1, 4>(place),
                             (1, false) => self.tile::<L, 1, 1>(place),
                             (2, true) => self.tile::<L, 2, 4>(place),

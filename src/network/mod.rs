@@ -23,6 +23,7 @@ pub mod parameters;
 pub mod predictor;
 #[cfg(test)]
 mod proof;
+mod seam;
 pub mod session;
 pub mod spec;
 pub mod state;
@@ -35,6 +36,6 @@ pub use network::Network;
 pub use optimiser::SgdConfig;
 pub use parameters::{Parameters, Tensor};
 pub use predictor::Predictor;
-pub use spec::{BlockSpec, NetworkSpec};
+pub use spec::{BlockSpec, NetworkSpec, Trunk};
 pub use state::TrainerState;
 pub use trainer::Trainer;

@@ -12,6 +12,7 @@ use crate::network::dropout::Dropout;
 use crate::network::kernels::{Isa, MAPS};
 use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
 
 /// Recordings that go through the LSTM together.
@@ -23,6 +24,7 @@ pub struct Predictor {
     parameters: Parameters,
     blocks: Vec<BlockWeights>,
     scratch: Vec<Scratch>,
+    seam: Option<Seam>,
     /// `[recordings, windows, lstm inputs]` of up to [`BATCH`] recordings is the LSTM's own input.
     lstm: Lstm,
     pool: Arc<rayon::ThreadPool>,
@@ -37,10 +39,12 @@ struct Scratch {
     transforms: Vec<f32>,
     raw: Vec<f32>,
     place: Vec<u8>,
+    /// Output of the last block before the seam, with halo.
+    whole: Vec<f32>,
 }
 
 impl Scratch {
-    fn new(shapes: &[BlockShape]) -> Self {
+    fn new(shapes: &[BlockShape], seam: Option<Seam>) -> Self {
         let most = |length: &dyn Fn(&BlockShape) -> usize| shapes.iter().map(length).max().unwrap_or(0);
         let pooled = most(&|shape| shape.pooled.n_floats());
         let mut images: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![0.0; shape.input_len()]).collect();
@@ -51,6 +55,7 @@ impl Scratch {
             transforms: vec![0.0; most(&BlockShape::scratch_len)],
             raw: vec![0.0; pooled],
             place: vec![0; pooled],
+            whole: vec![0.0; seam.map_or(0, |seam| seam.whole.haloed_len())],
         }
     }
 }
@@ -99,11 +104,17 @@ pub(super) fn check_batch(spec: &NetworkSpec, log_mel: &[f32]) -> Result<usize> 
     Ok(log_mel.len() / one)
 }
 
-/// Cuts window `index` out of one recording `[n_mels, n_frames]` into an image with halo.
-pub(super) fn cut_window(spec: &NetworkSpec, log_mel: &[f32], index: usize, image: &mut [f32]) {
-    let rows = log_mel.chunks_exact(spec.n_frames).zip(image.chunks_exact_mut(spec.window + 2).skip(1));
+/// Cuts image number `image` of the first block out of recordings `[n, n_mels, n_frames]`, with halo: a window, or for a
+/// shared trunk all frames that lie in a window.
+pub(super) fn cut_image(spec: &NetworkSpec, log_mel: &[f32], image: usize, out: &mut [f32]) {
+    let (recording, first, width) = match spec.cut() {
+        0 => (image / spec.n_windows(), image % spec.n_windows() * spec.hop, spec.window),
+        _ => (image, 0, spec.seen_frames()),
+    };
+    let recording = &log_mel[recording * spec.n_mels * spec.n_frames..][..spec.n_mels * spec.n_frames];
+    let rows = recording.chunks_exact(spec.n_frames).zip(out.chunks_exact_mut(width + 2).skip(1));
     for (row, out) in rows {
-        out[1..=spec.window].copy_from_slice(&row[index * spec.hop..index * spec.hop + spec.window]);
+        out[1..=width].copy_from_slice(&row[first..first + width]);
     }
 }
 
@@ -152,9 +163,11 @@ impl Predictor {
     ) -> Result<Self> {
         check_shapes(&spec, &parameters)?;
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(&spec, index)).collect();
+        let seam = Seam::new(&spec);
         let mut predictor = Self {
+            seam,
             blocks: shapes.iter().map(|&shape| BlockWeights::new(shape, isa)).collect(),
-            scratch: (0..GROUPS).map(|_| Scratch::new(&shapes)).collect(),
+            scratch: (0..GROUPS).map(|_| Scratch::new(&shapes, seam)).collect(),
             lstm: Lstm::new(lstm_shape(&spec), BATCH, isa),
             parameters: Parameters { tensors: Vec::new() },
             spec,
@@ -195,40 +208,67 @@ impl Predictor {
     }
 
     fn predict_batch(&mut self, log_mel: &[f32], probabilities: &mut [f32]) {
-        let Self { spec, blocks, scratch, lstm, pool, parameters } = self;
-        let (one, n_windows, n_inputs) = (spec.n_mels * spec.n_frames, spec.n_windows(), spec.lstm_inputs());
-        let n = log_mel.len() / one;
-        let group = group_size(n * n_windows);
+        let Self { spec, blocks, scratch, seam, lstm, pool, parameters } = self;
+        let n = log_mel.len() / (spec.n_mels * spec.n_frames);
+        // One image of the first block gives the features of one window, or of all windows of a recording.
+        let n_images = spec.n_images(0, n);
+        let per_image = n * spec.n_windows() / n_images * spec.lstm_inputs();
+        let group = group_size(n_images);
         pool.install(|| {
-            let features = lstm.input[..n * n_windows * n_inputs].par_chunks_mut(group * n_inputs);
+            let features = lstm.input[..n_images * per_image].par_chunks_mut(group * per_image);
             features.zip(scratch.par_iter_mut()).enumerate().for_each(|(index, (features, scratch))| {
-                for (offset, features) in features.chunks_exact_mut(n_inputs).enumerate() {
-                    let image = index * group + offset;
-                    let recording = &log_mel[image / n_windows * one..][..one];
-                    cut_window(spec, recording, image % n_windows, &mut scratch.images[0]);
-                    run_image(blocks, scratch, features);
+                for (offset, features) in features.chunks_exact_mut(per_image).enumerate() {
+                    cut_image(spec, log_mel, index * group + offset, &mut scratch.images[0]);
+                    match *seam {
+                        None => run_image(blocks, 0, scratch, features),
+                        Some(seam) => run_recording(blocks, spec, seam, scratch, features),
+                    }
                 }
             });
+            lstm.forward(lstm_weights(parameters), n);
         });
-        lstm.forward(lstm_weights(parameters), n);
         let (kernel, bias) = dense_weights(parameters);
         dense::forward(dense_shape(spec), kernel, bias, &lstm.last[..n * spec.lstm_units], probabilities);
     }
 }
 
-/// Takes the image in `scratch.images[0]` through all blocks; `features` is `[height, width, maps]` of what is left.
-fn run_image(blocks: &[BlockWeights], scratch: &mut Scratch, features: &mut [f32]) {
-    let no_dropout = Dropout::new(None, 0, 0.0);
-    for (index, block) in blocks.iter().enumerate() {
-        let (raw, place) =
-            (&mut scratch.raw[..block.shape.pooled.n_floats()], &mut scratch.place[..block.shape.pooled.n_floats()]);
-        let transforms = &mut scratch.transforms[..block.shape.scratch_len()];
-        let strip = (block.shape.strip(), scratch.strip.as_mut_slice());
-        block.conv_pool(&scratch.images[index], strip, transforms, (&mut *raw, &mut *place), None);
-        block.activate(0, no_dropout, raw, place, &mut scratch.images[index + 1]);
+/// Takes a whole recording's image through the shared trunk, then its windows through the blocks behind the seam.
+fn run_recording(blocks: &[BlockWeights], spec: &NetworkSpec, seam: Seam, scratch: &mut Scratch, features: &mut [f32]) {
+    let cut = spec.cut();
+    for index in 0..cut {
+        let mut whole = std::mem::take(&mut scratch.whole);
+        let mut next = std::mem::take(&mut scratch.images[index + 1]);
+        run_block(&blocks[index], index, scratch, if index + 1 == cut { &mut whole } else { &mut next });
+        (scratch.whole, scratch.images[index + 1]) = (whole, next);
+    }
+    for (window, features) in features.chunks_exact_mut(spec.lstm_inputs()).enumerate() {
+        seam.cut(window, &scratch.whole, &mut scratch.images[cut]);
+        run_image(blocks, cut, scratch, features);
+    }
+}
+
+/// Takes the image in `scratch.images[first]` through blocks `first..`; `features` is `[height, width, maps]` of what is
+/// left.
+fn run_image(blocks: &[BlockWeights], first: usize, scratch: &mut Scratch, features: &mut [f32]) {
+    for (index, block) in blocks.iter().enumerate().skip(first) {
+        let mut next = std::mem::take(&mut scratch.images[index + 1]);
+        run_block(block, index, scratch, &mut next);
+        scratch.images[index + 1] = next;
     }
     let Some(last) = blocks.last() else { return };
     for (at, value) in features.iter_mut().enumerate() {
         *value = scratch.images[blocks.len()][haloed_index(&last.shape, at)];
     }
+}
+
+/// Takes the image in `scratch.images[index]` through block `index` into `out`, with halo.
+fn run_block(block: &BlockWeights, index: usize, scratch: &mut Scratch, out: &mut [f32]) {
+    let no_dropout = Dropout::new(None, 0, 0.0);
+    let n_pooled = block.shape.pooled.n_floats();
+    let (raw, place) = (&mut scratch.raw[..n_pooled], &mut scratch.place[..n_pooled]);
+    let transforms = &mut scratch.transforms[..block.shape.scratch_len()];
+    let strip = (block.shape.strip(), scratch.strip.as_mut_slice());
+    let pooled = (&mut *raw, &mut *place);
+    block.conv_pool(&scratch.images[index], strip, transforms, pooled, (no_dropout, 0), None);
+    block.activate(no_dropout, raw, place, out);
 }

@@ -16,6 +16,19 @@ pub struct BlockSpec {
     pub pool: usize,
 }
 
+/// Where a recording is cut into windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trunk {
+    /// Before the first block, as in the paper: each window is an image of its own.
+    #[default]
+    Windows,
+    /// As late as the pools allow: the blocks before that see all frames once. In the paper's network block 4 is the
+    /// first that sees windows, which saves 1.7 times the work. Images meet their neighbours where the paper has zero
+    /// padding, and every frame counts once in the batch statistics, so it is a network of its own.
+    Shared,
+}
+
 /// The time-distributed CNN + LSTM of the paper, section 3 and 4.
 ///
 /// `log_mel [n_mels, n_frames]` is cut into `n_windows` images `[n_mels, window]`; the blocks reduce each
@@ -31,6 +44,9 @@ pub struct NetworkSpec {
     pub window: usize,
     /// Frames between the starts of two windows.
     pub hop: usize,
+    /// Where recordings are cut into windows. Models written before there was a choice do not say it.
+    #[serde(default)]
+    pub trunk: Trunk,
     /// The learning modules in order.
     pub blocks: Vec<BlockSpec>,
     /// Units of the LSTM.
@@ -54,6 +70,7 @@ impl NetworkSpec {
             n_frames,
             window: 128,
             hop: 64,
+            trunk: Trunk::Windows,
             blocks: vec![block(64, 2), block(64, 4), block(128, 4), block(128, 4)],
             lstm_units: 256,
             n_classes: Emotion::COUNT,
@@ -68,9 +85,38 @@ impl NetworkSpec {
         tiles::n_windows(self.n_frames, self.window, self.hop)
     }
 
+    /// The first block that sees windows instead of whole recordings: 0, or for a shared trunk the last one whose pools so
+    /// far divide window and hop.
+    pub fn cut(&self) -> usize {
+        let fits = |&index: &usize| {
+            let shrink = self.shrink(index);
+            self.window.is_multiple_of(shrink) && self.hop.is_multiple_of(shrink)
+        };
+        match self.trunk {
+            Trunk::Windows => 0,
+            Trunk::Shared => (0..self.blocks.len()).rev().find(fits).unwrap_or(0),
+        }
+    }
+
+    /// Frames of a column of what enters block `index`.
+    pub fn shrink(&self, index: usize) -> usize {
+        self.blocks[..index].iter().map(|block| block.pool).product()
+    }
+
+    /// Frames that lie in some window.
+    pub fn seen_frames(&self) -> usize {
+        self.n_windows().saturating_sub(1) * self.hop + self.window
+    }
+
+    /// Images of `n` recordings that enter block `index`.
+    pub fn n_images(&self, index: usize, n: usize) -> usize {
+        if index < self.cut() { n } else { n * self.n_windows() }
+    }
+
     /// `(height, width, maps)` entering block `index`; `index == blocks.len()` gives what leaves the last one.
     pub fn block_input(&self, index: usize) -> (usize, usize, usize) {
-        self.blocks[..index].iter().fold((self.n_mels, self.window, 1), |(height, width, _), block| {
+        let width = if index < self.cut() { self.seen_frames() } else { self.window };
+        self.blocks[..index].iter().fold((self.n_mels, width, 1), |(height, width, _), block| {
             (height / block.pool, width / block.pool, block.n_maps)
         })
     }
@@ -88,8 +134,11 @@ impl NetworkSpec {
                 .hint("lengthen `[features] n_samples` or shorten the hop"));
         }
         for (index, block) in self.blocks.iter().enumerate() {
+            if block.pool == 0 {
+                return Err(Error::recipe(format!("block {index}: a pool of 0")));
+            }
             let (height, width, _) = self.block_input(index);
-            if block.pool == 0 || height % block.pool != 0 || width % block.pool != 0 {
+            if height % block.pool != 0 || width % block.pool != 0 {
                 return Err(Error::recipe(format!(
                     "block {index}: an image of {height} x {width} cannot be pooled by {}",
                     block.pool
@@ -113,6 +162,18 @@ mod tests {
             [(128, 128, 1), (64, 64, 64), (16, 16, 64), (4, 4, 128), (1, 1, 128)]
         );
         assert_eq!(spec.lstm_inputs(), 128);
+        spec.check().expect("the paper's shapes divide");
+    }
+
+    #[test]
+    fn a_shared_trunk_is_cut_before_the_last_block() {
+        let spec = NetworkSpec { trunk: Trunk::Shared, ..NetworkSpec::paper(128, 508) };
+        assert_eq!((spec.cut(), spec.seen_frames()), (3, 448));
+        assert_eq!(
+            (0..=4).map(|index| spec.block_input(index)).collect::<Vec<_>>(),
+            [(128, 448, 1), (64, 224, 64), (16, 56, 64), (4, 4, 128), (1, 1, 128)]
+        );
+        assert_eq!((spec.n_images(2, 5), spec.n_images(3, 5)), (5, 30));
         spec.check().expect("the paper's shapes divide");
     }
 

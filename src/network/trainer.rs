@@ -12,9 +12,10 @@ use crate::network::lstm::{Lstm, LstmGradient};
 use crate::network::optimiser::{SgdConfig, update};
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
 use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_window, dense_shape, dense_weights, haloed_index, lstm_shape,
+    Predictor, check_batch, check_shapes, cut_image, dense_shape, dense_weights, haloed_index, lstm_shape,
     lstm_weights, thread_pool,
 };
+use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
 use crate::units::Seed;
@@ -40,10 +41,36 @@ pub struct Trainer {
     probabilities: Vec<f32>,
     /// Gradient of the LSTM's last state.
     d_last: Vec<f32>,
+    seam: Option<SeamMemory>,
     predictor: Predictor,
     /// Whether `predictor` has the current weights.
     predictor_is_current: bool,
     pool: Arc<rayon::ThreadPool>,
+}
+
+/// What a shared trunk needs beside its blocks, for a whole batch.
+struct SeamMemory {
+    seam: Seam,
+    /// Index of the block behind the seam.
+    cut: usize,
+    /// Output of the block before it, `[recordings][with halo]`.
+    whole: Vec<f32>,
+    /// Gradients, `[recordings][without halo]` and `[windows][without halo]`.
+    d_whole: Vec<f32>,
+    d_windows: Vec<f32>,
+}
+
+impl SeamMemory {
+    fn new(spec: &NetworkSpec, max_batch: usize) -> Option<Self> {
+        let seam = Seam::new(spec)?;
+        Some(Self {
+            seam,
+            cut: spec.cut(),
+            whole: vec![0.0; max_batch * seam.whole.haloed_len()],
+            d_whole: vec![0.0; max_batch * seam.whole.n_floats()],
+            d_windows: vec![0.0; max_batch * spec.n_windows() * seam.window.n_floats()],
+        })
+    }
 }
 
 impl Trainer {
@@ -76,7 +103,10 @@ impl Trainer {
             predictor: Predictor::with_pool(spec.clone(), parameters.clone(), Arc::clone(&pool), isa)?,
             predictor_is_current: true,
             gradient: Parameters::zeros(&spec),
-            blocks: shapes.iter().map(|&shape| Block::new(shape, isa, max_images)).collect(),
+            blocks: (shapes.iter().enumerate())
+                .map(|(index, &shape)| Block::new(shape, isa, spec.n_images(index, max_batch)))
+                .collect(),
+            seam: SeamMemory::new(&spec, max_batch),
             features: vec![0.0; max_images * last.pooled.haloed_len()],
             d_features: vec![0.0; max_images * last.pooled.n_floats()],
             lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
@@ -162,26 +192,34 @@ impl Trainer {
 
     fn forward(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
-        let (n_windows, one, epsilon) = (spec.n_windows(), spec.n_mels * spec.n_frames, spec.batch_norm_epsilon);
+        let (n_windows, epsilon) = (spec.n_windows(), spec.batch_norm_epsilon);
         let n_images = n * n_windows;
         let image_len = self.blocks[0].weights.shape.input_len();
-        for (image, out) in self.blocks[0].input.chunks_exact_mut(image_len).take(n_images).enumerate() {
-            cut_window(spec, &log_mel[image / n_windows * one..][..one], image % n_windows, out);
+        let images = self.blocks[0].input.chunks_exact_mut(image_len).take(spec.n_images(0, n));
+        for (image, out) in images.enumerate() {
+            cut_image(spec, log_mel, image, out);
         }
+        let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         for index in 0..self.blocks.len() {
-            let (tensors, (before, here)) = (parameters.block(index), self.blocks.split_at_mut(index));
+            let (tensors, n_images) = (parameters.block(index), spec.n_images(index, n));
+            let (before, here) = self.blocks.split_at_mut(index);
             here[0].load(tensors);
-            match before.last_mut() {
-                None => here[0].forward_first(tensors, epsilon, n_images),
-                Some(before) => {
-                    let dropout = Dropout::new(dropout, index - 1, spec.dropout);
-                    here[0].forward_inner(before, dropout, tensors, epsilon, n_images);
+            match (before.last(), &mut self.seam) {
+                (None, _) => here[0].forward_first(at(index), tensors, epsilon, n_images),
+                (Some(before), Some(memory)) if memory.cut == index => {
+                    before.activate_all(at(index - 1), &mut memory.whole, n);
+                    let cut = |image: usize, out: &mut [f32]| memory.seam.cut(image, &memory.whole, out);
+                    here[0].forward_inner(cut, at(index), tensors, epsilon, n_images);
+                }
+                (Some(before), _) => {
+                    let activate = |image: usize, out: &mut [f32]| before.activate(at(index - 1), image, out);
+                    here[0].forward_inner(activate, at(index), tensors, epsilon, n_images);
                 }
             }
         }
         let last = self.blocks.len() - 1;
         let shape = self.blocks[last].weights.shape;
-        self.blocks[last].forward_last(Dropout::new(dropout, last, spec.dropout), &mut self.features, n_images);
+        self.blocks[last].activate_all(at(last), &mut self.features, n_images);
         let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.haloed_len());
         let input = self.lstm.input.chunks_exact_mut(n_inputs).zip(self.features.chunks_exact(feature_len));
         let mask = InputMask::new(spec, dropout);
@@ -223,12 +261,18 @@ impl Trainer {
             }
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
-        self.blocks[last].backward_last(at(last), &self.d_features, n_images);
+        self.blocks[last].backward_output(at(last), &self.d_features, n_images);
         for (index, gradient) in block_gradient.chunks_exact_mut(TENSORS_PER_BLOCK).enumerate().rev() {
             let (before, here) = self.blocks.split_at_mut(index);
-            match before.last_mut() {
-                None => here[0].backward_first(parameters.block(index), gradient, n_images),
-                Some(before) => here[0].backward_inner(before, at(index - 1), gradient, n_images),
+            let n_images = spec.n_images(index, n);
+            match (before.last_mut(), &mut self.seam) {
+                (None, _) => here[0].backward_first(parameters.block(index), gradient, n_images),
+                (Some(before), Some(memory)) if memory.cut == index => {
+                    here[0].backward_images(&mut memory.d_windows, gradient, n_images);
+                    memory.seam.gather(&memory.d_windows, &mut memory.d_whole, n);
+                    before.backward_output(at(index - 1), &memory.d_whole, n);
+                }
+                (Some(before), _) => here[0].backward_inner(before, at(index - 1), gradient, n_images),
             }
         }
     }
@@ -270,23 +314,25 @@ impl InputMask {
 mod tests {
     use super::*;
     use crate::network::network::Network;
-    use crate::network::proof::{batch, small_network, small_spec, trainer};
+    use crate::network::proof::{batch, network_of, small_network, small_spec, specs, trainer};
 
     #[test]
     fn a_step_gives_the_same_bytes_for_any_number_of_threads() {
-        let network = small_network();
-        let states: Vec<Vec<u8>> = [1, 2, 8]
-            .into_iter()
-            .map(|n_threads| {
-                let mut trainer = trainer(&network, 9, n_threads, Isa::fastest());
-                for step in 0..3 {
-                    let (log_mel, labels) = batch(&network.spec, 9 - step, 30 + step as u64);
-                    trainer.step(&log_mel, &labels, Some(Seed(step as u64))).expect("a good batch");
-                }
-                trainer.state().to_bytes()
-            })
-            .collect();
-        assert!(states[0] == states[1] && states[0] == states[2]);
+        for spec in specs() {
+            let network = network_of(spec);
+            let states: Vec<Vec<u8>> = [1, 2, 8]
+                .into_iter()
+                .map(|n_threads| {
+                    let mut trainer = trainer(&network, 9, n_threads, Isa::fastest());
+                    for step in 0..3 {
+                        let (log_mel, labels) = batch(&network.spec, 9 - step, 30 + step as u64);
+                        trainer.step(&log_mel, &labels, Some(Seed(step as u64))).expect("a good batch");
+                    }
+                    trainer.state().to_bytes()
+                })
+                .collect();
+            assert!(states[0] == states[1] && states[0] == states[2]);
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ type Step = (Vec<[f64; 4]>, Vec<f64>, Vec<f64>);
 /// The result of forward.
 pub struct Trace {
     blocks: Vec<BlockTrace>,
+    /// An image as it was before it was cut into windows.
+    before_cut: Option<Image>,
     /// LSTM inputs `[recording][step][input]` and their dropout factors `[recording][input]`.
     inputs: Vec<Vec<Vec<f64>>>,
     input_factors: Vec<Vec<f64>>,
@@ -62,6 +64,12 @@ pub struct Trace {
 pub struct Twin {
     pub spec: NetworkSpec,
     pub tensors: Tensors,
+}
+
+fn first_columns(image: &Image, width: usize) -> Image {
+    let rows = image.values.chunks(image.width * image.maps);
+    let values = rows.flat_map(|row| row[..width * image.maps].iter().copied()).collect();
+    Image { width, values, ..*image }
 }
 
 fn elu(z: f64) -> f64 {
@@ -82,29 +90,58 @@ impl Twin {
         &self.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK]
     }
 
-    fn windows(&self, log_mel: &[f32]) -> Vec<Image> {
-        let spec = &self.spec;
-        let mut images = Vec::new();
-        for recording in log_mel.chunks(spec.n_mels * spec.n_frames) {
-            for window in 0..spec.n_windows() {
-                let mut image = Image::zeros(spec.n_mels, spec.window, 1);
-                for mel in 0..spec.n_mels {
-                    for frame in 0..spec.window {
-                        image.values[mel * spec.window + frame] =
-                            f64::from(recording[mel * spec.n_frames + window * spec.hop + frame]);
-                    }
+    /// Whole recordings as images of one map.
+    fn recordings(&self, log_mel: &[f32]) -> Vec<Image> {
+        let (height, width) = (self.spec.n_mels, self.spec.n_frames);
+        let values = log_mel.chunks(height * width).map(|values| values.iter().map(|&v| f64::from(v)).collect());
+        values.map(|values| Image { height, width, maps: 1, values }).collect()
+    }
+
+    /// Windows of images whose columns are `shrink` frames each.
+    fn windows(&self, images: &[Image], shrink: usize) -> Vec<Image> {
+        let (width, hop) = (self.spec.window / shrink, self.spec.hop / shrink);
+        let mut windows = Vec::new();
+        for image in images {
+            for window in 0..self.spec.n_windows() {
+                let mut out = Image::zeros(image.height, width, image.maps);
+                for at in 0..out.values.len() {
+                    let (y, x, map) = (at / (width * image.maps), at / image.maps % width, at % image.maps);
+                    out.values[at] = image.values[image.at(y, window * hop + x, map)];
                 }
-                images.push(image);
+                windows.push(out);
             }
         }
-        images
+        windows
+    }
+
+    /// The transpose of [`Twin::windows`]: gradients of windows added up where they were cut out of images like `image`.
+    fn gather(&self, d_windows: &[Vec<f64>], image: &Image, shrink: usize) -> Vec<Vec<f64>> {
+        let (width, hop) = (self.spec.window / shrink, self.spec.hop / shrink);
+        let recordings = d_windows.chunks(self.spec.n_windows()).map(|windows| {
+            let mut sum = vec![0.0; image.values.len()];
+            for (window, values) in windows.iter().enumerate() {
+                for (at, value) in values.iter().enumerate() {
+                    let (y, x, map) = (at / (width * image.maps), at / image.maps % width, at % image.maps);
+                    sum[image.at(y, window * hop + x, map)] += value;
+                }
+            }
+            sum
+        });
+        recordings.collect()
     }
 
     /// Forward; `moving` takes the moving statistics instead of the batch's.
     pub fn forward(&self, log_mel: &[f32], labels: &[usize], seed: Option<Seed>, moving: bool) -> Trace {
-        let mut images = self.windows(log_mel);
-        let (mut blocks, mut statistics) = (Vec::new(), Vec::new());
+        let mut images = self.recordings(log_mel);
+        let (mut blocks, mut statistics, mut before_cut) = (Vec::new(), Vec::new(), None);
         for index in 0..self.spec.blocks.len() {
+            if index == self.spec.cut() {
+                before_cut = images.first().cloned();
+                images = self.windows(&images, self.spec.shrink(index));
+            } else if index == 0 {
+                // A shared trunk sees the frames that lie in a window.
+                images.iter_mut().for_each(|image| *image = first_columns(image, self.spec.seen_frames()));
+            }
             let (trace, next, batch) = self.forward_block(index, images, seed, moving);
             images = next;
             blocks.push(trace);
@@ -132,7 +169,7 @@ impl Twin {
             steps.iter().map(|steps| self.forward_dense(&steps[n_steps - 1].2)).collect();
         let loss =
             -probabilities.iter().zip(labels).map(|(row, &label)| row[label].ln()).sum::<f64>() / labels.len() as f64;
-        Trace { blocks, inputs, input_factors, steps, probabilities, statistics, loss }
+        Trace { blocks, before_cut, inputs, input_factors, steps, probabilities, statistics, loss }
     }
 
     fn convolve(&self, index: usize, input: &Image) -> Image {
@@ -272,6 +309,9 @@ impl Twin {
         }
         for index in (0..self.spec.blocks.len()).rev() {
             d_images = self.backward_block(index, &trace.blocks[index], &d_images, &mut gradient);
+            if let Some(image) = trace.before_cut.as_ref().filter(|_| index == self.spec.cut()) {
+                d_images = self.gather(&d_images, image, self.spec.shrink(index));
+            }
         }
         gradient
     }
@@ -393,12 +433,13 @@ impl Twin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::proof::{batch, small_network, small_spec};
+    use crate::network::proof::{batch, network_of, small_spec};
+    use crate::network::spec::Trunk;
 
     /// Central differences of the loss at a spread of values of every trainable tensor.
-    fn check_differences(seed: Option<Seed>) {
-        let network = small_network();
-        let (log_mel, labels) = batch(&small_spec(), 2, 5);
+    fn check_differences(spec: NetworkSpec, seed: Option<Seed>) {
+        let network = network_of(spec);
+        let (log_mel, labels) = batch(&network.spec, 2, 5);
         let mut twin = Twin::new(&network.spec, &network.parameters);
         let gradient = twin.backward(&twin.forward(&log_mel, &labels, seed, false), &labels);
         for (index, tensor) in network.parameters.tensors.iter().enumerate().filter(|(_, tensor)| tensor.trainable) {
@@ -427,11 +468,16 @@ mod tests {
 
     #[test]
     fn gradients_are_the_slopes_of_the_loss() {
-        check_differences(None);
+        check_differences(small_spec(), None);
     }
 
     #[test]
     fn gradients_are_the_slopes_of_the_loss_under_fixed_dropout() {
-        check_differences(Some(Seed(11)));
+        check_differences(small_spec(), Some(Seed(11)));
+    }
+
+    #[test]
+    fn gradients_of_a_shared_trunk_are_the_slopes_of_the_loss() {
+        check_differences(NetworkSpec { trunk: Trunk::Shared, ..small_spec() }, Some(Seed(11)));
     }
 }

@@ -4,7 +4,7 @@ use crate::network::kernels::convolution::{Convolution, Method};
 use crate::network::kernels::elementwise::elu_slope;
 use crate::network::kernels::forward::Affine;
 use crate::network::kernels::geometry::{Geometry, Rows};
-use crate::network::kernels::pool::{gradient_row, pixels, pixels_mut};
+use crate::network::kernels::pool::{gradient_row, kept, pixels, pixels_mut};
 use crate::network::kernels::{Job, Lanes, MAPS, Maps};
 
 /// What turns the gradient of a block's output into that of batch norm's output at the pooled places.
@@ -31,8 +31,7 @@ impl Pooled<'_> {
         let place: &[[u8; MAPS]] = &self.place.as_chunks().0[first..first + self.geometry.width];
         let (mut sum, mut product) = ([0.0f32; MAPS], [0.0f32; MAPS]);
         for ((raw, place), gradient) in raw.iter_mut().zip(place).zip(gradient) {
-            // Bytes apart from floats: together they would not become vector instructions.
-            let kept: Maps = std::array::from_fn(|map| f32::from(1 - (place[map] >> 7)));
+            let kept = kept(place);
             for map in 0..MAPS {
                 let centred = raw[map] - mean[map];
                 let slope = elu_slope(centred * scale[map] + beta[map]) * self.dropout_scale;
@@ -80,8 +79,7 @@ pub struct AffineGradient<'a> {
     pub scale: &'a [f32],
 }
 
-/// One image back through a block whose raw convolution outputs were kept, down to the pooled places of the block
-/// before it.
+/// One image back through a block whose raw convolution outputs were kept, down to what entered it.
 pub struct InnerBackward<'a> {
     pub method: Method,
     /// The image that entered the block, with halo.
@@ -106,8 +104,16 @@ pub struct InnerBackward<'a> {
     pub strip: &'a mut [f32],
     /// [`Method::scratch_len`] floats.
     pub scratch: &'a mut [f32],
-    /// The block before.
-    pub before: Pooled<'a>,
+    /// Where the gradient of the input goes.
+    pub sink: Sink<'a>,
+}
+
+/// Where the gradient of a block's input goes.
+pub enum Sink<'a> {
+    /// On to the pooled places of the block before.
+    Before(Pooled<'a>),
+    /// Into an image `[blocks][height][width][16]`.
+    Image(&'a mut [f32]),
 }
 
 /// Pixels of one weight-gradient strip of a direct convolution: it stays in the first-level caches while all taps pass
@@ -152,14 +158,22 @@ impl InnerBackward<'_> {
         let rows = Rows::strip(geometry, height);
         let (method, image, input) = (self.method, &*self.y, self.geometry);
         let mut convolution = Convolution { method, image, input, scratch: &mut *self.scratch };
-        self.before.sums.fill([[0.0; MAPS]; 2]);
+        if let Sink::Before(before) = &mut self.sink {
+            before.sums.fill([[0.0; MAPS]; 2]);
+        }
         for y0 in (0..geometry.height).step_by(height) {
             let y1 = (y0 + height).min(geometry.height);
             // SAFETY: the caller's contract.
             unsafe { convolution.rows::<L>((y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows)) };
             for (block, strip) in self.strip.chunks_exact(rows.plane).enumerate() {
                 for (y, gradient) in (y0..y1).zip(strip.chunks_exact(rows.row)) {
-                    self.before.row(block, y, pixels(gradient));
+                    match &mut self.sink {
+                        Sink::Before(before) => before.row(block, y, pixels(gradient)),
+                        Sink::Image(out) => {
+                            let at = block * geometry.plane() + y * rows.row;
+                            out[at..at + rows.row].copy_from_slice(gradient);
+                        }
+                    }
                 }
             }
         }

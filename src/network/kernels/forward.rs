@@ -4,7 +4,7 @@ use crate::network::dropout::Dropout;
 use crate::network::kernels::convolution::Convolution;
 use crate::network::kernels::elementwise::elu;
 use crate::network::kernels::geometry::{Geometry, Rows};
-use crate::network::kernels::pool::{DROPPED, pixels, pixels_mut, pool_row};
+use crate::network::kernels::pool::{drop_places, kept, pixels, pixels_mut, pool_row};
 use crate::network::kernels::{Job, Lanes, MAPS, Maps};
 
 /// Where the convolution's raw rows go: a whole image that backward will read, or a few rows that are overwritten.
@@ -56,8 +56,11 @@ pub struct ConvPool<'a> {
     pub y: &'a mut [f32],
     /// Out: pooled raw values `[blocks][height / pool][width / pool][16]`.
     pub raw: &'a mut [f32],
-    /// Out: their places in the cells, same shape.
+    /// Out: their places in the cells, same shape; [`DROPPED`](super::pool::DROPPED) is set where dropout removes the value.
     pub place: &'a mut [u8],
+    pub dropout: Dropout,
+    /// Number of the image in the batch: part of the place dropout looks at.
+    pub image: usize,
     /// Out: sum and sum of squares of the raw values, `[blocks][2][16]`, if they are wanted.
     pub moments: Option<&'a mut [[[f64; MAPS]; 2]]>,
 }
@@ -96,6 +99,8 @@ impl ConvPool<'_> {
         let moments = self.moments.as_deref_mut().map(|moments| &mut moments[block]);
         // SAFETY: `Isa::run` chose lanes that the machine has.
         unsafe { pool_row::<L>(rows, self.rows.rows.row / MAPS, self.pool, sign, out, moments) };
+        let first = self.image * self.geometry.n_blocks() * pooled.n_pixels() + at / MAPS;
+        drop_places(self.dropout, first, self.place[at..at + pooled.width * MAPS].as_chunks_mut().0);
     }
 }
 
@@ -123,13 +128,12 @@ pub struct Activate<'a> {
     /// Shape of the pooled image.
     pub geometry: Geometry,
     pub affine: Affine<'a>,
-    pub dropout: Dropout,
-    /// Number of the image in the batch: part of the place dropout looks at.
-    pub image: usize,
+    /// What dropout multiplies kept values with.
+    pub dropout_scale: f32,
     /// Pooled raw values.
     pub raw: &'a [f32],
-    /// Their places; [`DROPPED`] is set where dropout removed the value.
-    pub place: &'a mut [u8],
+    /// Their places, which say what dropout removed.
+    pub place: &'a [u8],
     /// Out: the image with halo (the halo is not written).
     pub out: &'a mut [f32],
 }
@@ -143,15 +147,13 @@ impl Job for Activate<'_> {
             for y in 0..geometry.height {
                 let first = block * geometry.n_pixels() + y * geometry.width;
                 let raw = &pixels(self.raw)[first..first + geometry.width];
-                let place: &mut [[u8; MAPS]] = &mut self.place.as_chunks_mut().0[first..first + geometry.width];
+                let place: &[[u8; MAPS]] = &self.place.as_chunks().0[first..first + geometry.width];
                 let out = pixels_mut(&mut self.out[block * geometry.haloed_plane() + geometry.haloed_at(y, 0)..]);
-                let dropout_at = self.image * geometry.n_blocks() * geometry.n_pixels() + first;
-                for (x, ((raw, place), out)) in raw.iter().zip(place).zip(out).enumerate() {
-                    let dropped = self.dropout.dropped(dropout_at + x);
+                for ((raw, place), out) in raw.iter().zip(place).zip(out) {
+                    let kept = kept(place);
                     for map in 0..MAPS {
-                        let value = elu((raw[map] - mean[map]) * scale[map] + beta[map]) * self.dropout.scale;
-                        out[map] = if dropped[map] { 0.0 } else { value };
-                        place[map] |= if dropped[map] { DROPPED } else { 0 };
+                        let value = elu((raw[map] - mean[map]) * scale[map] + beta[map]) * self.dropout_scale;
+                        out[map] = value * kept[map];
                     }
                 }
             }

@@ -3,10 +3,31 @@
 //! ELU and batch norm's affine map are monotone, so the maximum after them is the maximum of the raw values where
 //! gamma is not negative, and the minimum where it is: only pooled values ever need the affine map and the ELU.
 
+use crate::network::dropout::Dropout;
 use crate::network::kernels::{Lanes, MAPS, Maps};
 
 /// Set in a place byte when dropout removed the pooled value.
 pub const DROPPED: u8 = 0x80;
+
+/// 0 where dropout removed the value, else 1. (Bytes apart from floats: together they do not become vector instructions.)
+#[inline(always)]
+pub fn kept(place: &[u8; MAPS]) -> Maps {
+    std::array::from_fn(|map| f32::from(1 - (place[map] >> 7)))
+}
+
+/// Sets [`DROPPED`] where `dropout` removes a value; `first` is the position of the first pixel in the batch.
+#[inline(always)]
+pub fn drop_places(dropout: Dropout, first: usize, places: &mut [[u8; MAPS]]) {
+    if dropout.scale == 1.0 {
+        return;
+    }
+    for (pixel, place) in places.iter_mut().enumerate() {
+        let dropped = dropout.dropped(first + pixel);
+        for map in 0..MAPS {
+            place[map] |= u8::from(dropped[map]) << 7;
+        }
+    }
+}
 
 /// Views floats as pixels of one block.
 #[inline(always)]

@@ -36,8 +36,16 @@ pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> 
         return Err(Error::bug("the model card describes another network").at_place("sermill.network"));
     }
     let mut graph = Graph::default();
-    let windows = graph.windows(spec);
-    let images = (0..spec.blocks.len()).fold(windows, |input, index| graph.block(spec, parameters, index, input));
+    let mut images = graph.image();
+    if spec.cut() > 0 {
+        images = graph.frames(&images, "trunk", (0, spec.seen_frames()));
+    }
+    for index in 0..spec.blocks.len() {
+        if index == spec.cut() {
+            images = graph.windows(spec, &images);
+        }
+        images = graph.block(spec, parameters, index, images);
+    }
     let vectors = graph.flatten(spec, images);
     let state = graph.lstm(spec, parameters, vectors);
     graph.classify(spec, parameters, state);
@@ -70,19 +78,29 @@ struct Graph {
 }
 
 impl Graph {
-    /// `[n, n_mels, n_frames]` to `[n_windows * n, 1, n_mels, window]`, window by window, so that the LSTM's
-    /// time axis comes first without a transpose.
-    fn windows(&mut self, spec: &NetworkSpec) -> String {
+    /// `[n, n_mels, n_frames]` to `[n, 1, n_mels, n_frames]`.
+    fn image(&mut self) -> String {
         let channel_axis = self.integers("windows.channel_axis", &[1]);
         let image = self.node("Unsqueeze", "windows.image", &[INPUT, &channel_axis], vec![]);
-        let time_axis = self.integers("windows.time_axis", &[3]);
-        let mut slices = Vec::new();
-        for index in 0..spec.n_windows() {
-            let first_frame = (index * spec.hop) as i64;
-            let start = self.integers(&format!("window{index}.start"), &[first_frame]);
-            let end = self.integers(&format!("window{index}.end"), &[first_frame + spec.window as i64]);
-            slices.push(self.node("Slice", &format!("window{index}"), &[&image, &start, &end, &time_axis], vec![]));
-        }
+        self.integers("windows.time_axis", &[3]);
+        image
+    }
+
+    /// Columns `first..end` of an image.
+    fn frames(&mut self, image: &str, name: &str, (first, end): (usize, usize)) -> String {
+        let start = self.integers(&format!("{name}.start"), &[first as i64]);
+        let end = self.integers(&format!("{name}.end"), &[end as i64]);
+        self.node("Slice", name, &[image, &start, &end, "windows.time_axis"], vec![])
+    }
+
+    /// `[n, maps, height, columns]` to `[n_windows * n, maps, height, window]`, window by window, so that the LSTM's
+    /// sequence axis comes first.
+    fn windows(&mut self, spec: &NetworkSpec, image: &str) -> String {
+        let shrink = spec.shrink(spec.cut());
+        let (hop, width) = (spec.hop / shrink, spec.window / shrink);
+        let slices: Vec<String> = (0..spec.n_windows())
+            .map(|index| self.frames(image, &format!("window{index}"), (index * hop, index * hop + width)))
+            .collect();
         let slices: Vec<&str> = slices.iter().map(String::as_str).collect();
         self.node("Concat", "windows", &slices, vec![AttributeProto::int("axis", 0)])
     }
