@@ -19,8 +19,9 @@ const GRADIENT_TOLERANCE: f64 = 2e-5;
 /// Losses differ by up to 7e-6 in ten steps, those of PyTorch's own `f32` and `f64` runs by 2e-5.
 const RUN_TOLERANCE: f64 = 2e-5;
 
-/// Momentum after three steps; after ten, pooled places that changed move some of PyTorch's own values by 3 %.
-const VELOCITY_TOLERANCE: f64 = 1e-4;
+/// Momentum after three steps. Two raw values of a cell that round the other way change the pooled place: that moves the
+/// first block's kernel by 7e-4 of its largest value; after ten steps, PyTorch's own `f32` and `f64` runs part by 3 %.
+const VELOCITY_TOLERANCE: f64 = 2e-3;
 
 #[derive(Deserialize)]
 struct Golden {
