@@ -1,5 +1,7 @@
 //! What the program refuses, with which exit code, and whether the message helps.
 
+use sermill::network::onnx::{ModelCard, export, import};
+
 use crate::mill::{Ended, Mill};
 
 /// Code, and words that the message must have: the value, the limit, the mending.
@@ -60,8 +62,27 @@ fn a_foreign_model_file_is_refused() {
     mill.done("ingest", &[]);
     mill.done("features", &[]);
     std::fs::write(mill.path("foreign.onnx"), b"not a model").expect("written");
-    refused(&mill.stage("score", &["--set", "score.model=foreign.onnx"]), 2, &["foreign.onnx", "hint:"]);
+    for provider in ["cpu", "native"] {
+        let foreign = ["--set", "score.model=foreign.onnx", "--provider", provider];
+        refused(&mill.stage("score", &foreign), 2, &["foreign.onnx", "hint:"]);
+    }
     refused(&mill.stage("score", &["--set", "score.model=gone.onnx"]), 2, &["gone.onnx"]);
+}
+
+#[test]
+fn a_model_file_with_another_weight_is_refused_natively() {
+    let mill = Mill::with_corpus();
+    mill.done("run", &[]);
+    let id = mill.rows::<sermill::tables::history::HistoryRow>("history")[0].model_id.clone();
+    let bytes = std::fs::read(mill.store().join("models").join(id).join("model.onnx")).expect("the model");
+    let card = ModelCard::from_model(&bytes).expect("own model");
+    let mut parameters = import(&bytes, &card).expect("own model");
+    parameters.tensors.last_mut().expect("the dense bias").values[0] += 1.0;
+    // It is a graph that sermill writes, so only the golden vector finds it out.
+    let altered = export(&card.network, &parameters, &card).expect("fits");
+    std::fs::write(mill.path("altered.onnx"), altered).expect("written");
+    let altered = ["--set", "score.model=altered.onnx", "--provider", "native"];
+    refused(&mill.stage("score", &altered), 3, &["native", "golden", "hint:"]);
 }
 
 #[test]
