@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sermill::error::{Error, Result};
-use sermill::network::session::{Provider, Session};
+use sermill::network::session::{Provider, Runtime, Session};
 
 use crate::inputs;
 use crate::timing::time;
@@ -33,12 +33,17 @@ pub fn run(
     for (log_mel, out) in log_mel.chunks(batch * one).zip(probabilities.chunks_mut(batch * spec.n_classes)) {
         session.run(log_mel, log_mel.len() / one, out)?;
     }
+    let version = match provider {
+        Provider::Native => env!("CARGO_PKG_VERSION").to_owned(),
+        // Its build in its own words is left out.
+        _ => Runtime::load(library)?.version().split(' ').take(1).collect(),
+    };
     Ok(json!({
         "batch": batch,
         "n_threads": n_threads,
         "seconds": seconds,
         "probabilities": probabilities,
         "gflop_per_recording": (0..spec.blocks.len()).map(|index| forward_gflop(&spec, index)).sum::<f64>(),
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version,
     }))
 }

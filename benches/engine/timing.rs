@@ -5,9 +5,9 @@ use std::time::Instant;
 use sermill::error::Result;
 
 /// Steps that are not timed: first touch of memory, caches, thread start.
-const WARM_UP: u64 = 2;
+const WARM_UP: u64 = 3;
 /// Steps that are timed even when they take longer than they should.
-const AT_LEAST: usize = 3;
+const AT_LEAST: usize = 5;
 
 /// Seconds of each `step`, for `seconds` in all; `step` is told its number.
 pub fn time(seconds: f64, mut step: impl FnMut(u64) -> Result<()>) -> Result<Vec<f64>> {

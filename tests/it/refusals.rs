@@ -93,7 +93,9 @@ fn a_missing_onnx_runtime_is_code_3_and_names_the_command_that_mends_it() {
     refused(&mill.stage("train", &["--runtime", "nowhere/libonnxruntime.so"]), 3, &["nowhere", "make runtime"]);
     std::fs::write(mill.path("broken.so"), b"no library").expect("written");
     refused(&mill.stage("train", &["--runtime", "broken.so"]), 3, &["broken.so", "make runtime"]);
-    refused(&mill.run(&["doctor", "--runtime", "nowhere.so"]), 3, &["make runtime"]);
+    let doctor = mill.run(&["doctor", "--runtime", "nowhere.so"]);
+    refused(&doctor, 3, &["make runtime"]);
+    assert_eq!(doctor.json()["providers"], serde_json::json!(["native"]), "which needs no library");
 }
 
 #[test]

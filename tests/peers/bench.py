@@ -75,7 +75,7 @@ class Bench:
             for engine, one in table[str(batch)].items():
                 if one is not None:
                     one["ratio"] = None if engine == ours else rounds.ratio(raw, ours, engine, batch)
-        peaks = {str(n): max(one["peak_gflops"][n]["gflops"] for one in raw) for n in (1, 2)}
+        peaks = {str(n): round(max(one["peak_gflops"][n]["gflops"] for one in raw), 1) for n in (1, 2)}
         versions = {run["engine"]: run["version"] for one in raw for run in one["runs"]}
         result = {"bench": self.args.bench, "machine": record.machine(), "commit": record.commit(),
                   "n_rounds": self.args.rounds, "n_threads": self.args.threads, "inputs": self.shape,

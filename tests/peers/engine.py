@@ -34,7 +34,7 @@ class Engine:
     def labels(self):
         return np.arange(self.batch, dtype=np.int64) % CLASSES
 
-    def time(self, step, warm_up=2, at_least=3):
+    def time(self, step, warm_up=3, at_least=5):
         """Seconds of each call of `step`, for the time asked for."""
         for _ in range(warm_up):
             step()

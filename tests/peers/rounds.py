@@ -99,5 +99,5 @@ def figures(rounds, engine, batch):
     if not runs:
         return None
     speeds = [run["recordings_per_s"] for run in runs]
-    return {"recordings_per_s": round(median(speeds), 3), "slowest": round(min(speeds), 3),
-            "fastest": round(max(speeds), 3), "peak_memory_mb": max(run["peak_memory_mb"] for run in runs)}
+    return {"recordings_per_s": round(median(speeds), 2), "slowest": round(min(speeds), 2),
+            "fastest": round(max(speeds), 2), "peak_memory_mb": max(run["peak_memory_mb"] for run in runs)}
