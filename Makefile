@@ -13,10 +13,15 @@ TARGET   := $(or $(CARGO_TARGET_DIR),target)
 SERMILL  := $(TARGET)/release/sermill
 RUNTIME  := $(TARGET)/release/libonnxruntime.so
 PYTHON   := $(TARGET)/python
+PEERS    := $(TARGET)/peers
+# A Python that has the peers of the benchmarks already; else they are installed from PyPI.
+PEERS_PYTHON ?=
+BENCH     = python3 tests/peers/bench.py --library $(RUNTIME) $(ARGS) \
+            $(if $(PEERS_PYTHON),--python $(PEERS_PYTHON),--peers $(PEERS))
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test check fmt clippy doc run status $(STAGES)
+.PHONY: help build runtime python demo test check fmt clippy doc run status bench-train bench-score $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -47,6 +52,15 @@ clippy:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+# Keras may fail to install: the benchmark then says so and gives no figure for it.
+bench-train: ## a training step beside PyTorch and Keras, recorded in docs/benchmarks/
+	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) pytorch && { sh tests/peers/install.sh $(PEERS) keras || true; })
+	@$(BENCH) train
+
+bench-score: runtime ## inference beside ONNX Runtime, recorded in docs/benchmarks/
+	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) onnxruntime || true)
+	@$(BENCH) score
 
 # Exit code 1 says "done, with rejected recordings": the chain goes on, the message has been printed.
 define sermill

@@ -84,10 +84,10 @@ pub fn command_line() -> clap::Command {
         let mut command = setting_args(clap::Command::new(stage.name()).about(about));
         if stage.name() == "score" {
             let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
-            let device = Arg::new("device").long("device").value_name("DEVICE");
+            let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
             command = command
                 .arg(input.help("score the recordings below DIR instead of the features"))
-                .arg(device.help("cpu, cuda or cuda:N; the same as --set score.device=..."));
+                .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."));
         }
         root = root.subcommand(command);
     }
@@ -192,8 +192,8 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
 
 fn setting(matches: &ArgMatches) -> Setting {
     let mut overrides: Vec<String> = matches.get_many::<String>("set").unwrap_or_default().cloned().collect();
-    if let Ok(Some(device)) = matches.try_get_one::<String>("device") {
-        overrides.push(format!("score.device={device}"));
+    if let Ok(Some(provider)) = matches.try_get_one::<String>("provider") {
+        overrides.push(format!("score.device={provider}"));
     }
     Setting {
         pipeline: path(matches, "pipeline").unwrap_or_default(),
@@ -228,22 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_arrives() {
-        let matches = command_line()
-            .try_get_matches_from([
-                "sermill",
-                "score",
-                "--pipeline",
-                "p.toml",
-                "--device",
-                "cuda:1",
-                "--set",
-                "a.b=c",
-                "--input",
-                "x",
-            ])
-            .expect("valid");
-        let Ok(Command::Stage(name, setting)) = typed(&matches) else { panic!("a stage") };
+    fn what_is_typed_arrives_and_device_is_another_word_for_provider() {
+        for flag in ["--provider", "--device"] {
+            let line = ["sermill", "score", "--pipeline", "p.toml", flag, "cuda:1", "--set", "a.b=c", "--input", "x"];
+            check_score(&command_line().try_get_matches_from(line).expect("valid"));
+        }
+    }
+
+    fn check_score(matches: &ArgMatches) {
+        let Ok(Command::Stage(name, setting)) = typed(matches) else { panic!("a stage") };
         assert_eq!(name, "score");
         assert_eq!(setting.overrides, ["a.b=c", "score.device=cuda:1"]);
         assert_eq!(setting.input, Some("x".into()));

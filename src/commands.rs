@@ -13,7 +13,7 @@ use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
 use crate::error::{Error, Result};
 use crate::network::kernels::Isa;
-use crate::network::session::{self, Runtime};
+use crate::network::session::{self, Provider, Runtime};
 use crate::progress::{self, Progress, Silent};
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
@@ -158,10 +158,11 @@ fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
 fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
     let library = runtime.unwrap_or_else(session::default_library);
     let loaded = Runtime::load(&library);
-    let (onnx_runtime, providers, problem) = match &loaded {
+    let (onnx_runtime, mut providers, problem) = match &loaded {
         Ok(runtime) => (Some(runtime.version()), runtime.available_providers(), None),
         Err(error) => (None, Vec::new(), Some(error)),
     };
+    providers.push(Provider::Native.to_string());
     let corpora: Vec<_> =
         CORPORA.iter().map(|corpus| json!({ "kind": corpus.name(), "about": corpus.about() })).collect();
     let stages: Vec<_> = STAGES.iter().map(|stage| json!({ "stage": stage.name(), "flow": stage.flow() })).collect();

@@ -124,7 +124,7 @@ pub struct ScoreConfig {
     pub splits: Vec<Split>,
     /// Recordings in one run of the model.
     pub batch: usize,
-    /// `cpu`, `cuda` or `cuda:N`.
+    /// `cpu`, `cuda` or `cuda:N` for ONNX Runtime, `native` for the own kernels.
     pub device: String,
 }
 

@@ -1,4 +1,4 @@
-//! Runs a model file through ONNX Runtime, on the CPU or on CUDA; nothing else in the crate uses `ort`.
+//! Runs a model file: through ONNX Runtime on the CPU or on CUDA, or natively; nothing else in the crate uses `ort`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,31 +12,35 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Result};
-use crate::network::onnx::{INPUT, ModelCard, OUTPUT, golden_input};
+use crate::network::onnx::{self, INPUT, ModelCard, OUTPUT, golden_input};
+use crate::network::predictor::Predictor;
 
 /// ONNX Runtime allows one environment per process and `ort` does not hand it out twice, so the process keeps
 /// it here: the only static of the crate. Beside it, the library it came from.
 static ENVIRONMENT: Mutex<Option<(PathBuf, ort::environment::Environment)>> = Mutex::new(None);
 
-/// Where a model runs.
+/// What runs a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// `CPUExecutionProvider`.
+    /// ONNX Runtime's `CPUExecutionProvider`.
     Cpu,
-    /// `CUDAExecutionProvider` on one device.
+    /// ONNX Runtime's `CUDAExecutionProvider` on one device.
     Cuda {
         /// Number of the device, from 0.
         device: u32,
     },
+    /// The kernels that train, on the CPU; no ONNX Runtime is needed.
+    Native,
 }
 
 impl FromStr for Provider {
     type Err = Error;
 
-    /// Reads `cpu`, `cuda` (device 0) or `cuda:<device>`.
+    /// Reads `cpu`, `cuda` (device 0), `cuda:<device>` or `native`.
     fn from_str(text: &str) -> Result<Self> {
         let device = match text {
             "cpu" => return Ok(Self::Cpu),
+            "native" => return Ok(Self::Native),
             "cuda" => Some(0),
             // A leading plus sign would parse, but `cuda:+1` is nobody's device.
             _ => text
@@ -44,8 +48,9 @@ impl FromStr for Provider {
                 .filter(|d| d.starts_with(|c: char| c.is_ascii_digit()))
                 .and_then(|d| d.parse().ok()),
         };
-        let unknown =
-            || Error::recipe(format!("unknown provider `{text}`")).hint("use `cpu`, `cuda` or `cuda:<device>`");
+        let unknown = || {
+            Error::recipe(format!("unknown provider `{text}`")).hint("use `cpu`, `cuda`, `cuda:<device>` or `native`")
+        };
         device.map(|device| Self::Cuda { device }).ok_or_else(unknown)
     }
 }
@@ -55,6 +60,7 @@ impl fmt::Display for Provider {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda { device } => write!(f, "cuda:{device}"),
+            Self::Native => f.write_str("native"),
         }
     }
 }
@@ -125,36 +131,48 @@ impl Runtime {
 }
 
 /// A model ready to run.
-#[derive(Debug)]
 pub struct Session {
-    inner: ort::session::Session,
+    engine: Engine,
     card: ModelCard,
     provider: Provider,
 }
 
+enum Engine {
+    OnnxRuntime(Box<ort::session::Session>),
+    Native(Box<Predictor>),
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({} on {})", self.card.model_id, self.provider)
+    }
+}
+
 impl Session {
-    /// Makes a model file ready; `n_threads` is the number of threads inside one operator on the CPU.
+    /// Makes a model file ready.
+    ///
+    /// `n_threads`  threads that share the work of one batch on the CPU.
+    /// `library`    the ONNX Runtime library; [`Provider::Native`] does not look for it.
     ///
     /// # Errors
-    /// Wrong input: not an ONNX file, not written by sermill, or a graph that its metadata do not describe.
-    /// The machine: CUDA asked for and not there; it never falls back to the CPU.
-    pub fn open(runtime: &Runtime, model: &[u8], provider: Provider, n_threads: usize) -> Result<Self> {
+    /// Wrong input: not an ONNX file, not written by sermill, or a graph that its metadata do not describe; natively
+    /// also any file that is not byte for byte what [`onnx::export`] writes.
+    /// The machine: no library, or CUDA asked for and not there; it never falls back to the CPU.
+    ///
+    /// Proof: `every_provider_and_the_f64_twin_agree`, `native_and_onnx_runtime_agree`.
+    pub fn open(model: &[u8], provider: Provider, n_threads: usize, library: &Path) -> Result<Self> {
         let card = ModelCard::from_model(model)?;
-        let options = session_options(runtime, n_threads)
-            .map_err(|e| Error::machine("cannot set up an ONNX Runtime session").because(e))?;
-        let inner = match provider {
-            Provider::Cpu => {
-                let mut options = options;
-                let refused = |e| Error::input("ONNX Runtime refuses the model").because(e);
-                options.commit_from_memory(model).map_err(refused)?
+        let engine = match provider {
+            Provider::Native => {
+                let parameters = onnx::import(model, &card)?;
+                Engine::Native(Box::new(Predictor::new(card.network.clone(), parameters, n_threads)?))
             }
-            Provider::Cuda { device } => commit_on_cuda(runtime, options, model, device)?,
+            Provider::Cpu => Engine::OnnxRuntime(open_runtime(model, &card, None, n_threads, library)?),
+            Provider::Cuda { device } => {
+                Engine::OnnxRuntime(open_runtime(model, &card, Some(device), n_threads, library)?)
+            }
         };
-        let network = &card.network;
-        let wanted = [-1, network.n_mels as i64, network.n_frames as i64];
-        check_outlet("input", inner.inputs(), INPUT, &wanted)?;
-        check_outlet("output", inner.outputs(), OUTPUT, &[-1, network.n_classes as i64])?;
-        Ok(Self { inner, card, provider })
+        Ok(Self { engine, card, provider })
     }
 
     /// What the model says about itself.
@@ -162,7 +180,7 @@ impl Session {
         &self.card
     }
 
-    /// Where the model runs.
+    /// What runs the model.
     pub fn provider(&self) -> Provider {
         self.provider
     }
@@ -173,7 +191,8 @@ impl Session {
     /// `out`      `[batch, n_classes]`, classes in the order of the card's labels.
     ///
     /// # Errors
-    /// A bug if a length is wrong; the machine if ONNX Runtime fails, for want of memory for example.
+    /// A bug if a length is wrong; the machine if ONNX Runtime fails, for want of memory for example; wrong input if
+    /// a value is not finite (natively; ONNX Runtime computes on).
     pub fn run(&mut self, log_mel: &[f32], batch: usize, out: &mut [f32]) -> Result<()> {
         let network = &self.card.network;
         let (n_in, n_out) = (batch * network.n_mels * network.n_frames, batch * network.n_classes);
@@ -186,24 +205,19 @@ impl Session {
         if batch == 0 {
             return Ok(());
         }
-        let failed = |e| Error::machine("ONNX Runtime cannot run the model").because(e);
-        let view = ArrayView3::from_shape((batch, network.n_mels, network.n_frames), log_mel)
-            .map_err(|e| Error::bug("a batch has no such shape").because(e))?;
-        let tensor = TensorRef::from_array_view(view).map_err(failed)?;
-        let outputs = self.inner.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
-        let (_, probabilities) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
-        if probabilities.len() != out.len() {
-            return Err(Error::bug(format!("the model gave {} values, not {n_out}", probabilities.len())));
+        match &mut self.engine {
+            Engine::OnnxRuntime(session) => {
+                run_on_runtime(session, [batch, network.n_mels, network.n_frames], log_mel, out)
+            }
+            Engine::Native(predictor) => predictor.predict(log_mel, out),
         }
-        out.copy_from_slice(probabilities);
-        Ok(())
     }
 
     /// Runs the golden vector of the card; returns the largest absolute difference of a probability.
     ///
     /// # Errors
-    /// The machine, if the difference is above `tolerance`: this runtime computes something else than the
-    /// network that was trained.
+    /// The machine, if the difference is above `tolerance`: this provider computes something else than the network
+    /// that was trained.
     pub fn verify_golden(&mut self, tolerance: f32) -> Result<f32> {
         let mut found = vec![0.0; self.card.network.n_classes];
         self.run(&golden_input(&self.card.network, self.card.golden.seed), 1, &mut found)?;
@@ -213,12 +227,58 @@ impl Session {
         if worst <= tolerance {
             return Ok(worst);
         }
+        let hint = match self.engine {
+            Engine::OnnxRuntime(_) => "run `make runtime` to fetch the tested version",
+            Engine::Native(_) => "score with `--provider cpu`, and train the model again with this version",
+        };
         Err(Error::machine(format!(
-            "ONNX Runtime on {} differs from the trained network by {worst:.1e} on the golden vector, limit {tolerance:.1e}",
+            "provider {} differs from the trained network by {worst:.1e} on the golden vector, limit {tolerance:.1e}",
             self.provider
         ))
-        .hint("run `make runtime` to fetch the tested version"))
+        .hint(hint))
     }
+}
+
+/// A session of ONNX Runtime on the CPU or a CUDA device, its input and output checked against the card.
+fn open_runtime(
+    model: &[u8],
+    card: &ModelCard,
+    cuda_device: Option<u32>,
+    n_threads: usize,
+    library: &Path,
+) -> Result<Box<ort::session::Session>> {
+    let runtime = Runtime::load(library)?;
+    let mut options = session_options(&runtime, n_threads)
+        .map_err(|e| Error::machine("cannot set up an ONNX Runtime session").because(e))?;
+    let refused = |e| Error::input("ONNX Runtime refuses the model").because(e);
+    let session = match cuda_device {
+        None => options.commit_from_memory(model).map_err(refused)?,
+        Some(device) => commit_on_cuda(&runtime, options, model, device)?,
+    };
+    let network = &card.network;
+    let wanted = [-1, network.n_mels as i64, network.n_frames as i64];
+    check_outlet("input", session.inputs(), INPUT, &wanted)?;
+    check_outlet("output", session.outputs(), OUTPUT, &[-1, network.n_classes as i64])?;
+    Ok(Box::new(session))
+}
+
+fn run_on_runtime(
+    session: &mut ort::session::Session,
+    shape: [usize; 3],
+    log_mel: &[f32],
+    out: &mut [f32],
+) -> Result<()> {
+    let failed = |e| Error::machine("ONNX Runtime cannot run the model").because(e);
+    let view =
+        ArrayView3::from_shape(shape, log_mel).map_err(|e| Error::bug("a batch has no such shape").because(e))?;
+    let tensor = TensorRef::from_array_view(view).map_err(failed)?;
+    let outputs = session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
+    let (_, probabilities) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
+    if probabilities.len() != out.len() {
+        return Err(Error::bug(format!("the model gave {} values, not {}", probabilities.len(), out.len())));
+    }
+    out.copy_from_slice(probabilities);
+    Ok(())
 }
 
 /// All graph optimisations, one operator after the other, the memory arena on (the default; it doubles the speed

@@ -236,6 +236,40 @@ fn scores_do_not_depend_on_the_batch_and_a_folder_scores_like_the_features() {
 }
 
 #[test]
+fn the_native_provider_scores_the_same_without_onnx_runtime_and_neither_takes_the_others_rows() {
+    let mill = Mill::with_corpus();
+    mill.done("run", &[]);
+    let by_runtime: Vec<PredictionRow> = mill.rows("predictions");
+    let no_library = ["--provider", "native", "--runtime", "nowhere/libonnxruntime.so"];
+    let summary = mill.done("score", &no_library);
+    assert_eq!((&summary["provider"], &summary["n_reused"]), (&"native".into(), &0.into()));
+    let natively: Vec<PredictionRow> = mill.rows("predictions");
+    assert_eq!(natively.len(), by_runtime.len());
+    for (own, theirs) in natively.iter().zip(&by_runtime) {
+        let probabilities = |row: &PredictionRow| {
+            [row.prob_angry, row.prob_disgust, row.prob_fear, row.prob_happy, row.prob_neutral, row.prob_sad]
+                .into_iter()
+                .chain([row.prob_surprise, row.confidence])
+                .map(|probability| probability.expect("scored"))
+                .collect::<Vec<_>>()
+        };
+        for (own, theirs) in probabilities(own).into_iter().zip(probabilities(theirs)) {
+            assert!((own - theirs).abs() <= 1e-5, "{own} {theirs}");
+        }
+        assert_eq!((own.provider.as_str(), theirs.provider.as_str()), ("native", "cpu"));
+        // All that is left of a row is the same.
+        let mut as_theirs = own.clone();
+        as_theirs.set_probabilities(&probabilities(theirs)[..7]);
+        as_theirs.provider.clone_from(&theirs.provider);
+        assert_eq!(&as_theirs, theirs);
+    }
+    assert_eq!(mill.done("score", &no_library)["fresh"], true);
+    let back = mill.done("score", &["--device", "cpu"]);
+    assert_eq!((&back["provider"], &back["n_reused"]), (&"cpu".into(), &0.into()));
+    assert_eq!(mill.rows::<PredictionRow>("predictions"), by_runtime);
+}
+
+#[test]
 fn the_paper_protocol_says_aloud_that_it_leaks() {
     let mill = Mill::with_corpus();
     let more = ["--set", "ingest.corpus=[{kind=\"synthetic\",name=\"synthetic\",root=\"synthetic\"}]"];

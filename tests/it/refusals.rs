@@ -1,5 +1,7 @@
 //! What the program refuses, with which exit code, and whether the message helps.
 
+use sermill::network::onnx::{ModelCard, export, import};
+
 use crate::mill::{Ended, Mill};
 
 /// Code, and words that the message must have: the value, the limit, the mending.
@@ -60,8 +62,27 @@ fn a_foreign_model_file_is_refused() {
     mill.done("ingest", &[]);
     mill.done("features", &[]);
     std::fs::write(mill.path("foreign.onnx"), b"not a model").expect("written");
-    refused(&mill.stage("score", &["--set", "score.model=foreign.onnx"]), 2, &["foreign.onnx", "hint:"]);
+    for provider in ["cpu", "native"] {
+        let foreign = ["--set", "score.model=foreign.onnx", "--provider", provider];
+        refused(&mill.stage("score", &foreign), 2, &["foreign.onnx", "hint:"]);
+    }
     refused(&mill.stage("score", &["--set", "score.model=gone.onnx"]), 2, &["gone.onnx"]);
+}
+
+#[test]
+fn a_model_file_with_another_weight_is_refused_natively() {
+    let mill = Mill::with_corpus();
+    mill.done("run", &[]);
+    let id = mill.rows::<sermill::tables::history::HistoryRow>("history")[0].model_id.clone();
+    let bytes = std::fs::read(mill.store().join("models").join(id).join("model.onnx")).expect("the model");
+    let card = ModelCard::from_model(&bytes).expect("own model");
+    let mut parameters = import(&bytes, &card).expect("own model");
+    parameters.tensors.last_mut().expect("the dense bias").values[0] += 1.0;
+    // It is a graph that sermill writes, so only the golden vector finds it out.
+    let altered = export(&card.network, &parameters, &card).expect("fits");
+    std::fs::write(mill.path("altered.onnx"), altered).expect("written");
+    let altered = ["--set", "score.model=altered.onnx", "--provider", "native"];
+    refused(&mill.stage("score", &altered), 3, &["native", "golden", "hint:"]);
 }
 
 #[test]
@@ -72,7 +93,9 @@ fn a_missing_onnx_runtime_is_code_3_and_names_the_command_that_mends_it() {
     refused(&mill.stage("train", &["--runtime", "nowhere/libonnxruntime.so"]), 3, &["nowhere", "make runtime"]);
     std::fs::write(mill.path("broken.so"), b"no library").expect("written");
     refused(&mill.stage("train", &["--runtime", "broken.so"]), 3, &["broken.so", "make runtime"]);
-    refused(&mill.run(&["doctor", "--runtime", "nowhere.so"]), 3, &["make runtime"]);
+    let doctor = mill.run(&["doctor", "--runtime", "nowhere.so"]);
+    refused(&doctor, 3, &["make runtime"]);
+    assert_eq!(doctor.json()["providers"], serde_json::json!(["native"]), "which needs no library");
 }
 
 #[test]

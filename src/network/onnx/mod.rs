@@ -2,15 +2,17 @@
 //!
 //! `log_mel [n, n_mels, n_frames]` goes in, `probabilities [n, n_classes]` come out; the cut into windows is
 //! part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
-//! gates i o f c) here and nowhere else.
+//! gates i o f c) here, back in `import`, and nowhere else.
 
 pub mod card;
+mod import;
 pub mod proto;
 
 use prost::Message;
 
 use crate::error::{Error, Result};
 pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
+pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
     AttributeProto, FLOAT, GraphProto, INT64, IR_VERSION, ModelProto, NodeProto, OPSET, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, ValueInfoProto,
@@ -28,7 +30,7 @@ pub const OUTPUT: &str = "probabilities";
 /// # Errors
 /// A bug if `parameters` are not those of `spec`, or `card` describes another network.
 ///
-/// Proof: `onnx_runtime_and_the_f64_twin_agree` in `network/session.rs`.
+/// Proof: `every_provider_and_the_f64_twin_agree` in `network/session.rs`.
 pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>> {
     spec.check()?;
     check_parameters(spec, parameters)?;

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde_json::{Map, json};
 
-use crate::error::{Error, Result};
-use crate::network::session::{Provider, Runtime, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::network::session::{Provider, Session};
 use crate::scan::recordings_below;
 use crate::stages::{Ctx, Done, Inputs, Stage};
 use crate::storage::commit::Commit;
@@ -76,9 +76,8 @@ impl Stage for Score {
         let provider: Provider = ctx.pipeline.score.device.parse()?;
         let path = model_file(ctx)?;
         let bytes = std::fs::read(&path).map_err(|error| no_model(ctx).because(error))?;
-        let runtime = Runtime::load(&ctx.runtime_library)?;
-        let mut session =
-            Session::open(&runtime, &bytes, provider, ctx.n_threads()).map_err(|error| error.at(&path))?;
+        let mut session = Session::open(&bytes, provider, ctx.n_threads(), &ctx.runtime_library)
+            .map_err(|error| if error.kind() == ErrorKind::Input { error.at(&path) } else { error })?;
         session.card().emotions()?;
         let off = session.verify_golden(GOLDEN_TOLERANCE)?;
         let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"]);

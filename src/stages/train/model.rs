@@ -3,7 +3,7 @@
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
-use crate::network::session::{Provider, Runtime, Session};
+use crate::network::session::{Provider, Session};
 use crate::pictures::{EpochPoint, curves_svg};
 use crate::stages::train::Run;
 use crate::stages::train::dataset::Dataset;
@@ -63,8 +63,7 @@ impl Run<'_> {
     }
 
     fn compare_with_runtime(&mut self, model: &[u8], held_out: &Dataset) -> Result<f32> {
-        let runtime = Runtime::load(&self.ctx.runtime_library)?;
-        let mut session = Session::open(&runtime, model, Provider::Cpu, self.ctx.n_threads())?;
+        let mut session = Session::open(model, Provider::Cpu, self.ctx.n_threads(), &self.ctx.runtime_library)?;
         let mut largest = session.verify_golden(PARITY)?;
         let items: Vec<usize> = (0..held_out.len().min(PARITY_ITEMS)).collect();
         let size = self.spec.n_mels * self.spec.n_frames;

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Installs one peer of the benchmarks into a folder of its own, once: nothing outside it is touched.
+#   install.sh DEST PEER        PEER is pytorch, keras or onnxruntime
+set -eu
+dest=$1/$2
+requirements=$(dirname "$0")/$2.requirements
+cmp -s "$requirements" "$dest/requirements" && exit 0
+rm -rf "$dest" "$dest.partial"
+python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+  --target "$dest.partial" -r "$requirements"
+cp "$requirements" "$dest.partial/requirements"
+mv "$dest.partial" "$dest"
+echo "$2 for the benchmarks: $dest" >&2
