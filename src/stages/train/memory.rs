@@ -1,0 +1,156 @@
+//! What training will hold in memory, known before it begins, against the limit of the command line.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::network::parameters::Parameters;
+use crate::network::spec::NetworkSpec;
+use crate::stages::train::dataset::ITEM_BYTES;
+use crate::stages::train::model::PARITY_BATCH;
+use crate::stages::train::stream::BATCHES;
+use crate::units::Bytes;
+
+/// Bytes of an `f32`.
+const FLOAT: usize = size_of::<f32>();
+/// Maps are stored in blocks of this many.
+const MAPS: usize = 16;
+/// Images that inference works on at a time.
+const GROUPS: usize = 16;
+/// Copies of the parameters: weights, velocity, gradient, the predictor's, packed forms, two checkpoints and their bytes.
+const PARAMETER_COPIES: usize = 12;
+/// The program, ONNX Runtime's library, threads, and the index pass over one shard (measured: 45 MB to 80 MB).
+const PROGRAM: usize = 96_000_000;
+/// Layers of the largest kind that ONNX Runtime holds at a time (measured with its arena: 2 to 3).
+const SESSION_LAYERS: usize = 3;
+
+/// Memory that a training takes at its peak; an upper estimate, which does not grow with the length of the epochs but by
+/// a few bytes an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Activations, gradients, weights.
+    pub trainer: Bytes,
+    /// Spectrograms on their way to a step.
+    pub batches: Bytes,
+    /// Where each spectrogram lies, and the order of an epoch.
+    pub index: Bytes,
+    /// ONNX Runtime's check of the model, and the program itself.
+    pub rest: Bytes,
+    batch: usize,
+}
+
+impl MemoryPlan {
+    /// The plan for steps of `batch` recordings and `n_items` items on all sides; with 0 what is known beforehand.
+    pub fn new(spec: &NetworkSpec, batch: usize, n_items: usize) -> Self {
+        let bytes = |n: usize| Bytes(n as u64);
+        let size = spec.n_mels * spec.n_frames;
+        Self {
+            trainer: bytes(trainer_bytes(spec, batch)),
+            batches: bytes(BATCHES * batch * size * FLOAT + 2 * size),
+            index: bytes(n_items * (ITEM_BYTES + size_of::<usize>())),
+            rest: bytes(PROGRAM + session_bytes(spec, batch.min(PARITY_BATCH))),
+            batch,
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.trainer.0 + self.batches.0 + self.index.0 + self.rest.0)
+    }
+
+    /// Refuses a plan above `limit`; the hint names the largest batch that fits.
+    pub fn check(&self, spec: &NetworkSpec, limit: Bytes) -> Result<()> {
+        if self.total() <= limit {
+            return Ok(());
+        }
+        let n_items = self.index.0 as usize / (ITEM_BYTES + size_of::<usize>());
+        let fits = |batch: &usize| Self::new(spec, *batch, n_items).total() <= limit;
+        let raise = format!("raise `--memory-limit` to {} or more", Bytes(self.total().0.next_multiple_of(10_000_000)));
+        let hint = match (1..self.batch).rev().find(fits) {
+            Some(batch) => format!("lower `[train] batch` to {batch} (another batch is another training), or {raise}"),
+            None => raise,
+        };
+        let text = format!("training needs {self} with batch {}, the memory limit is {limit}", self.batch);
+        Err(Error::recipe(text).hint(hint))
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trainer, batches, index, rest, .. } = self;
+        write!(f, "{} (trainer {trainer}, batches {batches}, index {index}, rest {rest})", self.total())
+    }
+}
+
+/// What a trainer of this network allocates for batches of up to `batch` recordings.
+///
+/// The first block keeps its input, and of its output the pooled values and their places; later blocks also keep the
+/// whole convolution. Images have a halo of one pixel, maps are padded to blocks of 16.
+fn trainer_bytes(spec: &NetworkSpec, batch: usize) -> usize {
+    let padded = |maps: usize| if maps == 1 { 1 } else { maps.next_multiple_of(MAPS) };
+    let (mut one_image, mut inference, mut groups) = (0, 0, 0);
+    for (index, block) in spec.blocks.iter().enumerate() {
+        let (height, width, maps) = spec.block_input(index);
+        let haloed = (height + 2) * (width + 2);
+        let pooled = (height / block.pool) * (width / block.pool) * padded(block.n_maps);
+        let convolved = if index == 0 { 0 } else { haloed * padded(block.n_maps) };
+        // Values and their gradient share memory; a place is one byte.
+        one_image += FLOAT * (haloed * padded(maps) + convolved + pooled) + pooled;
+        inference += FLOAT * (haloed * padded(maps) + pooled);
+        groups += FLOAT * GROUPS * 9 * padded(maps) * padded(block.n_maps);
+    }
+    let parameters: usize = Parameters::zeros(spec).tensors.iter().map(|tensor| tensor.values.len()).sum();
+    // The LSTM keeps its input, its gates, its state and what they were.
+    let one_step = FLOAT * (3 * spec.lstm_inputs() + 8 * spec.lstm_units);
+    batch * spec.n_windows() * (one_image + one_step)
+        + GROUPS * inference
+        + groups
+        + FLOAT * PARAMETER_COPIES * parameters
+}
+
+/// What ONNX Runtime holds while it scores `batch` recordings.
+fn session_bytes(spec: &NetworkSpec, batch: usize) -> usize {
+    let layer = |index: usize| {
+        let (height, width, _) = spec.block_input(index);
+        height * width * spec.blocks[index].n_maps
+    };
+    let largest = (0..spec.blocks.len()).map(layer).max().unwrap_or(0);
+    batch * spec.n_windows() * largest * FLOAT * SESSION_LAYERS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_batch_needs_what_its_shapes_say() {
+        let spec = NetworkSpec::paper(128, 508);
+        // Floats of one image, by hand: inputs 130^2, 66^2 64, 18^2 64, 6^2 128; convolutions 66^2 64, 18^2 128, 6^2 128;
+        // pooled 64^2 64, 16^2 64, 4^2 128, 128, each with a place of a byte.
+        let pooled = 64 * 64 * 64 + 16 * 16 * 64 + 4 * 4 * 128 + 128;
+        let haloed = 130 * 130 + 66 * 66 * 64 + 18 * 18 * 64 + 36 * 128 + 66 * 66 * 64 + 18 * 18 * 128 + 36 * 128;
+        let images = 64 * 6 * (4 * (haloed + pooled) + pooled);
+        let trainer = MemoryPlan::new(&spec, 64, 0).trainer.0;
+        assert!((images as u64..images as u64 + 150_000_000).contains(&trainer), "{images} {trainer}");
+    }
+
+    #[test]
+    fn the_shipped_recipe_fits_the_default_limit_with_100_000_items_and_hardly_grows() {
+        let (spec, limit) = (NetworkSpec::paper(128, 508), Bytes::parse("2GB").expect("a size"));
+        let (small, large) = (MemoryPlan::new(&spec, 64, 2_000), MemoryPlan::new(&spec, 64, 100_000));
+        large.check(&spec, limit).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(large.total().0 - small.total().0, 98_000 * 24);
+    }
+
+    #[test]
+    fn a_plan_above_the_limit_is_refused_with_the_batch_that_fits() {
+        let (spec, limit) = (NetworkSpec::paper(128, 508), Bytes::parse("1GB").expect("a size"));
+        let error = MemoryPlan::new(&spec, 64, 1000).check(&spec, limit).expect_err("too much");
+        assert!(error.to_string().contains("batch 64, the memory limit is 1.00 GB"), "{error}");
+        let hint = error.hint_text().expect("a hint");
+        let batch = hint.split(' ').find_map(|word| word.parse::<usize>().ok()).expect("a batch");
+        MemoryPlan::new(&spec, batch, 1000).check(&spec, limit).expect("the hint holds");
+        MemoryPlan::new(&spec, batch + 1, 1000).check(&spec, limit).expect_err("and is the largest");
+        let error = MemoryPlan::new(&spec, 1, 0).check(&spec, Bytes(1_000_000)).expect_err("no batch is small enough");
+        assert!(error.hint_text().is_some_and(|hint| hint.starts_with("raise")), "{error}");
+    }
+}
