@@ -5,9 +5,10 @@
 //! reading thread, the trainer. Each case is a process of its own, so that its peak memory is its own. The last line of
 //! stdout is one JSON object.
 //!
-//!     make bench-stream ARGS="small=2000 large=100000 batch=16 steps=30 rounds=2 folder=target/bench-stream"
+//!     make bench-stream ARGS="small=2000 large=100000 batch=16 steps=30 rounds=2 folder=target/bench-stream keep=no"
 //!
-//! 100,000 recordings take 13 GB of disk, which are freed at the end. `steps=0` measures the reading alone.
+//! 100,000 recordings take 13 GB of disk, which are freed at the end unless `keep=yes`: then the next run finds them.
+//! `steps=0` measures the reading alone.
 
 // The bench writes to the kernel's switch that empties the page cache; the program's one writer is for files.
 #![allow(clippy::disallowed_methods)]
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
         ("steps", "30"),
         ("rounds", "2"),
         ("folder", "target/bench-stream"),
+        ("keep", "no"),
     ]
     .map(|(key, value)| (key.to_string(), value.to_string()))
     .into();
@@ -71,24 +73,39 @@ fn number(options: &BTreeMap<String, String>, key: &str) -> Result<usize> {
 
 /// Writes both sets, measures them in turn, removes them.
 fn compare(options: &BTreeMap<String, String>) -> Result<Value> {
-    let root = PathBuf::from(&options["folder"]);
-    atomic::create_folder(&root)?;
-    let folder = tempfile::tempdir_in(&root).map_err(|error| Error::machine("no folder").at(&root).because(error))?;
+    let folder = PathBuf::from(&options["folder"]);
     let sets = [("small", number(options, "small")?), ("large", number(options, "large")?)];
     for (name, n) in sets {
         let clock = Instant::now();
-        write_set(&folder.path().join(name), n)?;
-        eprintln!("{name}: {n} recordings written in {:.1} s", clock.elapsed().as_secs_f64());
+        write_set(&set_folder(&folder, name, n), n)?;
+        eprintln!("{name}: {n} recordings there after {:.1} s", clock.elapsed().as_secs_f64());
     }
+    let best = rounds(options, &folder, sets);
+    if options["keep"] != "yes" {
+        sets.iter().try_for_each(|&(name, n)| atomic::remove(&set_folder(&folder, name, n)))?;
+    }
+    summary(options, sets, &best?)
+}
+
+fn set_folder(folder: &Path, name: &str, n: usize) -> PathBuf {
+    folder.join(format!("{name}-{n}"))
+}
+
+/// The best of each set's cases, as `small steps`.
+fn rounds(
+    options: &BTreeMap<String, String>,
+    folder: &Path,
+    sets: [(&str, usize); 2],
+) -> Result<BTreeMap<String, Value>> {
     // The rounds alternate, so that a machine whose speed drifts does not favour one set; the best of each counts.
     let mut best: BTreeMap<String, Value> = BTreeMap::new();
     for _ in 0..number(options, "rounds")?.max(1) {
         for kind in ["cold", "warm", "steps"] {
-            for (name, _) in sets {
+            for (name, n) in sets {
                 if kind == "steps" && options["steps"] == "0" {
                     continue;
                 }
-                let found = measure(options, folder.path(), name, kind)?;
+                let found = measure(options, &set_folder(folder, name, n), kind)?;
                 eprintln!("{name} {kind}: {found}");
                 let rate = |value: &Value| value["recordings_per_s"].as_f64().unwrap_or(0.0);
                 let known = best.entry(format!("{name} {kind}")).or_insert_with(|| found.clone());
@@ -98,6 +115,14 @@ fn compare(options: &BTreeMap<String, String>) -> Result<Value> {
             }
         }
     }
+    Ok(best)
+}
+
+fn summary(
+    options: &BTreeMap<String, String>,
+    sets: [(&str, usize); 2],
+    best: &BTreeMap<String, Value>,
+) -> Result<Value> {
     let get = |case: &str, key: &str| best.get(case).map_or(Value::Null, |found| found[key].clone());
     let ratio = |kind: &str| {
         let rate = |name: &str| get(&format!("{name} {kind}"), "recordings_per_s").as_f64();
@@ -118,6 +143,7 @@ fn compare(options: &BTreeMap<String, String>) -> Result<Value> {
         "index_s_small": get("small cold", "index_s"),
         "index_s_large": get("large cold", "index_s"),
         "cache_dropped": get("large cold", "cache_dropped"),
+        "planned_memory_mb_small": get("small steps", "planned_memory_mb"),
         "recordings_small": sets[0].1,
         "recordings_large": sets[1].1,
         "batch": number(options, "batch")?,
@@ -126,18 +152,18 @@ fn compare(options: &BTreeMap<String, String>) -> Result<Value> {
 }
 
 /// One case in a process of its own; steps and cold reads begin with an empty page cache where the machine allows it.
-fn measure(options: &BTreeMap<String, String>, folder: &Path, name: &str, kind: &str) -> Result<Value> {
+fn measure(options: &BTreeMap<String, String>, folder: &Path, kind: &str) -> Result<Value> {
     let dropped = kind != "warm" && std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
     let program = std::env::current_exe().map_err(|error| Error::machine("no path of its own").because(error))?;
     let output = Command::new(program)
         .arg(format!("case={kind}"))
-        .arg(format!("folder={}", folder.join(name).display()))
+        .arg(format!("folder={}", folder.display()))
         .args(["batch", "steps"].map(|key| format!("{key}={}", options[key])))
         .output()
         .map_err(|error| Error::machine("cannot start a case").because(error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut found: Value = serde_json::from_str(text.trim()).map_err(|error| {
-        Error::bug(format!("case {name} {kind}: {}", String::from_utf8_lossy(&output.stderr))).because(error)
+        Error::bug(format!("case {kind}: {}", String::from_utf8_lossy(&output.stderr))).at(folder).because(error)
     })?;
     found["cache_dropped"] = dropped.into();
     Ok(found)
@@ -160,7 +186,9 @@ fn case(options: &BTreeMap<String, String>) -> Result<Value> {
     let steps = number(options, "steps")?;
     let (n_items, seconds) = match options["case"].as_str() {
         "steps" => take_steps(&data, &order, batch, steps, &spec)?,
-        _ => read_alone(&data, &order, batch)?,
+        // Reading from the disk ends with the set; reading from the page cache goes round.
+        "cold" => read_alone(&data, &order, batch, data.len().min(DRAWS))?,
+        _ => read_alone(&data, &order, batch, DRAWS)?,
     };
     Ok(json!({
         "recordings_per_s": (n_items as f64 / seconds * 100.0).round() / 100.0,
@@ -191,21 +219,25 @@ fn take_steps(data: &Dataset, order: &[usize], batch: usize, steps: usize, spec:
     Ok((n_items, clock.elapsed().as_secs_f64()))
 }
 
-fn read_alone(data: &Dataset, order: &[usize], batch: usize) -> Result<(usize, f64)> {
+fn read_alone(data: &Dataset, order: &[usize], batch: usize, n_items: usize) -> Result<(usize, f64)> {
     let (clock, mut sum) = (Instant::now(), 0.0);
-    let drawn = &order[..order.len().min(DRAWS)];
-    each_batch(data, drawn, batch, |items| {
+    let drawn: Vec<usize> = order.iter().copied().cycle().take(n_items).collect();
+    each_batch(data, &drawn, batch, |items| {
         sum += items.log_mel[0];
         Ok(())
     })?;
-    eprintln!("sum {sum}");
-    Ok((drawn.len(), clock.elapsed().as_secs_f64()))
+    let seconds = clock.elapsed().as_secs_f64();
+    eprintln!("{n_items} read, first values sum to {sum}");
+    Ok((n_items, seconds))
 }
 
-/// Shards of `n` noise spectrograms, each a pure function of its number.
+/// Shards of `n` noise spectrograms, each a pure function of its number; those that are there already are left alone.
 fn write_set(folder: &Path, n: usize) -> Result<()> {
     (0..n.div_ceil(SHARD_RECORDINGS)).into_par_iter().try_for_each(|shard| {
         let target = folder.join(format!("part-{shard:05}.parquet"));
+        if target.exists() {
+            return Ok(());
+        }
         atomic::publish(&folder.with_extension("staging"), &target, |out| {
             let mut writer = TableWriter::<FeatureRow>::new(out)?;
             for item in shard * SHARD_RECORDINGS..n.min((shard + 1) * SHARD_RECORDINGS) {

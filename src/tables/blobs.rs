@@ -287,8 +287,11 @@ mod tests {
         let layouts = [
             ("compressed", stored(&rows, |how| how.set_compression(zstd))),
             ("dictionary", stored(&rows, |how| how.set_dictionary_enabled(true))),
-            ("encoding 6", stored(&rows, |how| how.set_encoding(Encoding::DELTA_LENGTH_BYTE_ARRAY))),
-            ("encoding 7", stored(&rows, |how| how.set_encoding(Encoding::DELTA_BYTE_ARRAY))),
+            (
+                "encoding 6",
+                stored(&rows, |how| how.set_column_encoding(COLUMN.into(), Encoding::DELTA_LENGTH_BYTE_ARRAY)),
+            ),
+            ("encoding 7", stored(&rows, |how| how.set_column_encoding(COLUMN.into(), Encoding::DELTA_BYTE_ARRAY))),
         ];
         for (what, bytes) in layouts {
             let file = file(&bytes);

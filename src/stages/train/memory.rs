@@ -63,11 +63,17 @@ impl MemoryPlan {
             return Ok(());
         }
         let n_items = self.index.0 as usize / (ITEM_BYTES + size_of::<usize>());
-        let fits = |batch: &usize| Self::new(spec, *batch, n_items).total() <= limit;
+        // Batches of `most` fit (0: none does), batches of `least` do not.
+        let (mut most, mut least) = (0, self.batch);
+        while least - most > 1 {
+            let batch = most.midpoint(least);
+            let fits = Self::new(spec, batch, n_items).total() <= limit;
+            (most, least) = if fits { (batch, least) } else { (most, batch) };
+        }
         let raise = format!("raise `--memory-limit` to {} or more", Bytes(self.total().0.next_multiple_of(10_000_000)));
-        let hint = match (1..self.batch).rev().find(fits) {
-            Some(batch) => format!("lower `[train] batch` to {batch} (another batch is another training), or {raise}"),
-            None => raise,
+        let hint = match most {
+            0 => raise,
+            _ => format!("lower `[train] batch` to {most} (another batch is another training), or {raise}"),
         };
         let text = format!("training needs {self} with batch {}, the memory limit is {limit}", self.batch);
         Err(Error::recipe(text).hint(hint))
