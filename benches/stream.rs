@@ -28,7 +28,7 @@ use sermill::network::network::{Network, SgdConfig, Trainer};
 use sermill::network::spec::NetworkSpec;
 use sermill::split::Split;
 use sermill::stages::train::dataset::Dataset;
-use sermill::stages::train::memory::MemoryPlan;
+use sermill::stages::train::memory::{self, MemoryPlan};
 use sermill::stages::train::stream::each_batch;
 use sermill::storage::atomic;
 use sermill::tables::TableWriter;
@@ -195,7 +195,7 @@ fn case(options: &BTreeMap<String, String>) -> Result<Value> {
         "seconds": seconds,
         "recordings": n_items,
         "index_s": index_s,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": memory::peak().map(|peak| peak.megabytes().round()),
         "planned_memory_mb": MemoryPlan::new(&spec, batch, data.len()).total().megabytes().round(),
     }))
 }
@@ -269,12 +269,4 @@ fn noise_row(item: usize) -> FeatureRow {
         fingerprint: "noise".into(),
         ..FeatureRow::default()
     }
-}
-
-/// Largest resident memory of this process so far, where the kernel says it.
-fn peak_memory_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some((kib * 1.024 / 1000.0).round())
 }

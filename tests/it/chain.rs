@@ -202,6 +202,10 @@ fn the_memory_limit_is_said_and_changes_neither_model_nor_freshness() {
     assert_eq!(summary["memory_limit_mb"], 300.0);
     let planned = summary["memory_planned_mb"].as_f64().expect("a number");
     assert!((20.0..300.0).contains(&planned), "{planned}");
+    if cfg!(target_os = "linux") {
+        let peak = summary["memory_peak_mb"].as_f64().expect("a number");
+        assert!((5.0..planned).contains(&peak), "{peak} MB taken, {planned} MB planned");
+    }
     assert_eq!(mill.done("train", &["--memory-limit", "4GB"])["fresh"], true);
 }
 

@@ -244,6 +244,7 @@ fn summarise(
     summary.insert("monitored_items".into(), n_held_out.into());
     summary.insert("recordings_per_s".into(), json!((trained / seconds.max(1e-9) * 100.0).round() / 100.0));
     summary.insert("memory_planned_mb".into(), json!(plan.total().megabytes().round()));
+    summary.insert("memory_peak_mb".into(), json!(memory::peak().map(|peak| peak.megabytes().round())));
     summary.insert("memory_limit_mb".into(), json!(ctx.memory_limit.megabytes().round()));
     summary.insert("onnx_difference".into(), json!(parity));
     Done {
