@@ -257,7 +257,7 @@ fn noise_row(item: usize) -> FeatureRow {
     });
     FeatureRow {
         // Names in another order than the rows.
-        recording_id: format!("noise/{:08x}.wav", seed.bits(u64::MAX) as u32),
+        recording_id: format!("noise/{:016x}.wav", seed.bits(u64::MAX)),
         corpus: "noise".into(),
         content_hash: format!("{item:064x}"),
         emotion: Some(Emotion::ALL[item % Emotion::COUNT].name().into()),
