@@ -233,19 +233,21 @@ fn read_alone(data: &Dataset, order: &[usize], batch: usize, n_items: usize) -> 
 
 /// Shards of `n` noise spectrograms, each a pure function of its number; those that are there already are left alone.
 fn write_set(folder: &Path, n: usize) -> Result<()> {
+    let staging = folder.with_extension("staging");
     (0..n.div_ceil(SHARD_RECORDINGS)).into_par_iter().try_for_each(|shard| {
         let target = folder.join(format!("part-{shard:05}.parquet"));
         if target.exists() {
             return Ok(());
         }
-        atomic::publish(&folder.with_extension("staging"), &target, |out| {
+        atomic::publish(&staging, &target, |out| {
             let mut writer = TableWriter::<FeatureRow>::new(out)?;
             for item in shard * SHARD_RECORDINGS..n.min((shard + 1) * SHARD_RECORDINGS) {
                 writer.write(&[noise_row(item)])?;
             }
             writer.finish()
         })
-    })
+    })?;
+    atomic::remove(&staging)
 }
 
 fn noise_row(item: usize) -> FeatureRow {
