@@ -47,33 +47,70 @@ pub struct Block {
     patches: Vec<PatchSums>,
 }
 
+/// Values in each of a block's larger buffers for batches of up to `n` images.
+struct Lengths {
+    transposed: usize,
+    input: usize,
+    y: usize,
+    pooled: usize,
+    sums: usize,
+    strips: usize,
+    transforms: usize,
+    weight_gradients: usize,
+    patches: usize,
+}
+
+impl Lengths {
+    fn new(shape: &BlockShape, n: usize) -> Self {
+        let method = shape.method;
+        let first = method == Method::Narrow;
+        let back = shape.input.n_blocks() * method.step_height(1) * shape.input.width * MAPS;
+        Self {
+            transposed: if first { 0 } else { method.packed_len(shape.conv.maps, shape.input.maps) },
+            input: n * shape.input_len(),
+            y: if first { 0 } else { n * shape.conv.haloed_len() },
+            pooled: n * shape.pooled.n_floats(),
+            sums: n * shape.conv.n_blocks(),
+            strips: GROUPS * if first { shape.strip_len() } else { back },
+            transforms: GROUPS * shape.scratch_len().max(1),
+            weight_gradients: GROUPS * shape.packed_len(),
+            patches: if first { n } else { 0 },
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let floats = [self.transposed, self.input, self.y, self.pooled, self.strips, self.transforms];
+        let floats = floats.iter().sum::<usize>() + self.weight_gradients;
+        let sums = self.sums * size_of::<[[f64; MAPS]; 2]>() + self.patches * size_of::<PatchSums>();
+        floats * size_of::<f32>() + self.pooled + sums
+    }
+}
+
 impl Block {
+    /// Bytes that a block takes for batches of up to `max_images` images.
+    pub fn memory_bytes(shape: &BlockShape, max_images: usize) -> usize {
+        Lengths::new(shape, max_images).bytes()
+    }
+
     /// Memory for batches of up to `max_images` images.
     pub fn new(shape: BlockShape, isa: Isa, max_images: usize) -> Self {
-        let first = shape.method == Method::Narrow;
-        let strip = if first {
-            shape.strip_len()
-        } else {
-            shape.input.n_blocks() * shape.method.step_height(1) * shape.input.width * MAPS
-        };
-        let whole = if first { 0 } else { max_images };
-        let transposed = if first { 0 } else { shape.method.packed_len(shape.conv.maps, shape.input.maps) };
+        let lengths = Lengths::new(&shape, max_images);
         Self {
             weights: BlockWeights::new(shape, isa),
-            transposed: vec![0.0; transposed],
+            transposed: vec![0.0; lengths.transposed],
             no_bias: vec![0.0; shape.input.n_blocks() * MAPS],
             slope: vec![0.0; shape.padded()],
             offset: vec![0.0; shape.padded()],
             statistics: vec![(0.0, 0.0); shape.conv.maps],
-            input: vec![0.0; max_images * shape.input_len()],
-            y: vec![0.0; whole * shape.conv.haloed_len()],
-            raw: vec![0.0; max_images * shape.pooled.n_floats()],
-            place: vec![0; max_images * shape.pooled.n_floats()],
-            sums: vec![[[0.0; MAPS]; 2]; max_images * shape.conv.n_blocks()],
-            strips: vec![0.0; GROUPS * strip],
-            transforms: vec![0.0; GROUPS * shape.scratch_len().max(1)],
-            weight_gradients: vec![0.0; GROUPS * shape.packed_len()],
-            patches: vec![PatchSums::default(); if first { max_images } else { 0 }],
+            input: vec![0.0; lengths.input],
+            y: vec![0.0; lengths.y],
+            raw: vec![0.0; lengths.pooled],
+            place: vec![0; lengths.pooled],
+            sums: vec![[[0.0; MAPS]; 2]; lengths.sums],
+            strips: vec![0.0; lengths.strips],
+            transforms: vec![0.0; lengths.transforms],
+            weight_gradients: vec![0.0; lengths.weight_gradients],
+            patches: vec![PatchSums::default(); lengths.patches],
         }
     }
 

@@ -44,6 +44,14 @@ struct Scratch {
 }
 
 impl Scratch {
+    fn bytes(shapes: &[BlockShape], seam: Option<Seam>) -> usize {
+        let sum = |length: fn(&BlockShape) -> usize| shapes.iter().map(length).sum::<usize>();
+        let whole = seam.map_or(0, |seam| seam.whole.haloed_len());
+        // The last output, and of strips, transforms and pooled values only the longest, are counted generously.
+        let strips = sum(BlockShape::strip_len) + sum(BlockShape::scratch_len) + sum(|shape| shape.pooled.n_floats());
+        (sum(BlockShape::input_len) + whole + strips) * size_of::<f32>() + sum(|shape| shape.pooled.n_floats())
+    }
+
     fn new(shapes: &[BlockShape], seam: Option<Seam>) -> Self {
         let most = |length: &dyn Fn(&BlockShape) -> usize| shapes.iter().map(length).max().unwrap_or(0);
         let pooled = most(&|shape| shape.pooled.n_floats());
@@ -175,6 +183,13 @@ impl Predictor {
         };
         predictor.load(&parameters);
         Ok(predictor)
+    }
+
+    /// Bytes of the memory that inference works in.
+    pub(super) fn memory_bytes(spec: &NetworkSpec) -> usize {
+        let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(spec, index)).collect();
+        let lstm = BATCH * (spec.n_windows() * (spec.lstm_inputs() + 6 * spec.lstm_units) + 3 * spec.lstm_units);
+        GROUPS * Scratch::bytes(&shapes, Seam::new(spec)) + lstm * size_of::<f32>()
     }
 
     /// Takes other weights of the same shapes.

@@ -120,6 +120,18 @@ impl Trainer {
         })
     }
 
+    /// Bytes that a trainer of `spec` takes for batches of up to `max_batch` recordings, but for its copies of the
+    /// parameters: known before anything is made.
+    pub fn memory_bytes(spec: &NetworkSpec, max_batch: usize) -> usize {
+        let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(spec, index)).collect();
+        let blocks = shapes.iter().enumerate();
+        let blocks = blocks.map(|(index, shape)| Block::memory_bytes(shape, spec.n_images(index, max_batch)));
+        let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
+        // The LSTM keeps inputs, gates, cell and outputs of each step; the last block's output lies beside its gradient.
+        let lstm = max_batch * spec.n_windows() * (3 * inputs + 6 * units) + max_batch * 4 * units;
+        blocks.sum::<usize>() + Predictor::memory_bytes(spec) + lstm * size_of::<f32>()
+    }
+
     /// One step on `log_mel` `[n, n_mels, n_frames]` and `labels` `[n]`; without a seed dropout is off.
     ///
     /// The outcome is that of the weights before the step. Errors (too many recordings, a label out of range, values
