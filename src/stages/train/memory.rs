@@ -128,7 +128,7 @@ mod tests {
         let haloed = 130 * 130 + 66 * 66 * 64 + 18 * 18 * 64 + 36 * 128 + 66 * 66 * 64 + 18 * 18 * 128 + 36 * 128;
         let images = 64 * 6 * (4 * (haloed + pooled) + pooled);
         let trainer = MemoryPlan::new(&spec, 64, 0).trainer.0;
-        assert!((images as u64..images as u64 + 150_000_000).contains(&trainer), "{images} {trainer}");
+        assert!((images as u64..images as u64 + 200_000_000).contains(&trainer), "{images} {trainer}");
     }
 
     #[test]

@@ -125,7 +125,7 @@ def main():
             for name in trained:
                 velocity[name] = MOMENTUM * velocity[name] - RATE / (1.0 + DECAY * step) * grads[name]
                 p[name] = (p[name] + velocity[name]).detach()
-            if step == 2:
+            if step == 1:
                 early = [digest(name, velocity[name]) for name in trained]
             for index, statistics in enumerate(moving):
                 for part, value in zip(("moving_mean", "moving_variance"), statistics):
@@ -134,7 +134,7 @@ def main():
     with torch.no_grad():
         probabilities = F.softmax(forward(p, batch(STEPS)[0]), dim=1).reshape(-1).tolist()
     result = {"made_with": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-              "losses": losses, "gradients": gradients, "velocity_after_3": early,
+              "losses": losses, "gradients": gradients, "velocity_after_2": early,
               "statistics_after": [digest(name, p[name]) for name in p if "moving" in name],
               "probabilities_after": probabilities}
     # One line per tensor.
