@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::spec_augment::SpecAugment;
+use crate::augment::{self, Wanted};
 use crate::error::{Error, Result};
 use crate::network::spec::{BlockSpec, NetworkSpec};
 use crate::signal::profile::FrontEnd;
@@ -18,6 +20,7 @@ pub struct Pipeline {
     pub ingest: IngestConfig,
     pub split: SplitConfig,
     pub features: FeatureConfig,
+    pub augment: AugmentConfig,
     pub train: TrainConfig,
     pub score: ScoreConfig,
     pub report: ReportConfig,
@@ -65,14 +68,33 @@ pub struct CorpusRoot {
 pub struct FeatureConfig {
     /// Augmented copies of each recording, beside the original.
     pub copies: u32,
-    /// Augmentations of a copy, in order.
-    pub augmentations: Vec<String>,
+    /// Augmentations of a copy, in order: names, or tables with numbers of their own.
+    pub augmentations: Vec<Wanted>,
     /// Recordings in one shard: the unit of work, of recovery and of memory.
     pub shard_recordings: usize,
     /// Name of the front end; a known name must come with its known numbers.
     pub profile: String,
     /// The front end, to the constant.
     pub front_end: FrontEnd,
+}
+
+/// `[augment]`: when copies are made, and what training masks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// Stored once, or drawn anew for each epoch.
+    pub when: When,
+    pub spec_augment: SpecAugment,
+}
+
+/// When augmented copies are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// By the stage `features`, which stores them: every epoch sees the same copies.
+    Features,
+    /// By the stage `train`, from the recordings, other ones for each epoch: nothing but originals is stored.
+    Epoch,
 }
 
 /// `[train]`: the network and how it learns.
@@ -185,6 +207,16 @@ impl Pipeline {
         Ok(spec)
     }
 
+    /// Augmented copies of each recording in the features table.
+    pub fn stored_copies(&self) -> u32 {
+        if self.augment.when == When::Features { self.features.copies } else { 0 }
+    }
+
+    /// Augmented copies of each training recording that an epoch draws anew.
+    pub fn fresh_copies(&self) -> u32 {
+        self.features.copies - self.stored_copies()
+    }
+
     fn check(&self) -> Result<()> {
         let refuse = |place: &str, value: &dyn std::fmt::Display, limit: &str| {
             Err(Error::recipe(format!("{place} = {value}: {limit}")))
@@ -224,6 +256,7 @@ impl Pipeline {
             return Err(Error::recipe("[[ingest.corpus]] names must differ: they are the heads of the recording ids"));
         }
         self.features.check()?;
+        self.augment.check(self.split.protocol, &self.features)?;
         self.network().map(|_| ())
     }
 }
@@ -240,14 +273,24 @@ impl FeatureConfig {
             ))
             .hint("give a front end of your own a name of its own"));
         }
-        for name in &self.augmentations {
-            crate::augment::augmentation(name)?;
-        }
+        augment::definition(&self.augmentations)?;
         if self.copies > 0 && self.augmentations.is_empty() {
             return Err(Error::recipe("[features] copies without augmentations would only repeat the originals")
                 .hint("set copies = 0, or name an augmentation"));
         }
         Ok(())
+    }
+}
+
+impl AugmentConfig {
+    fn check(&self, protocol: Protocol, features: &FeatureConfig) -> Result<()> {
+        if self.when == When::Epoch && protocol == Protocol::Paper {
+            return Err(Error::recipe(
+                "[augment] when = `epoch`: protocol `paper` places copies apart from their originals, so they must be stored",
+            )
+            .hint("set augment.when=features, or split.protocol=source-disjoint"));
+        }
+        self.spec_augment.check(features.front_end.n_mels, features.front_end.n_frames())
     }
 }
 
@@ -289,6 +332,7 @@ mod tests {
             ("paper", PAPER),
             ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
             ("nightly", include_str!("../pipelines/nightly.toml")),
+            ("augmented", include_str!("../pipelines/augmented.toml")),
         ] {
             let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(pipeline.pipeline.name, name);
@@ -326,5 +370,45 @@ mod tests {
         assert!(error.to_string().contains("profile"), "{error}");
         Pipeline::parse(PAPER, &["features.front_end.hop=64".into(), "features.profile=mine".into()])
             .expect("own name");
+    }
+
+    #[test]
+    fn fresh_copies_are_not_stored_and_protocol_paper_has_none() {
+        let set = |text: &str, item: &str| Pipeline::parse(text, &[item.to_string()]);
+        let stored = set(PAPER, "augment.when=features").expect("stored");
+        assert_eq!((stored.stored_copies(), stored.fresh_copies()), (1, 0));
+        let error = set(PAPER, "augment.when=epoch").expect_err("paper");
+        assert!(error.to_string().contains("protocol `paper`"), "{error}");
+        let text = include_str!("../pipelines/source-disjoint.toml");
+        let fresh = set(text, "augment.when=epoch").expect("fresh");
+        assert_eq!((fresh.stored_copies(), fresh.fresh_copies()), (0, 1));
+    }
+
+    #[test]
+    fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
+        for text in [
+            PAPER,
+            include_str!("../pipelines/demo.toml"),
+            include_str!("../pipelines/source-disjoint.toml"),
+            include_str!("../pipelines/nightly.toml"),
+        ] {
+            let augment = Pipeline::parse(text, &[]).expect("valid").augment;
+            assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
+        }
+    }
+
+    #[test]
+    fn an_augmentation_may_be_set_from_the_command_line() {
+        let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+        set("features.augmentations=[\"gain\", { name = \"pink-noise\", snr_db = [5, 20] }]").expect("two");
+        for (item, words) in [
+            ("features.augmentations=[\"pink\"]", "`pink` is not known"),
+            ("features.augmentations=[{ name = \"pink-noise\", level = 3 }]", "has no `level`"),
+            ("features.augmentations=[3]", "an augmentation is its name, or a table"),
+            ("augment.spec_augment.max_time=509", "must be at most 508"),
+        ] {
+            let error = set(item).expect_err(item);
+            assert!(error.to_string().contains(words), "{item}: {error}");
+        }
     }
 }

@@ -17,6 +17,7 @@ pub struct Dataset {
 
 struct Item {
     key: (String, u32),
+    content_hash: String,
     label: Emotion,
     blob: Vec<u8>,
 }
@@ -41,7 +42,8 @@ impl Dataset {
                         .at(file)
                         .hint("run `sermill features` with this pipeline"));
                     }
-                    items.push(Item { key: (row.recording_id, row.copy), label, blob });
+                    let (key, content_hash) = ((row.recording_id, row.copy), row.content_hash);
+                    items.push(Item { key, content_hash, label, blob });
                 }
             }
         }
@@ -58,6 +60,16 @@ impl Dataset {
     /// Position of an item's class.
     pub fn label(&self, item: usize) -> usize {
         self.items[item].label.index()
+    }
+
+    /// An item's content hash and the number of its copy.
+    pub fn content(&self, item: usize) -> (&str, u32) {
+        (&self.items[item].content_hash, self.items[item].key.1)
+    }
+
+    /// Whether augmented copies are among the items.
+    pub fn has_copies(&self) -> bool {
+        self.items.iter().any(|item| item.key.1 > 0)
     }
 
     /// Writes an item's spectrogram `[n_mels, n_frames]`.

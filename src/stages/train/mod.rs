@@ -5,6 +5,8 @@
 
 mod checkpoint;
 mod dataset;
+mod fresh;
+mod items;
 mod model;
 
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ use std::time::Instant;
 
 use serde_json::{Map, json};
 
+use crate::augment;
 use crate::error::{Error, Result};
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
@@ -25,6 +28,7 @@ use crate::tables::{folder_of, publish_rows};
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
+use items::TrainingItems;
 
 /// Raised when the same features would give another model.
 const REVISION: u32 = 1;
@@ -60,7 +64,11 @@ impl Stage for Train {
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        Ok(Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]))
+        let mut inputs = Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]);
+        if ctx.pipeline.fresh_copies() > 0 {
+            inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
+        }
+        Ok(inputs)
     }
 
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
@@ -80,6 +88,7 @@ impl Stage for Train {
                     .hint("look at `split` and `emotion` in the manifest"));
             }
         }
+        let train = TrainingItems::open(ctx, train, &spec)?;
         let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(settings, inputs)).short());
         // `epochs` is left out: raising it goes on with the same run.
         let run_key = Fingerprint::of_value(&(run_settings(ctx), inputs));
@@ -99,7 +108,12 @@ impl Stage for Train {
 fn run_settings(ctx: &Ctx) -> Fingerprint {
     let mut train = ctx.pipeline.train.clone();
     train.epochs = 0;
-    Fingerprint::of_value(&(REVISION, train, ctx.pipeline.pipeline.seed, ctx.pipeline.split.protocol))
+    let (copies, masks) = (ctx.pipeline.fresh_copies(), &ctx.pipeline.augment.spec_augment);
+    // Stored copies are part of the features, which are an input.
+    let wanted = if copies > 0 { ctx.pipeline.features.augmentations.as_slice() } else { &[] };
+    let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
+    let seed = ctx.pipeline.pipeline.seed;
+    Fingerprint::of_value(&(REVISION, train, seed, ctx.pipeline.split.protocol, copies, augmentations, masks))
 }
 
 /// One training run: the trainer and what must survive a kill.
@@ -148,7 +162,7 @@ impl<'a> Run<'a> {
     }
 
     /// One pass over the training side, a look at the monitored side, a checkpoint.
-    fn epoch(&mut self, train: &Dataset, held_out: &Dataset) -> Result<()> {
+    fn epoch(&mut self, train: &TrainingItems, held_out: &Dataset) -> Result<()> {
         let ctx = self.ctx;
         let config = &ctx.pipeline.train;
         let epoch = self.checkpoint.epochs_done() + 1;
@@ -157,17 +171,18 @@ impl<'a> Run<'a> {
         let meter = ctx.progress.begin(&format!("epoch {epoch}/{}", config.epochs), train.len() as u64);
         let clock = Instant::now();
         let (mut loss, mut n_right) = (0.0, 0);
-        for (step, items) in order.chunks(config.batch).enumerate() {
-            self.load(train, items)?;
-            let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &(step as u64).to_le_bytes()]);
-            let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
-            let outcome = self.trainer.step(&self.batch_log_mel[..filled], &self.batch_labels, Some(dropout))?;
-            loss += outcome.loss * items.len() as f64;
+        let (mut step, mut done) = (0u64, 0.0);
+        train.for_each_batch(ctx, &order, epoch as u32, self.spec.n_mels * self.spec.n_frames, |batch| {
+            let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &step.to_le_bytes()]);
+            let outcome = self.trainer.step(&batch.log_mel, &batch.labels, Some(dropout))?;
+            let n_items = batch.labels.len();
+            (step, done) = (step + 1, done + n_items as f64);
+            loss += outcome.loss * n_items as f64;
             n_right += outcome.correct;
-            let done = ((step * config.batch) + items.len()) as f64;
             meter.note(&format!("loss {:.4} accuracy {:.4}", loss / done, n_right as f64 / done));
-            meter.advance(items.len() as u64);
-        }
+            meter.advance(n_items as u64);
+            Ok(())
+        })?;
         drop(meter);
         let seconds = clock.elapsed().as_secs_f64();
         let (monitored_loss, monitored_accuracy) = self.look(held_out)?;
@@ -232,7 +247,7 @@ fn summarise(
     ctx: &Ctx,
     model_id: &str,
     history: &[HistoryRow],
-    train: &Dataset,
+    train: &TrainingItems,
     held_out: &Dataset,
     parity: f32,
 ) -> Done {

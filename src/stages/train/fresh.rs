@@ -1,0 +1,105 @@
+//! Copies that are drawn anew for each epoch, made from the recordings themselves; nothing of them is stored.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use half::f16;
+
+use crate::augment::{Donor, Ring};
+use crate::error::{Error, Result};
+use crate::extract::{Copy, ExtractScratch, Extractor};
+use crate::split::Split;
+use crate::stages::Ctx;
+use crate::storage::commit::Commit;
+use crate::tables::manifest::{ManifestRow, sides};
+use crate::tables::read_rows;
+use crate::units::Seed;
+
+/// Makes fresh copies of recordings of the training side; shared by threads.
+pub(super) struct Fresh {
+    extractor: Extractor,
+    seed: Seed,
+    n_copies: u32,
+    /// Content hash -> where the recording is.
+    files: HashMap<String, PathBuf>,
+    /// The originals of the training side.
+    ring: Ring,
+    /// Buffers that no thread uses at the moment.
+    scratches: Mutex<Vec<ExtractScratch>>,
+}
+
+impl Fresh {
+    /// Plans the copies of a recipe that draws them anew; `None` for one that stores them.
+    pub(super) fn open(ctx: &Ctx) -> Result<Option<Self>> {
+        let (config, seed, n_copies) =
+            (&ctx.pipeline.features, ctx.pipeline.pipeline.seed, ctx.pipeline.fresh_copies());
+        if n_copies == 0 {
+            return Ok(None);
+        }
+        let mut manifest = Vec::new();
+        for file in &Commit::require(&ctx.store, "ingest")?.files {
+            manifest.extend(read_rows::<ManifestRow>(&ctx.store.root().join(file))?);
+        }
+        let sides = sides(&ctx.pipeline.split, seed, 0, &manifest);
+        let is_training = |row: &&ManifestRow| {
+            row.goes_on() && sides.get(&row.recording_id).is_some_and(|copies| copies[0] == Some(Split::Train))
+        };
+        let file = |row: &ManifestRow| Some((row.content_hash.clone()?, ctx.corpora.join(&row.path)));
+        let files: HashMap<String, PathBuf> = manifest.iter().filter(is_training).filter_map(file).collect();
+        let donor = |(content_hash, file): (&String, &PathBuf)| Donor {
+            content_hash: content_hash.clone(),
+            file: file.clone(),
+        };
+        Ok(Some(Self {
+            extractor: Extractor::new(&config.front_end, &config.augmentations, seed)?,
+            seed,
+            n_copies,
+            ring: Ring::new(files.iter().map(donor)),
+            files,
+            scratches: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// Fresh copies of each recording in an epoch.
+    pub(super) fn n_copies(&self) -> u32 {
+        self.n_copies
+    }
+
+    /// Number of copy `which` (from 1) of `epoch` (from 1): copies are counted on from epoch to epoch, so those of the
+    /// first epoch are the ones that `features` would store.
+    pub(super) fn number(&self, epoch: u32, which: u32) -> u32 {
+        (epoch - 1) * self.n_copies + which
+    }
+
+    /// Fills `log_mel` (`[n_mels, n_frames]`) with copy `number` of a recording, rounded as if it had been stored.
+    ///
+    /// Errors: kind `Input` where the recording, or a voice of its background, is gone or changed since ingest.
+    /// Proof: `the_first_epoch_of_fresh_copies_is_what_features_would_store`.
+    pub(super) fn fill(&self, content_hash: &str, number: u32, log_mel: &mut [f32]) -> Result<()> {
+        let file = self.files.get(content_hash).ok_or_else(|| {
+            Error::input(format!("the manifest has no training recording with content {content_hash}"))
+                .hint("run `sermill features` with this pipeline")
+        })?;
+        let stale =
+            |error: Error| Error::input(error.reason()).at(file).hint("run `sermill ingest` and `sermill features`");
+        let bytes = std::fs::read(file).map_err(|error| stale(Error::input("cannot be read").because(error)))?;
+        if blake3::hash(&bytes).to_hex().as_str() != content_hash {
+            return Err(stale(Error::input("changed since ingest")));
+        }
+        let n_donors = self.extractor.chain().n_donors();
+        let donors: Vec<Donor> =
+            self.ring.pick(self.seed, content_hash, number, n_donors).into_iter().cloned().collect();
+        let idle = self.scratches.lock().expect("no panic while buffers are handed out").pop();
+        let mut scratch = idle.unwrap_or_else(|| self.extractor.scratch());
+        let copy = Copy { number, donors: &donors };
+        let made = self.extractor.extract(&bytes, content_hash, &[copy], &mut scratch, |spectrogram| {
+            for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
+                *value = f16::from_f32(*made).to_f32();
+            }
+            Ok(())
+        });
+        self.scratches.lock().expect("no panic while buffers are handed out").push(scratch);
+        made.map_err(stale)
+    }
+}
