@@ -103,3 +103,88 @@ impl Fresh {
         made.map_err(stale)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::write_wav;
+    use crate::config::{Pipeline, When};
+    use crate::corpora;
+    use crate::progress::Silent;
+    use crate::stages::{self, drive};
+    use crate::storage::atomic;
+    use crate::storage::layout::Store;
+    use crate::tables::features::{FeatureRow, from_blob};
+    use crate::units::SampleRate;
+
+    /// 28 synthetic recordings and the augmented recipe, with copies that are stored.
+    fn context(folder: &std::path::Path) -> Ctx {
+        let rate = SampleRate(16_000);
+        for utterance in corpora::design(2, 2, 1) {
+            let bytes = write_wav(&corpora::synthesise(Seed(1), &utterance, rate), rate).expect("a file");
+            let target = folder.join("corpora/synthetic").join(&utterance.relative);
+            atomic::publish_bytes(&folder.join("corpora.staging"), &target, &bytes).expect("written");
+        }
+        let set = [
+            "ingest.corpus=[{kind=\"synthetic\",name=\"synthetic\",root=\"synthetic\"}]",
+            "features.copies=2",
+            "augment.when=features",
+        ];
+        let text = include_str!("../../../pipelines/augmented.toml");
+        Ctx {
+            pipeline: Pipeline::parse(text, &set.map(str::to_string)).expect("a recipe"),
+            store: Store::new(folder.join("store")),
+            corpora: folder.join("corpora"),
+            input: None,
+            runtime_library: PathBuf::new(),
+            progress: Box::new(Silent),
+            pool: rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads"),
+        }
+    }
+
+    #[test]
+    fn the_first_epoch_of_fresh_copies_is_what_features_would_store() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ctx = context(folder.path());
+        assert!(Fresh::open(&ctx).expect("a recipe that stores").is_none());
+        for name in ["ingest", "features"] {
+            drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        }
+        ctx.pipeline.augment.when = When::Epoch;
+        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
+        let (mut n_compared, mut n_babble) = (0, 0);
+        for file in &Commit::require(&ctx.store, "features").expect("committed").files {
+            for row in read_rows::<FeatureRow>(&ctx.store.root().join(file)).expect("rows") {
+                if row.copy == 0 || row.split.as_deref() != Some("train") {
+                    continue;
+                }
+                let mut stored = vec![0.0; (row.n_mels * row.n_frames) as usize];
+                let (mut first, mut second) = (stored.clone(), stored.clone());
+                from_blob(&row.log_mel.expect("a spectrogram"), &mut stored).expect("its shape");
+                fresh.fill(&row.content_hash, fresh.number(1, row.copy), &mut first).expect("a copy");
+                fresh.fill(&row.content_hash, fresh.number(2, row.copy), &mut second).expect("a copy");
+                assert!(first == stored, "{} copy {}: {:?}", row.recording_id, row.copy, row.augmentation);
+                assert!(second != first, "another epoch has another copy");
+                n_compared += 1;
+                n_babble += u32::from(row.augmentation.is_some_and(|text| text.contains("babble")));
+            }
+        }
+        assert!(n_compared == 38 && n_babble > 0, "{n_compared} copies of 19 recordings, {n_babble} with babble");
+    }
+
+    #[test]
+    fn a_recording_that_changed_since_ingest_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ctx = context(folder.path());
+        ctx.pipeline.augment.when = When::Epoch;
+        drive(&ctx, stages::stage("ingest").expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
+        let (content_hash, file) = fresh.files.iter().next().expect("a recording");
+        let mut log_mel = vec![0.0; 128 * 508];
+        fresh.fill(content_hash, 1, &mut log_mel).expect("a copy");
+        atomic::publish_bytes(&folder.path().join("staging"), file, b"other bytes").expect("written");
+        let error = fresh.fill(content_hash, 1, &mut log_mel).expect_err("changed");
+        assert!(error.to_string().contains("changed since ingest") && error.to_string().contains(".wav"), "{error}");
+        assert!(fresh.fill("00", 1, &mut log_mel).expect_err("unknown").hint_text().is_some());
+    }
+}
