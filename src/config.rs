@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::augment::spec_augment::SpecAugment;
-use crate::augment::{self, Wanted};
+use crate::augment::{self, AugmentConfig, Wanted, When};
 use crate::error::{Error, Result};
 use crate::network::spec::{BlockSpec, NetworkSpec};
 use crate::signal::profile::FrontEnd;
@@ -76,25 +75,6 @@ pub struct FeatureConfig {
     pub profile: String,
     /// The front end, to the constant.
     pub front_end: FrontEnd,
-}
-
-/// `[augment]`: when copies are made, and what training masks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AugmentConfig {
-    /// Stored once, or drawn anew for each epoch.
-    pub when: When,
-    pub spec_augment: SpecAugment,
-}
-
-/// When augmented copies are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum When {
-    /// By the stage `features`, which stores them: every epoch sees the same copies.
-    Features,
-    /// By the stage `train`, from the recordings, other ones for each epoch: nothing but originals is stored.
-    Epoch,
 }
 
 /// `[train]`: the network and how it learns.
@@ -256,7 +236,8 @@ impl Pipeline {
             return Err(Error::recipe("[[ingest.corpus]] names must differ: they are the heads of the recording ids"));
         }
         self.features.check()?;
-        self.augment.check(self.split.protocol, &self.features)?;
+        self.augment.check(self.split.protocol)?;
+        self.augment.spec_augment.check(self.features.front_end.n_mels, self.features.front_end.n_frames())?;
         self.network().map(|_| ())
     }
 }
@@ -279,18 +260,6 @@ impl FeatureConfig {
                 .hint("set copies = 0, or name an augmentation"));
         }
         Ok(())
-    }
-}
-
-impl AugmentConfig {
-    fn check(&self, protocol: Protocol, features: &FeatureConfig) -> Result<()> {
-        if self.when == When::Epoch && protocol == Protocol::Paper {
-            return Err(Error::recipe(
-                "[augment] when = `epoch`: protocol `paper` places copies apart from their originals, so they must be stored",
-            )
-            .hint("set augment.when=features, or split.protocol=source-disjoint"));
-        }
-        self.spec_augment.check(features.front_end.n_mels, features.front_end.n_frames())
     }
 }
 
@@ -322,6 +291,7 @@ fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::spec_augment::SpecAugment;
 
     const PAPER: &str = include_str!("../pipelines/paper.toml");
 

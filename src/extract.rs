@@ -237,3 +237,68 @@ impl Extractor {
         Ok(resampler)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::audio::write_wav;
+    use crate::signal::profile::profile;
+    use crate::storage::atomic;
+
+    const RATE: SampleRate = SampleRate(16_000);
+
+    fn recording(seed: u64, n_samples: usize) -> Vec<u8> {
+        let wave: Vec<f32> = (0..n_samples).map(|i| 0.1 * Seed(seed).unit(i as u64) as f32).collect();
+        write_wav(&wave, RATE).expect("a file")
+    }
+
+    fn donor(folder: &Path, seed: u64, n_samples: usize) -> Donor {
+        let (bytes, file) = (recording(seed, n_samples), folder.join(format!("{seed}.wav")));
+        atomic::publish_bytes(folder, &file, &bytes).expect("written");
+        Donor { content_hash: blake3::hash(&bytes).to_hex().to_string(), file }
+    }
+
+    fn babbling(donors: &[Donor]) -> Result<(Vec<f32>, String)> {
+        let front_end = FrontEnd { n_samples: 20_000, ..profile("paper").expect("known") };
+        let wanted: Vec<Wanted> = vec![Wanted::Named("babble".into())];
+        let extractor = Extractor::new(&front_end, &wanted, Seed(1)).expect("an extractor");
+        let mut made = (Vec::new(), String::new());
+        let copy = Copy { number: 1, donors };
+        extractor.extract(&recording(1, 20_000), "00", &[copy], &mut extractor.scratch(), |one| {
+            made = (one.log_mel.to_vec(), one.augmentation.unwrap_or_default());
+            Ok(())
+        })?;
+        Ok(made)
+    }
+
+    #[test]
+    fn a_donor_without_a_spectrogram_is_passed_over_always_the_same() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        // The first half second is skipped, so that the second of these has nothing left.
+        let mut donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
+        let expected = babbling(&donors).expect("babble");
+        donors.insert(1, donor(folder.path(), 99, 8_000));
+        assert_eq!(babbling(&donors).expect("babble"), expected);
+        donors.remove(0);
+        assert_ne!(babbling(&donors).expect("babble").0, expected.0, "who is heard is heard");
+        let two = babbling(&donors[..3]).expect("babble").1;
+        assert!(two.contains("talkers=2"), "one of the three cannot be used: {two}");
+    }
+
+    #[test]
+    fn a_donor_that_changed_or_is_gone_rejects_the_copy_with_a_reason() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
+        for change in [Some(b"other bytes".as_slice()), None] {
+            match change {
+                Some(bytes) => atomic::publish_bytes(folder.path(), &donors[0].file, bytes).expect("written"),
+                None => atomic::remove(&donors[0].file).expect("removed"),
+            }
+            let error = babbling(&donors).expect_err("not what was planned");
+            assert_eq!(error.kind(), ErrorKind::Recording);
+            assert!(error.to_string().contains("2.wav") && error.to_string().contains("run ingest again"), "{error}");
+        }
+    }
+}

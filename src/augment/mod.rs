@@ -21,6 +21,7 @@ mod parameter;
 mod pitch;
 mod recipe;
 mod room;
+mod settings;
 pub mod spec_augment;
 mod speed;
 mod telephone;
@@ -36,6 +37,7 @@ pub use chain::{Chain, Draws};
 pub use donors::{Donor, Ring};
 pub use parameter::{Drawn, Parameter, Ranges};
 pub use recipe::{Setting, Wanted, definition};
+pub use settings::{AugmentConfig, When};
 
 /// Where an augmentation has its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

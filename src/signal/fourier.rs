@@ -15,7 +15,7 @@ pub(crate) struct Fourier {
 impl Fourier {
     /// Plans transforms of `n` samples, `n` even.
     pub(crate) fn new(n: usize) -> Self {
-        debug_assert!(n > 0 && n % 2 == 0, "an even number of samples, not {n}");
+        debug_assert!(n > 0 && n.is_multiple_of(2), "an even number of samples, not {n}");
         let mut planner = RealFftPlanner::new();
         Self { n, forward: planner.plan_fft_forward(n), inverse: planner.plan_fft_inverse(n) }
     }

@@ -103,3 +103,32 @@ fn a_gain_that_nothing_hears_is_said_aloud() {
     let ended = run(&mill, "features", &gain);
     assert!(ended.code == 0 && ended.stderr.contains("undone by the z-score"), "{}", ended.stderr);
 }
+
+#[test]
+fn babble_follows_the_recordings_that_are_there() {
+    let babble = ["--set", "augment.when=features", "--set", "features.augmentations=[\"babble\"]"];
+    let rows = |mill: &Mill| {
+        let mut rows: Vec<FeatureRow> = mill.rows("features");
+        rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
+        rows
+    };
+    let (grown, anew) = (Mill::with_corpus(), Mill::with_corpus());
+    done(&grown, "ingest", &babble);
+    done(&grown, "features", &babble);
+    let before = rows(&grown);
+    let talkers = |row: &FeatureRow| row.augmentation.as_ref().is_some_and(|text| text.contains("talkers="));
+    assert_eq!(before.iter().filter(|row| talkers(row) && row.snr_db.is_some()).count(), 28);
+    for mill in [&grown, &anew] {
+        std::fs::remove_file(mill.corpora().join("synthetic/speaker_01/01-angry-s1-r1.wav")).expect("removed");
+        done(mill, "ingest", &babble);
+        done(mill, "features", &babble);
+    }
+    // Copies that heard the one that is gone were made anew; all are as if it had never been there.
+    let (grown, anew) = (rows(&grown), rows(&anew));
+    assert!(grown.len() == 54 && grown == anew);
+    assert!(grown.iter().any(|row| {
+        before
+            .iter()
+            .any(|old| (&old.recording_id, old.copy) == (&row.recording_id, row.copy) && old.log_mel != row.log_mel)
+    }));
+}

@@ -108,7 +108,8 @@ impl Fresh {
 mod tests {
     use super::*;
     use crate::audio::write_wav;
-    use crate::config::{Pipeline, When};
+    use crate::augment::When;
+    use crate::config::Pipeline;
     use crate::corpora;
     use crate::progress::Silent;
     use crate::stages::{self, drive};
