@@ -16,7 +16,7 @@ PYTHON   := $(TARGET)/python
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test check fmt clippy doc run status $(STAGES)
+.PHONY: help build runtime python demo test check fmt clippy doc bench-stream run status $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ clippy:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+bench-stream: ## training from 100,000 synthetic recordings against a few (13 GB of disk, freed at the end)
+	cargo bench --locked --bench stream -- $(ARGS)
 
 # Exit code 1 says "done, with rejected recordings": the chain goes on, the message has been printed.
 define sermill

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use crate::error::{Error, Result};
 use crate::stages::STAGES;
+use crate::units::Bytes;
 
 /// One sub-command with its arguments.
 pub enum Command {
@@ -34,6 +35,8 @@ pub struct Setting {
     pub corpora: PathBuf,
     /// `None`: all cores.
     pub n_threads: Option<usize>,
+    /// What training may hold.
+    pub memory_limit: Bytes,
     pub overrides: Vec<String>,
     /// `None`: beside the program.
     pub runtime: Option<PathBuf>,
@@ -157,6 +160,14 @@ fn setting_args(command: clap::Command) -> clap::Command {
                 .help("threads that work [default: all cores]"),
         )
         .arg(
+            Arg::new("memory-limit")
+                .long("memory-limit")
+                .value_name("SIZE")
+                .default_value("2GB")
+                .value_parser(Bytes::parse)
+                .help("memory that training may take, such as 1500MB"),
+        )
+        .arg(
             Arg::new("set")
                 .long("set")
                 .value_name("SECTION.KEY=VALUE")
@@ -200,6 +211,7 @@ fn setting(matches: &ArgMatches) -> Setting {
         store: path(matches, "store"),
         corpora: path(matches, "corpora").unwrap_or_default(),
         n_threads: matches.get_one::<u16>("threads").map(|&n| usize::from(n)),
+        memory_limit: matches.get_one("memory-limit").copied().unwrap_or(Bytes(0)),
         overrides,
         runtime: path(matches, "runtime"),
         input: matches.try_get_one::<PathBuf>("input").ok().flatten().cloned(),
@@ -241,12 +253,15 @@ mod tests {
                 "a.b=c",
                 "--input",
                 "x",
+                "--memory-limit",
+                "1500MB",
             ])
             .expect("valid");
         let Ok(Command::Stage(name, setting)) = typed(&matches) else { panic!("a stage") };
         assert_eq!(name, "score");
         assert_eq!(setting.overrides, ["a.b=c", "score.device=cuda:1"]);
         assert_eq!(setting.input, Some("x".into()));
+        assert_eq!(setting.memory_limit, Bytes(1_500_000_000));
         assert_eq!((setting.store, setting.n_threads), (None, None));
     }
 }

@@ -88,6 +88,7 @@ fn context(setting: &Setting) -> Result<Ctx> {
         corpora: setting.corpora.clone(),
         input: setting.input.clone(),
         runtime_library: setting.runtime.clone().unwrap_or_else(session::default_library),
+        memory_limit: setting.memory_limit,
         progress,
         pool: pool(setting.n_threads)?,
     })

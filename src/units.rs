@@ -1,6 +1,10 @@
-//! Quantities that must not be mixed up: sample rates, decibels, and the seed of all randomness.
+//! Quantities that must not be mixed up: sample rates, decibels, sizes of memory, and the seed of all randomness.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// Samples per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +37,62 @@ impl Decibels {
     /// `20 log10(amplitude)`; an amplitude of zero gives minus infinity.
     pub fn from_amplitude(amplitude: f64) -> Self {
         Self(20.0 * amplitude.log10())
+    }
+}
+
+/// A size in memory or on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// Units of [`Bytes`]: those of a disk's label (1000) and those of a memory bar (1024).
+const BYTE_UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1000),
+    ("MB", 1000_u64.pow(2)),
+    ("GB", 1000_u64.pow(3)),
+    ("TB", 1000_u64.pow(4)),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+impl Bytes {
+    /// Reads a size such as `2GB`, `1.5 GB`, `1500MB` or `2GiB`; the unit is needed, its case is not.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::recipe(format!("`{text}` is no size: {why}; write 2GB, 1500MB or 2GiB"));
+        let at = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(at);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
+            return Err(wrong("it does not begin with a number"));
+        }
+        let unit = unit.strip_prefix(' ').unwrap_or(unit);
+        let known = BYTE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+        let (_, scale) = known.ok_or_else(|| wrong("its unit is not B, kB, MB, GB, TB or KiB, MiB, GiB, TiB"))?;
+        let value = number.parse::<f64>().map_err(|error| wrong("its number cannot be read").because(error))?;
+        let bytes = (value * *scale as f64).round();
+        // 2^63 bytes are beyond any machine, and an f64 of that size still converts exactly.
+        if !(1.0..(1_u64 << 63) as f64).contains(&bytes) {
+            return Err(wrong("it must be at least one byte and under 2^63"));
+        }
+        Ok(Self(bytes as u64))
+    }
+
+    /// In units of 10^6 bytes.
+    pub fn megabytes(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000 => write!(f, "{} B", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} kB", self.0 as f64 / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", self.megabytes()),
+            _ => write!(f, "{:.2} GB", self.0 as f64 / 1e9),
+        }
     }
 }
 
@@ -107,6 +167,68 @@ mod tests {
         assert_ne!(seed.derive("noise", &[b"a", b"bc"]), seed.derive("noise", &[b"ab", b"c"]));
         assert_ne!(seed.derive("noise", &[b"a"]), seed.derive("split", &[b"a"]));
         assert_eq!(seed.derive("noise", &[b"a"]), Seed(7).derive("noise", &[b"a"]));
+    }
+
+    #[test]
+    fn sizes_are_read_in_both_families_of_units_and_said_in_the_first() {
+        let sizes = [
+            ("2GB", 2_000_000_000, "2.00 GB"),
+            ("1.5 gb", 1_500_000_000, "1.50 GB"),
+            ("1500MB", 1_500_000_000, "1.50 GB"),
+            ("2GiB", 1 << 31, "2.15 GB"),
+            ("0.5kib", 512, "512 B"),
+            ("64 KB", 64_000, "64.0 kB"),
+            ("2.5MB", 2_500_000, "2.5 MB"),
+            ("7b", 7, "7 B"),
+        ];
+        for (text, bytes, said) in sizes {
+            let size = Bytes::parse(text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, said), "{text}");
+        }
+        for (unit, scale) in BYTE_UNITS {
+            for number in [1, 3, 17, 999, 1000] {
+                let typed = [format!("{number}{unit}"), format!("{number} {}", unit.to_lowercase())];
+                for text in typed.iter().chain([&format!("{number}.0{}", unit.to_uppercase())]) {
+                    assert_eq!(Bytes::parse(text).expect("a size"), Bytes(number * scale), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_an_example() {
+        let wrong = [
+            "",
+            " ",
+            "2",
+            "2.",
+            ".5GB",
+            "2.GB",
+            "GB",
+            "-2GB",
+            "+2GB",
+            "2e9B",
+            "2 G",
+            "2 GBB",
+            "2GB ",
+            " 2GB",
+            "1.2.3GB",
+            "0GB",
+            "0.0000001B",
+            "9999999999TB",
+            "NaN",
+            "inf",
+            "1_000MB",
+            "1,5GB",
+            "two GB",
+            "2\u{a0}GB",
+            "2GB2",
+        ];
+        for text in wrong {
+            let error = Bytes::parse(text).expect_err(text);
+            assert!(error.to_string().contains("1500MB"), "{error}");
+            assert_eq!(error.kind().exit_code(), 2);
+        }
     }
 
     #[test]

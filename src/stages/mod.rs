@@ -24,6 +24,7 @@ use crate::storage::layout::Store;
 use crate::storage::lock::StageLock;
 use crate::tables::runs::RunRow;
 use crate::tables::{folder_of, publish_rows};
+use crate::units::Bytes;
 
 /// Every stage, in the order of the chain.
 pub const STAGES: &[&dyn Stage] =
@@ -41,6 +42,8 @@ pub struct Ctx {
     pub input: Option<PathBuf>,
     /// The ONNX Runtime library.
     pub runtime_library: PathBuf,
+    /// What training may hold; it changes no result.
+    pub memory_limit: Bytes,
     /// Where progress goes.
     pub progress: Box<dyn Progress>,
     /// Threads that do the work.

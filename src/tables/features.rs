@@ -55,8 +55,14 @@ pub fn from_blob(blob: &[u8], log_mel: &mut [f32]) -> Result<()> {
             2 * log_mel.len()
         )));
     }
-    for (value, bytes) in log_mel.iter_mut().zip(blob.chunks_exact(2)) {
-        *value = f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+    // Slices are widened by the processor's own instruction, single values by arithmetic.
+    let mut narrow = [f16::ZERO; 512];
+    for (values, bytes) in log_mel.chunks_mut(narrow.len()).zip(blob.chunks(2 * narrow.len())) {
+        let narrow = &mut narrow[..values.len()];
+        for (value, bytes) in narrow.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f16::from_le_bytes(*bytes);
+        }
+        narrow.convert_to_f32_slice(values);
     }
     Ok(())
 }

@@ -4,12 +4,14 @@
 //! schema of the contract: a column that is missing, of another type or null where it must not be is an error, when
 //! written and when read.
 
+pub mod blobs;
 pub mod confusion;
 pub mod feature_plan;
 pub mod features;
 pub mod history;
 pub mod manifest;
 pub mod metrics;
+mod page;
 pub mod predictions;
 pub mod runs;
 pub mod schema;
@@ -160,6 +162,16 @@ pub fn count_rows(path: &Path) -> Result<u64> {
 /// The columns `names` of one file, as Arrow batches.
 pub fn read_columns<R: Row>(path: &Path, names: &[&str]) -> Result<ParquetRecordBatchReader> {
     open::<R>(path, Some(names))
+}
+
+/// Rows of one file with some of their columns only; the fields of `P` name them.
+pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Result<Vec<P>> {
+    let mut rows: Vec<P> = Vec::new();
+    for batch in open::<R>(path, Some(names))? {
+        let batch = batch.map_err(|error| damaged(path, error))?;
+        rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch).map_err(|error| damaged(path, error))?);
+    }
+    Ok(rows)
 }
 
 fn open<R: Row>(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {

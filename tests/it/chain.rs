@@ -191,6 +191,25 @@ fn a_killed_training_goes_on_to_the_same_model() {
 }
 
 #[test]
+fn the_memory_limit_is_said_and_changes_neither_model_nor_freshness() {
+    let mill = Mill::with_corpus();
+    mill.done("ingest", &[]);
+    mill.done("features", &[]);
+    let ended = mill.stage("train", &["--memory-limit", "300MB"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("of the memory limit of 300.0 MB"), "{}", ended.stderr);
+    let summary = ended.json();
+    assert_eq!(summary["memory_limit_mb"], 300.0);
+    let planned = summary["memory_planned_mb"].as_f64().expect("a number");
+    assert!((20.0..300.0).contains(&planned), "{planned}");
+    if cfg!(target_os = "linux") {
+        let peak = summary["memory_peak_mb"].as_f64().expect("a number");
+        assert!((5.0..planned).contains(&peak), "{peak} MB taken, {planned} MB planned");
+    }
+    assert_eq!(mill.done("train", &["--memory-limit", "4GB"])["fresh"], true);
+}
+
+#[test]
 fn more_epochs_go_on_with_the_same_run() {
     let mill = Mill::with_corpus();
     mill.done("ingest", &[]);

@@ -1,5 +1,7 @@
 //! What the program refuses, with which exit code, and whether the message helps.
 
+use sermill::tables::features::FeatureRow;
+
 use crate::mill::{Ended, Mill};
 
 /// Code, and words that the message must have: the value, the limit, the mending.
@@ -73,6 +75,45 @@ fn a_missing_onnx_runtime_is_code_3_and_names_the_command_that_mends_it() {
     std::fs::write(mill.path("broken.so"), b"no library").expect("written");
     refused(&mill.stage("train", &["--runtime", "broken.so"]), 3, &["broken.so", "make runtime"]);
     refused(&mill.run(&["doctor", "--runtime", "nowhere.so"]), 3, &["make runtime"]);
+}
+
+#[test]
+fn training_that_would_not_fit_the_memory_limit_is_refused_before_any_work() {
+    let mill = Mill::with_corpus();
+    refused(
+        &mill.stage("run", &["--memory-limit", "50MB"]),
+        2,
+        &["training needs", "50.0 MB", "hint:", "--memory-limit"],
+    );
+    assert!(mill.table("manifest").is_empty(), "refused before the first stage");
+    let large = ["--set", "train.network.maps=[64,64,128,128]", "--set", "train.batch=1000"];
+    refused(&mill.stage("train", &large), 2, &["batch 1000", "2.00 GB", "lower `[train] batch` to"]);
+    for wrong in ["2", "plenty", "0GB"] {
+        refused(&mill.stage("train", &["--memory-limit", wrong]), 2, &[wrong, "1500MB"]);
+    }
+}
+
+#[test]
+fn a_features_shard_that_is_cut_or_stored_otherwise_is_refused_by_name() {
+    let mill = Mill::with_corpus();
+    mill.done("ingest", &[]);
+    mill.done("features", &[]);
+    let shard = mill.table("features")[1].clone();
+    let name = shard.file_name().expect("a name").to_string_lossy().into_owned();
+    let bytes = std::fs::read(&shard).expect("shard");
+    let rows = sermill::tables::read_rows::<FeatureRow>(&shard).unwrap_or_else(|error| panic!("{error}"));
+    let blob = rows.into_iter().find_map(|row| row.log_mel).expect("a spectrogram");
+    std::fs::write(&shard, &bytes[..bytes.len() / 3]).expect("cut");
+    refused(&mill.stage("train", &[]), 2, &[&name, "hint:"]);
+    assert!(mill.table("history").is_empty());
+    // A length before a spectrogram that no longer says what its columns say.
+    let mut torn = bytes.clone();
+    let at = bytes.windows(blob.len()).position(|bytes| bytes == blob).expect("stored as it is");
+    torn[at - 4] ^= 1;
+    std::fs::write(&shard, &torn).expect("torn");
+    refused(&mill.stage("train", &[]), 2, &[&name, "hint:"]);
+    std::fs::write(&shard, &bytes).expect("mended");
+    mill.done("train", &[]);
 }
 
 #[test]

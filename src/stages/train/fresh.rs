@@ -66,6 +66,15 @@ impl Fresh {
         self.n_copies
     }
 
+    /// Bytes that it holds, at most: names and places of recordings, and the buffers of `n_threads`.
+    pub(super) fn bytes(&self, n_threads: usize) -> usize {
+        /// Two hashes as text and two paths of up to 200 bytes.
+        const RECORDING: usize = 600;
+        /// Half a minute of speech at 48 kHz and resampled, and the waves of a copy with its voices.
+        const THREAD: usize = 12_000_000;
+        self.files.len() * RECORDING + n_threads * THREAD
+    }
+
     /// Number of copy `which` (from 1) of `epoch` (from 1): copies are counted on from epoch to epoch, so those of the
     /// first epoch are the ones that `features` would store.
     pub(super) fn number(&self, epoch: u32, which: u32) -> u32 {
@@ -138,6 +147,7 @@ mod tests {
             corpora: folder.join("corpora"),
             input: None,
             runtime_library: PathBuf::new(),
+            memory_limit: crate::units::Bytes(4_000_000_000),
             progress: Box::new(Silent),
             pool: rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads"),
         }

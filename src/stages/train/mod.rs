@@ -1,13 +1,16 @@
 //! `train`: features become a model: epochs with early stopping, the best weights kept, exported to ONNX and proved there.
 //!
 //! After each epoch a checkpoint holds everything; a run that was killed goes on from it to the same result. A model is
-//! published only if ONNX Runtime and the network's own forward agree.
+//! published only if ONNX Runtime and the network's own forward agree. Spectrograms stay in their shards: an epoch draws
+//! one order over all of them and reads each when its step comes, so memory does not grow with their number.
 
 mod checkpoint;
-mod dataset;
+pub mod dataset;
 mod fresh;
 mod items;
+pub mod memory;
 mod model;
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -29,6 +32,8 @@ use crate::tables::{folder_of, publish_rows};
 use checkpoint::Checkpoint;
 use dataset::Dataset;
 use items::TrainingItems;
+use memory::MemoryPlan;
+use stream::{Batch, each_batch};
 
 /// Raised when the same features would give another model.
 const REVISION: u32 = 1;
@@ -50,7 +55,8 @@ impl Stage for Train {
     }
 
     fn check(&self, ctx: &Ctx) -> Result<()> {
-        ctx.pipeline.network()?;
+        let spec = ctx.pipeline.network()?;
+        MemoryPlan::new(&spec, ctx.pipeline.train.batch, 0).check(&spec, ctx.memory_limit)?;
         if ctx.pipeline.split.protocol == Protocol::Unsplit {
             return Err(Error::recipe("[split] protocol = `unsplit` has no training side")
                 .hint("choose paper or source-disjoint, or score with a model trained elsewhere"));
@@ -80,15 +86,17 @@ impl Stage for Train {
             ctx.progress.say(&format!("train: {warning}"));
         }
         let files: Vec<_> = features.files.iter().map(|file| ctx.store.root().join(file)).collect();
-        let train = Dataset::read(&files, Split::Train, &spec)?;
-        let held_out = Dataset::read(&files, monitored, &spec)?;
-        for (data, side) in [(&train, Split::Train), (&held_out, monitored)] {
-            if data.len() == 0 {
+        let (train, held_out) = TrainingItems::open(ctx, &files, monitored, &spec)?;
+        for (n_items, side) in [(train.len(), Split::Train), (held_out.len(), monitored)] {
+            if n_items == 0 {
                 return Err(Error::input(format!("there is no labelled recording on the {} side", side.name()))
                     .hint("look at `split` and `emotion` in the manifest"));
             }
         }
-        let train = TrainingItems::open(ctx, train, &spec)?;
+        let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
+        let plan = plan.with_extra(train.extra_bytes());
+        plan.check(&spec, ctx.memory_limit)?;
+        ctx.progress.say(&format!("train: takes {plan} of the memory limit of {}", ctx.memory_limit));
         let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(settings, inputs)).short());
         // `epochs` is left out: raising it goes on with the same run.
         let run_key = Fingerprint::of_value(&(run_settings(ctx), inputs));
@@ -100,7 +108,7 @@ impl Stage for Train {
         let golden = run.publish_model(&model_id, &features, &held_out, &history)?;
         let target = folder_of::<HistoryRow>(&ctx.store).join(format!("{model_id}.parquet"));
         publish_rows(&ctx.store.staging("train"), &target, &history)?;
-        Ok(summarise(ctx, &model_id, &history, &train, &held_out, golden))
+        Ok(summarise(ctx, &model_id, &history, (train.len(), held_out.len()), plan, golden))
     }
 }
 
@@ -124,8 +132,6 @@ struct Run<'a> {
     sgd: SgdConfig,
     checkpoint: Checkpoint,
     checkpoint_file: std::path::PathBuf,
-    batch_log_mel: Vec<f32>,
-    batch_labels: Vec<usize>,
     probabilities: Vec<f32>,
 }
 
@@ -142,7 +148,6 @@ impl<'a> Run<'a> {
             ctx.progress.say(&format!("train: goes on after epoch {} of {model_id}", saved.epochs_done()));
             checkpoint = saved;
         }
-        let size = spec.n_mels * spec.n_frames;
         Ok(Self {
             ctx,
             spec: spec.clone(),
@@ -150,8 +155,6 @@ impl<'a> Run<'a> {
             sgd,
             checkpoint,
             checkpoint_file,
-            batch_log_mel: vec![0.0; config.batch * size],
-            batch_labels: Vec::with_capacity(config.batch),
             probabilities: vec![0.0; config.batch * spec.n_classes],
         })
     }
@@ -170,17 +173,16 @@ impl<'a> Run<'a> {
         let order = seed.derive("shuffle", &[&(epoch as u64).to_le_bytes()]).permutation(train.len());
         let meter = ctx.progress.begin(&format!("epoch {epoch}/{}", config.epochs), train.len() as u64);
         let clock = Instant::now();
-        let (mut loss, mut n_right) = (0.0, 0);
-        let (mut step, mut done) = (0u64, 0.0);
-        train.for_each_batch(ctx, &order, epoch as u32, self.spec.n_mels * self.spec.n_frames, |batch| {
+        let (mut loss, mut n_right, mut step, mut done) = (0.0, 0, 0_u64, 0);
+        each_batch(&train.epoch(epoch as u32), &order, config.batch, |batch| {
             let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &step.to_le_bytes()]);
             let outcome = self.trainer.step(&batch.log_mel, &batch.labels, Some(dropout))?;
-            let n_items = batch.labels.len();
-            (step, done) = (step + 1, done + n_items as f64);
-            loss += outcome.loss * n_items as f64;
+            let n = batch.labels.len();
+            (step, done) = (step + 1, done + n);
+            loss += outcome.loss * n as f64;
             n_right += outcome.correct;
-            meter.note(&format!("loss {:.4} accuracy {:.4}", loss / done, n_right as f64 / done));
-            meter.advance(n_items as u64);
+            meter.note(&format!("loss {:.4} accuracy {:.4}", loss / done as f64, n_right as f64 / done as f64));
+            meter.advance(n as u64);
             Ok(())
         })?;
         drop(meter);
@@ -208,38 +210,27 @@ impl<'a> Run<'a> {
         self.checkpoint.publish(&ctx.store.staging("train"), &self.checkpoint_file)
     }
 
-    fn load(&mut self, data: &Dataset, items: &[usize]) -> Result<()> {
-        let size = self.spec.n_mels * self.spec.n_frames;
-        self.batch_labels.clear();
-        for (slot, &item) in items.iter().enumerate() {
-            data.fill(item, &mut self.batch_log_mel[slot * size..(slot + 1) * size])?;
-            self.batch_labels.push(data.label(item));
-        }
-        Ok(())
-    }
-
     /// Mean cross-entropy and accuracy on a side, dropout off, moving statistics.
     fn look(&mut self, data: &Dataset) -> Result<(f64, f64)> {
         let ctx = self.ctx;
         let meter = ctx.progress.begin("held out", data.len() as u64);
         let all: Vec<usize> = (0..data.len()).collect();
         let (mut loss, mut n_right) = (0.0, 0);
-        for items in all.chunks(ctx.pipeline.train.batch) {
-            self.predict(data, items)?;
-            for (row, &label) in self.probabilities.chunks_exact(self.spec.n_classes).zip(&self.batch_labels) {
+        each_batch(data, &all, ctx.pipeline.train.batch, |batch| {
+            self.predict(batch)?;
+            for (row, &label) in self.probabilities.chunks_exact(self.spec.n_classes).zip(&batch.labels) {
                 loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
                 n_right += usize::from(row.iter().all(|&other| other <= row[label]));
             }
-            meter.advance(items.len() as u64);
-        }
+            meter.advance(batch.labels.len() as u64);
+            Ok(())
+        })?;
         Ok((loss / data.len() as f64, n_right as f64 / data.len() as f64))
     }
 
-    fn predict(&mut self, data: &Dataset, items: &[usize]) -> Result<()> {
-        self.load(data, items)?;
-        let filled = items.len() * self.spec.n_mels * self.spec.n_frames;
-        self.probabilities.resize(items.len() * self.spec.n_classes, 0.0);
-        self.trainer.predict(&self.batch_log_mel[..filled], &mut self.probabilities)
+    fn predict(&mut self, batch: &Batch) -> Result<()> {
+        self.probabilities.resize(batch.labels.len() * self.spec.n_classes, 0.0);
+        self.trainer.predict(&batch.log_mel, &mut self.probabilities)
     }
 }
 
@@ -247,8 +238,8 @@ fn summarise(
     ctx: &Ctx,
     model_id: &str,
     history: &[HistoryRow],
-    train: &TrainingItems,
-    held_out: &Dataset,
+    (n_train, n_held_out): (usize, usize),
+    plan: MemoryPlan,
     parity: f32,
 ) -> Done {
     let best = history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
@@ -263,15 +254,18 @@ fn summarise(
     summary.insert("best_epoch".into(), best.epoch.into());
     summary.insert("monitored_split".into(), best.monitored_split.clone().into());
     summary.insert("monitored_accuracy".into(), json!(best.monitored_accuracy));
-    summary.insert("train_items".into(), train.len().into());
-    summary.insert("monitored_items".into(), held_out.len().into());
+    summary.insert("train_items".into(), n_train.into());
+    summary.insert("monitored_items".into(), n_held_out.into());
     summary.insert("recordings_per_s".into(), json!((trained / seconds.max(1e-9) * 100.0).round() / 100.0));
+    summary.insert("memory_planned_mb".into(), json!(plan.total().megabytes().round()));
+    summary.insert("memory_peak_mb".into(), json!(memory::peak().map(|peak| peak.megabytes().round())));
+    summary.insert("memory_limit_mb".into(), json!(ctx.memory_limit.megabytes().round()));
     summary.insert("onnx_difference".into(), json!(parity));
     Done {
         output: Fingerprint::of([model_id]),
         files: vec![model],
         facts: BTreeMap::from([("model_id".to_string(), model_id.to_string())]),
-        n_done: train.len() as u64,
+        n_done: n_train as u64,
         n_reused: 0,
         n_rejected: 0,
         summary,

@@ -5,8 +5,10 @@ use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
 use crate::network::session::{Provider, Runtime, Session};
 use crate::pictures::{EpochPoint, curves_svg};
+use crate::stages::Ctx;
 use crate::stages::train::Run;
 use crate::stages::train::dataset::Dataset;
+use crate::stages::train::stream::each_batch;
 use crate::storage::atomic;
 use crate::storage::commit::Commit;
 use crate::tables::history::HistoryRow;
@@ -14,14 +16,18 @@ use crate::tables::history::HistoryRow;
 /// ONNX Runtime and the network's own forward must give the same probabilities within this.
 const PARITY: f32 = 1e-5;
 /// Held-out items on which they are compared.
-const PARITY_ITEMS: usize = 32;
+pub(super) const PARITY_ITEMS: usize = 32;
+/// How many at a time: ONNX Runtime keeps whole layers, 32 at once would take more memory than the training.
+pub(super) const PARITY_BATCH: usize = 2;
 /// Seed of the golden spectrogram; any number, but always the same.
 const GOLDEN_SEED: u64 = 20_260_101;
 
 impl Run<'_> {
     /// Exports the best weights and publishes the model's folder; returns the largest difference to ONNX Runtime.
+    ///
+    /// The trainer's memory is given back before ONNX Runtime takes its own.
     pub(super) fn publish_model(
-        &mut self,
+        mut self,
         model_id: &str,
         features: &Commit,
         held_out: &Dataset,
@@ -30,15 +36,18 @@ impl Run<'_> {
         self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
         let card = self.card(model_id, features)?;
         let bytes = onnx::export(&self.spec, &self.trainer.state().parameters, &card)?;
-        let difference = self.compare_with_runtime(&bytes, held_out)?;
-        let staged = self.ctx.store.staging("train").join(model_id);
+        let own = self.own_predictions(held_out)?;
+        let ctx = self.ctx;
+        drop(self);
+        let difference = compare_with_runtime(ctx, &bytes, &own)?;
+        let staged = ctx.store.staging("train").join(model_id);
         atomic::remove(&staged)?;
         let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
-        let curves = curves_svg(&points, model_id, self.ctx.pipeline.split.protocol.monitored().name());
-        let staging = self.ctx.store.staging("train");
+        let curves = curves_svg(&points, model_id, ctx.pipeline.split.protocol.monitored().name());
+        let staging = ctx.store.staging("train");
         atomic::publish_bytes(&staging, &staged.join("model.onnx"), &bytes)?;
         atomic::publish_bytes(&staging, &staged.join("curves.svg"), curves.as_bytes())?;
-        atomic::publish_folder(&staged, &self.ctx.store.model(model_id))?;
+        atomic::publish_folder(&staged, &ctx.store.model(model_id))?;
         Ok(difference)
     }
 
@@ -62,25 +71,42 @@ impl Run<'_> {
         })
     }
 
-    fn compare_with_runtime(&mut self, model: &[u8], held_out: &Dataset) -> Result<f32> {
-        let runtime = Runtime::load(&self.ctx.runtime_library)?;
-        let mut session = Session::open(&runtime, model, Provider::Cpu, self.ctx.n_threads())?;
-        let mut largest = session.verify_golden(PARITY)?;
+    /// The network's own forward on the first held-out items, as it was fed.
+    fn own_predictions(&mut self, held_out: &Dataset) -> Result<Vec<Prediction>> {
         let items: Vec<usize> = (0..held_out.len().min(PARITY_ITEMS)).collect();
-        let size = self.spec.n_mels * self.spec.n_frames;
-        for items in items.chunks(self.ctx.pipeline.train.batch) {
-            self.predict(held_out, items)?;
-            let mut theirs = vec![0.0; self.probabilities.len()];
-            session.run(&self.batch_log_mel[..items.len() * size], items.len(), &mut theirs)?;
-            let differences = theirs.iter().zip(&self.probabilities).map(|(a, b)| (a - b).abs());
-            largest = differences.fold(largest, f32::max);
-        }
-        if largest.is_nan() || largest > PARITY {
-            return Err(Error::bug(format!(
-                "ONNX Runtime differs from the trained network by {largest:e} in a probability, the limit is {PARITY:e}"
-            ))
-            .hint("nothing was published; the checkpoint is kept"));
-        }
-        Ok(largest)
+        let mut own = Vec::new();
+        each_batch(held_out, &items, PARITY_BATCH, |batch| {
+            self.predict(batch)?;
+            own.push(Prediction { log_mel: batch.log_mel.clone(), probabilities: self.probabilities.clone() });
+            Ok(())
+        })?;
+        Ok(own)
     }
+}
+
+/// Spectrograms `[items, n_mels, n_frames]` and what a network made of them, `[items, classes]`.
+struct Prediction {
+    log_mel: Vec<f32>,
+    probabilities: Vec<f32>,
+}
+
+/// Largest difference of ONNX Runtime to `own` and to the golden vector; above [`PARITY`] it is an error.
+fn compare_with_runtime(ctx: &Ctx, model: &[u8], own: &[Prediction]) -> Result<f32> {
+    let runtime = Runtime::load(&ctx.runtime_library)?;
+    let mut session = Session::open(&runtime, model, Provider::Cpu, ctx.n_threads())?;
+    let mut largest = session.verify_golden(PARITY)?;
+    let n_classes = Emotion::COUNT;
+    for own in own {
+        let mut theirs = vec![0.0; own.probabilities.len()];
+        session.run(&own.log_mel, theirs.len() / n_classes, &mut theirs)?;
+        let differences = theirs.iter().zip(&own.probabilities).map(|(a, b)| (a - b).abs());
+        largest = differences.fold(largest, f32::max);
+    }
+    if largest.is_nan() || largest > PARITY {
+        return Err(Error::bug(format!(
+            "ONNX Runtime differs from the trained network by {largest:e} in a probability, the limit is {PARITY:e}"
+        ))
+        .hint("nothing was published; the checkpoint is kept"));
+    }
+    Ok(largest)
 }
