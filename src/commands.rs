@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::audio::write_wav;
+use crate::augment::AUGMENTATIONS;
 use crate::cli::{self, Command, Setting, Synth, Typed};
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
@@ -167,7 +168,14 @@ fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
     let corpora: Vec<_> =
         CORPORA.iter().map(|corpus| json!({ "kind": corpus.name(), "about": corpus.about() })).collect();
     let stages: Vec<_> = STAGES.iter().map(|stage| json!({ "stage": stage.name(), "flow": stage.flow() })).collect();
-    let augmentations: Vec<&str> = crate::augment::AUGMENTATIONS.iter().map(|one| one.name()).collect();
+    let augmentations: Vec<_> = AUGMENTATIONS
+        .iter()
+        .map(|one| {
+            let defaults: serde_json::Map<_, _> =
+                one.parameters().iter().map(|known| (known.key.to_string(), json!(known.default))).collect();
+            json!({ "name": one.name(), "about": one.about(), "defaults": defaults })
+        })
+        .collect();
     print(
         stdout,
         &json!({

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{self, AugmentConfig, Wanted, When};
 use crate::error::{Error, Result};
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
@@ -18,6 +19,7 @@ pub struct Pipeline {
     pub ingest: IngestConfig,
     pub split: SplitConfig,
     pub features: FeatureConfig,
+    pub augment: AugmentConfig,
     pub train: TrainConfig,
     pub score: ScoreConfig,
     pub report: ReportConfig,
@@ -65,8 +67,8 @@ pub struct CorpusRoot {
 pub struct FeatureConfig {
     /// Augmented copies of each recording, beside the original.
     pub copies: u32,
-    /// Augmentations of a copy, in order.
-    pub augmentations: Vec<String>,
+    /// Augmentations of a copy, in order: names, or tables with numbers of their own.
+    pub augmentations: Vec<Wanted>,
     /// Recordings in one shard: the unit of work, of recovery and of memory.
     pub shard_recordings: usize,
     /// Name of the front end; a known name must come with its known numbers.
@@ -188,6 +190,16 @@ impl Pipeline {
         Ok(spec)
     }
 
+    /// Augmented copies of each recording in the features table.
+    pub fn stored_copies(&self) -> u32 {
+        if self.augment.when == When::Features { self.features.copies } else { 0 }
+    }
+
+    /// Augmented copies of each training recording that an epoch draws anew.
+    pub fn fresh_copies(&self) -> u32 {
+        self.features.copies - self.stored_copies()
+    }
+
     fn check(&self) -> Result<()> {
         let refuse = |place: &str, value: &dyn std::fmt::Display, limit: &str| {
             Err(Error::recipe(format!("{place} = {value}: {limit}")))
@@ -227,6 +239,8 @@ impl Pipeline {
             return Err(Error::recipe("[[ingest.corpus]] names must differ: they are the heads of the recording ids"));
         }
         self.features.check()?;
+        self.augment.check(self.split.protocol)?;
+        self.augment.spec_augment.check(self.features.front_end.n_mels, self.features.front_end.n_frames())?;
         self.network().map(|_| ())
     }
 }
@@ -243,9 +257,7 @@ impl FeatureConfig {
             ))
             .hint("give a front end of your own a name of its own"));
         }
-        for name in &self.augmentations {
-            crate::augment::augmentation(name)?;
-        }
+        augment::definition(&self.augmentations)?;
         if self.copies > 0 && self.augmentations.is_empty() {
             return Err(Error::recipe("[features] copies without augmentations would only repeat the originals")
                 .hint("set copies = 0, or name an augmentation"));
@@ -282,6 +294,7 @@ fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::spec_augment::SpecAugment;
 
     const PAPER: &str = include_str!("../pipelines/paper.toml");
 
@@ -292,6 +305,7 @@ mod tests {
             ("paper", PAPER),
             ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
             ("nightly", include_str!("../pipelines/nightly.toml")),
+            ("augmented", include_str!("../pipelines/augmented.toml")),
         ] {
             let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(pipeline.pipeline.name, name);
@@ -329,5 +343,45 @@ mod tests {
         assert!(error.to_string().contains("profile"), "{error}");
         Pipeline::parse(PAPER, &["features.front_end.hop=64".into(), "features.profile=mine".into()])
             .expect("own name");
+    }
+
+    #[test]
+    fn fresh_copies_are_not_stored_and_protocol_paper_has_none() {
+        let set = |text: &str, item: &str| Pipeline::parse(text, &[item.to_string()]);
+        let stored = set(PAPER, "augment.when=features").expect("stored");
+        assert_eq!((stored.stored_copies(), stored.fresh_copies()), (1, 0));
+        let error = set(PAPER, "augment.when=epoch").expect_err("paper");
+        assert!(error.to_string().contains("protocol `paper`"), "{error}");
+        let text = include_str!("../pipelines/source-disjoint.toml");
+        let fresh = set(text, "augment.when=epoch").expect("fresh");
+        assert_eq!((fresh.stored_copies(), fresh.fresh_copies()), (0, 1));
+    }
+
+    #[test]
+    fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
+        for text in [
+            PAPER,
+            include_str!("../pipelines/demo.toml"),
+            include_str!("../pipelines/source-disjoint.toml"),
+            include_str!("../pipelines/nightly.toml"),
+        ] {
+            let augment = Pipeline::parse(text, &[]).expect("valid").augment;
+            assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
+        }
+    }
+
+    #[test]
+    fn an_augmentation_may_be_set_from_the_command_line() {
+        let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+        set("features.augmentations=[\"gain\", { name = \"pink-noise\", snr_db = [5, 20] }]").expect("two");
+        for (item, words) in [
+            ("features.augmentations=[\"pink\"]", "`pink` is not known"),
+            ("features.augmentations=[{ name = \"pink-noise\", level = 3 }]", "has no `level`"),
+            ("features.augmentations=[3]", "an augmentation is its name, or a table"),
+            ("augment.spec_augment.max_time=509", "must be at most 508"),
+        ] {
+            let error = set(item).expect_err(item);
+            assert!(error.to_string().contains(words), "{item}: {error}");
+        }
     }
 }

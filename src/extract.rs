@@ -1,14 +1,15 @@
 //! From the bytes of one recording to the log-mel spectrograms of its original and its augmented copies.
 //!
-//! decode -> skip the offset -> resample -> z-score, cut or pad -> (augment) -> log-mel. The one path that both
-//! feature extraction and the scoring of a folder take, so that a model always sees what it was trained on.
+//! decode -> skip the offset -> resample -> (augment the recording) -> z-score, cut or pad -> (augment the wave) ->
+//! log-mel. The one path that feature extraction, fresh copies of training and the scoring of a folder take, so that a
+//! model always sees what it was trained on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::audio::{self, Resampler};
-use crate::augment::{self, Augmentation};
-use crate::error::{Error, Result};
+use crate::augment::{Chain, Donor, Format, Place, Wanted, Wave};
+use crate::error::{Error, ErrorKind, Result};
 use crate::signal::condition::{Conditioned, condition, skip_offset};
 use crate::signal::log_mel::{MelPlan, MelScratch};
 use crate::signal::profile::FrontEnd;
@@ -24,7 +25,7 @@ pub fn definition(front_end: &FrontEnd) -> String {
 pub struct Extractor {
     front_end: FrontEnd,
     plan: MelPlan,
-    augmentations: Vec<&'static dyn Augmentation>,
+    chain: Chain,
     seed: Seed,
     // Corpora have a handful of rates; each plan is made once and then only read.
     resamplers: Mutex<HashMap<SampleRate, Arc<Resampler>>>,
@@ -32,11 +33,30 @@ pub struct Extractor {
 
 /// Buffers of one thread, reused from recording to recording.
 pub struct ExtractScratch {
+    /// What is left after the offset, at the front end's rate.
     resampled: Vec<f32>,
+    /// The same, augmented.
+    changed: Vec<f32>,
+    /// The conditioned original.
     wave: Vec<f32>,
+    /// A conditioned copy.
     copy: Vec<f32>,
     log_mel: Vec<f32>,
     mel: MelScratch,
+}
+
+/// One variant of a recording that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Copy<'a> {
+    /// 0 the original, 1.. the augmented copies.
+    pub number: u32,
+    /// Recordings that its background may take voices from, best first.
+    pub donors: &'a [Donor],
+}
+
+impl Copy<'_> {
+    /// The recording as it is.
+    pub const ORIGINAL: Self = Self { number: 0, donors: &[] };
 }
 
 /// One spectrogram, borrowed from the scratch.
@@ -45,6 +65,8 @@ pub struct Spectrogram<'a> {
     pub copy: u32,
     /// `[n_mels, n_frames]`, row 0 the lowest band.
     pub log_mel: &'a [f32],
+    /// What was done to a copy, with the values that it drew.
+    pub augmentation: Option<String>,
     /// Signal-to-noise ratio that was asked for.
     pub snr_db: Option<f64>,
     /// Shape of the wave behind it.
@@ -53,13 +75,21 @@ pub struct Spectrogram<'a> {
     pub valid_frames: usize,
 }
 
+/// A copy's wave lies in the scratch; this is what else is known of it.
+struct Changed {
+    conditioned: Conditioned,
+    augmentation: String,
+    snr_db: Option<f64>,
+}
+
 impl Extractor {
     /// Plans a front end and the augmentations of its copies.
-    pub fn new(front_end: &FrontEnd, augmentations: &[String], seed: Seed) -> Result<Self> {
+    pub fn new(front_end: &FrontEnd, augmentations: &[Wanted], seed: Seed) -> Result<Self> {
+        let format = Format { sample_rate: front_end.sample_rate, n_samples: front_end.n_samples };
         Ok(Self {
             front_end: front_end.clone(),
             plan: MelPlan::new(front_end)?,
-            augmentations: augmentations.iter().map(|name| augment::augmentation(name)).collect::<Result<_>>()?,
+            chain: Chain::new(augmentations, format)?,
             seed,
             resamplers: Mutex::new(HashMap::new()),
         })
@@ -70,6 +100,7 @@ impl Extractor {
         let size = self.front_end.n_mels * self.front_end.n_frames();
         ExtractScratch {
             resampled: Vec::new(),
+            changed: Vec::new(),
             wave: Vec::new(),
             copy: Vec::new(),
             log_mel: vec![0.0; size],
@@ -82,49 +113,118 @@ impl Extractor {
         &self.front_end
     }
 
-    /// Names of the augmentations of a copy, joined by `+`.
-    pub fn augmentation_names(&self) -> String {
-        self.augmentations.iter().map(|augmentation| augmentation.name()).collect::<Vec<_>>().join("+")
+    /// The augmentations of its copies.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
     }
 
-    /// Hands the spectrograms of copies `0..=n_copies` to `sink`, in order.
+    /// Hands the spectrograms of `copies` to `sink`, in order.
     ///
-    /// What a copy is depends on the seed, `content_hash` and its number alone. Errors of kind `Recording` say why a
-    /// recording has no spectrogram.
+    /// What a copy is depends on the seed, `content_hash`, its number and its donors alone. Errors of kind `Recording` say
+    /// why a recording has no spectrogram.
     pub fn extract(
         &self,
         bytes: &[u8],
         content_hash: &str,
-        n_copies: u32,
+        copies: &[Copy],
         scratch: &mut ExtractScratch,
         mut sink: impl FnMut(Spectrogram<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.read(bytes, &mut scratch.resampled)?;
+        let original = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
+        for copy in copies {
+            let changed =
+                if copy.number == 0 { None } else { Some(self.change(content_hash, copy, &original, scratch)?) };
+            let wave = if changed.is_some() { &scratch.copy } else { &scratch.wave };
+            let conditioned = changed.as_ref().map_or(&original, |changed| &changed.conditioned);
+            self.plan.log_mel(wave, &mut scratch.mel, &mut scratch.log_mel);
+            sink(Spectrogram {
+                copy: copy.number,
+                log_mel: &scratch.log_mel,
+                augmentation: changed.as_ref().map(|changed| changed.augmentation.clone()),
+                snr_db: changed.as_ref().and_then(|changed| changed.snr_db),
+                conditioned,
+                valid_frames: valid_frames(&self.front_end, conditioned.valid_samples),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fills `resampled` with what the front end sees of a recording: after the offset, at its rate.
+    fn read(&self, bytes: &[u8], resampled: &mut Vec<f32>) -> Result<()> {
         let decoded = audio::decode(bytes)?;
         let kept = skip_offset(&decoded.samples, decoded.sample_rate, self.front_end.offset_s);
         if kept.is_empty() {
             let (length, offset) = (decoded.sample_rate.seconds(decoded.samples.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
-        self.resampler(decoded.sample_rate)?.resample(kept, &mut scratch.resampled);
-        let conditioned = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
-        let valid_frames = valid_frames(&self.front_end, conditioned.valid_samples);
-        for copy in 0..=n_copies {
-            let mut snr_db = None;
-            let wave = if copy == 0 {
-                &scratch.wave
-            } else {
-                scratch.copy.clone_from(&scratch.wave);
-                let seed = self.seed.derive("augment", &[content_hash.as_bytes(), &copy.to_le_bytes()]);
-                for augmentation in &self.augmentations {
-                    let seed = seed.derive(augmentation.name(), &[]);
-                    snr_db = augmentation.apply(seed, &mut scratch.copy).snr_db.or(snr_db);
-                }
-                &scratch.copy
-            };
-            self.plan.log_mel(wave, &mut scratch.mel, &mut scratch.log_mel);
-            sink(Spectrogram { copy, log_mel: &scratch.log_mel, snr_db, conditioned: &conditioned, valid_frames })?;
-        }
+        self.resampler(decoded.sample_rate)?.resample(kept, resampled);
         Ok(())
+    }
+
+    /// Fills `scratch.copy` with an augmented copy.
+    fn change(
+        &self,
+        content_hash: &str,
+        copy: &Copy,
+        original: &Conditioned,
+        scratch: &mut ExtractScratch,
+    ) -> Result<Changed> {
+        let seed = self.seed.derive("augment", &[content_hash.as_bytes(), &copy.number.to_le_bytes()]);
+        let mut draws = self.chain.draw(seed);
+        let voices = self.voices(copy.donors, draws.n_voices())?;
+        let mut conditioned = original.clone();
+        if self.chain.has(Place::Recording, &draws) {
+            let room = scratch.resampled.len().max(self.front_end.n_samples);
+            scratch.changed.clone_from(&scratch.resampled);
+            scratch.changed.resize(room, 0.0);
+            let mut wave = Wave { samples: &mut scratch.changed, valid: scratch.resampled.len() };
+            self.chain.apply(Place::Recording, &mut draws, &voices, &mut wave);
+            let valid = wave.valid;
+            conditioned = condition(&scratch.changed[..valid], &self.front_end, &mut scratch.copy)?;
+        } else {
+            scratch.copy.clone_from(&scratch.wave);
+        }
+        let n_samples = self.front_end.n_samples;
+        let mut wave = Wave { samples: &mut scratch.copy, valid: conditioned.valid_samples };
+        self.chain.apply(Place::Conditioned, &mut draws, &voices, &mut wave);
+        conditioned.valid_samples = wave.valid;
+        conditioned.pad_fraction = (n_samples - wave.valid) as f64 / n_samples as f64;
+        Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db() })
+    }
+
+    /// Conditioned waves, without their padding, of the first `n` donors that can be used.
+    ///
+    /// One that can be read but has no spectrogram of its own is passed over, always the same; one that is no longer what
+    /// was planned is an error, because the copy would depend on when it was made.
+    fn voices(&self, donors: &[Donor], n: usize) -> Result<Vec<Vec<f32>>> {
+        let mut voices = Vec::with_capacity(n);
+        let mut resampled = Vec::new();
+        for donor in donors {
+            if voices.len() == n {
+                break;
+            }
+            let changed = || {
+                let place = donor.file.display();
+                Error::recording(format!("a voice of its background changed since ingest, `{place}`: run ingest again"))
+            };
+            let bytes = std::fs::read(&donor.file).map_err(|error| changed().because(error))?;
+            if blake3::hash(&bytes).to_hex().as_str() != donor.content_hash {
+                return Err(changed());
+            }
+            let mut voice = Vec::new();
+            let read =
+                self.read(&bytes, &mut resampled).and_then(|()| condition(&resampled, &self.front_end, &mut voice));
+            match read {
+                Ok(shape) => {
+                    voice.truncate(shape.valid_samples);
+                    voices.push(voice);
+                }
+                Err(error) if error.kind() == ErrorKind::Recording => {}
+                Err(error) => return Err(error.at(&donor.file)),
+            }
+        }
+        Ok(voices)
     }
 
     fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {
@@ -135,5 +235,70 @@ impl Extractor {
         let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
         known.insert(from, resampler.clone());
         Ok(resampler)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::audio::write_wav;
+    use crate::signal::profile::profile;
+    use crate::storage::atomic;
+
+    const RATE: SampleRate = SampleRate(16_000);
+
+    fn recording(seed: u64, n_samples: usize) -> Vec<u8> {
+        let wave: Vec<f32> = (0..n_samples).map(|i| 0.1 * Seed(seed).unit(i as u64) as f32).collect();
+        write_wav(&wave, RATE).expect("a file")
+    }
+
+    fn donor(folder: &Path, seed: u64, n_samples: usize) -> Donor {
+        let (bytes, file) = (recording(seed, n_samples), folder.join(format!("{seed}.wav")));
+        atomic::publish_bytes(folder, &file, &bytes).expect("written");
+        Donor { content_hash: blake3::hash(&bytes).to_hex().to_string(), file }
+    }
+
+    fn babbling(donors: &[Donor]) -> Result<(Vec<f32>, String)> {
+        let front_end = FrontEnd { n_samples: 20_000, ..profile("paper").expect("known") };
+        let wanted: Vec<Wanted> = vec![Wanted::Named("babble".into())];
+        let extractor = Extractor::new(&front_end, &wanted, Seed(1)).expect("an extractor");
+        let mut made = (Vec::new(), String::new());
+        let copy = Copy { number: 1, donors };
+        extractor.extract(&recording(1, 20_000), "00", &[copy], &mut extractor.scratch(), |one| {
+            made = (one.log_mel.to_vec(), one.augmentation.unwrap_or_default());
+            Ok(())
+        })?;
+        Ok(made)
+    }
+
+    #[test]
+    fn a_donor_without_a_spectrogram_is_passed_over_always_the_same() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        // The first half second is skipped, so that the second of these has nothing left.
+        let mut donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
+        let expected = babbling(&donors).expect("babble");
+        donors.insert(1, donor(folder.path(), 99, 8_000));
+        assert_eq!(babbling(&donors).expect("babble"), expected);
+        donors.remove(0);
+        assert_ne!(babbling(&donors).expect("babble").0, expected.0, "who is heard is heard");
+        let two = babbling(&donors[..3]).expect("babble").1;
+        assert!(two.contains("talkers=2"), "one of the three cannot be used: {two}");
+    }
+
+    #[test]
+    fn a_donor_that_changed_or_is_gone_rejects_the_copy_with_a_reason() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
+        for change in [Some(b"other bytes".as_slice()), None] {
+            match change {
+                Some(bytes) => atomic::publish_bytes(folder.path(), &donors[0].file, bytes).expect("written"),
+                None => atomic::remove(&donors[0].file).expect("removed"),
+            }
+            let error = babbling(&donors).expect_err("not what was planned");
+            assert_eq!(error.kind(), ErrorKind::Recording);
+            assert!(error.to_string().contains("2.wav") && error.to_string().contains("run ingest again"), "{error}");
+        }
     }
 }

@@ -1,31 +1,149 @@
-//! Augmentations: changed copies of a conditioned wave. One file each; the list below is all there is to extend.
+//! Augmentations: changed copies of a recording. One file each; the list below is all there is to extend.
+//!
+//! A recipe names them (`recipe`), a `Chain` plans them for a front end, every copy draws its own values (`parameter`).
+//! SpecAugment is no part of the list: it masks spectrograms when training reads them (`spec_augment`).
 
+mod babble;
+mod band_limit;
+mod chain;
+mod clipping;
+mod coloured;
+mod donors;
+#[cfg(test)]
+mod effect_proof;
+mod filter;
+mod gain;
+mod level;
+#[cfg(test)]
+mod list_proof;
 mod noise;
+mod parameter;
+mod pitch;
+mod recipe;
+mod room;
+mod settings;
+pub mod spec_augment;
+mod speed;
+mod telephone;
+mod time_shift;
+#[cfg(test)]
+mod trial_proof;
+mod wsola;
 
 use crate::error::{Error, Result};
-use crate::units::Seed;
+use crate::units::{SampleRate, Seed};
 
-/// What an augmentation did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Applied {
-    /// Signal-to-noise ratio that was asked for, where noise was added.
-    pub snr_db: Option<f64>,
+pub use chain::{Chain, Draws};
+pub use donors::{Donor, Ring};
+pub use parameter::{Drawn, Parameter, Ranges};
+pub use recipe::{Setting, Wanted, definition};
+pub use settings::{AugmentConfig, When};
+
+/// Where an augmentation has its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the resampled recording with its own level, before the z-score: what happens between a mouth and a file.
+    Recording,
+    /// On the wave after z-score and padding, where a signal-to-noise ratio means the same for every recording.
+    Conditioned,
 }
 
-/// A change of a conditioned wave; all chance in it comes from the seed.
+/// What all waves of a front end have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Format {
+    pub sample_rate: SampleRate,
+    /// Samples of a conditioned wave.
+    pub n_samples: usize,
+}
+
+/// A wave in the room that it may use.
+pub struct Wave<'a> {
+    /// Mono; zeros from `valid` on. A recording has at least the room of a conditioned wave: what gets longer, such as
+    /// slower speech or the tail of a room, is cut at the end of the room.
+    pub samples: &'a mut [f32],
+    /// Samples that come from the recording.
+    pub valid: usize,
+}
+
+impl Wave<'_> {
+    /// Puts another recording in the place of this one; what does not fit into the room is cut.
+    fn put(&mut self, recording: &[f32]) {
+        let n = recording.len().min(self.samples.len());
+        self.samples[..n].copy_from_slice(&recording[..n]);
+        self.end_at(n);
+    }
+
+    /// Says that the recording ends before sample `valid`, or with the room, and clears what stands behind.
+    fn end_at(&mut self, valid: usize) {
+        self.valid = valid.min(self.samples.len());
+        self.samples[self.valid..].fill(0.0);
+    }
+}
+
+/// One application: where its chance comes from, what was drawn, who else may be heard.
+pub struct Call<'a> {
+    pub seed: Seed,
+    /// What the copy drew; an augmentation that does otherwise says so here.
+    pub drawn: &'a mut Drawn,
+    /// Conditioned waves of other recordings without their padding; empty unless `talkers` is among the parameters.
+    pub voices: &'a [Vec<f32>],
+}
+
+/// A kind of change.
 pub trait Augmentation: Sync {
     /// What recipes call it; lower-case words with dashes.
     fn name(&self) -> &'static str;
 
-    /// What it does and where its constants come from, in one line.
+    /// What it does and where it comes from, in one line.
     fn about(&self) -> &'static str;
 
-    /// Changes `wave` (`[n_samples]`, z-scored and padded) in place; the same seed and wave give the same bytes.
-    fn apply(&self, seed: Seed, wave: &mut [f32]) -> Applied;
+    /// Where it is applied.
+    fn place(&self) -> Place;
+
+    /// What a recipe may set.
+    fn parameters(&self) -> &'static [Parameter];
+
+    /// Raised when the same seed and values would give other samples.
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    /// Whether it does something else to a louder recording.
+    fn depends_on_level(&self) -> bool {
+        false
+    }
+
+    /// Other recordings that one copy takes voices from, at most.
+    fn most_voices(&self, _ranges: &Ranges) -> usize {
+        0
+    }
+
+    /// Prepares it for waves of one format; errors say which range does not go with it.
+    fn plan(&self, ranges: &Ranges, format: Format) -> Result<Box<dyn Effect>>;
+}
+
+/// A planned change: immutable, shared by threads.
+pub trait Effect: Send + Sync {
+    /// Changes `wave` in place; the same seed, values, voices and wave give the same bytes.
+    fn apply(&self, call: &mut Call, wave: &mut Wave);
 }
 
 /// All augmentations.
-pub const AUGMENTATIONS: &[&dyn Augmentation] = &[&noise::WhiteNoise];
+pub const AUGMENTATIONS: &[&dyn Augmentation] = &[
+    &noise::WhiteNoise,
+    &coloured::PINK,
+    &coloured::BROWN,
+    &coloured::BLUE,
+    &babble::Babble,
+    &gain::Gain,
+    &time_shift::TimeShift,
+    &speed::Speed,
+    &pitch::Pitch,
+    &room::Room,
+    &band_limit::BandLimit,
+    &telephone::Telephone,
+    &clipping::Clipping,
+];
 
 /// The augmentation of that name; the error lists the known ones.
 pub fn augmentation(name: &str) -> Result<&'static dyn Augmentation> {
@@ -35,67 +153,4 @@ pub fn augmentation(name: &str) -> Result<&'static dyn Augmentation> {
         Error::recipe(format!("augmentation `{name}` is not known"))
             .hint(format!("known augmentations: {}", names.join(", ")))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    /// A conditioned wave: mean power 1 over its first two thirds, then padding.
-    fn wave(n: usize) -> Vec<f32> {
-        (0..n).map(|i| if i < n * 2 / 3 { Seed(8).normal_pair(i as u64).1 as f32 } else { 0.0 }).collect()
-    }
-
-    fn applied(augmentation: &dyn Augmentation, seed: u64, n: usize) -> (Vec<f32>, Applied) {
-        let mut wave = wave(n);
-        let applied = augmentation.apply(Seed(seed), &mut wave);
-        (wave, applied)
-    }
-
-    #[test]
-    fn every_augmentation_gives_the_same_bytes_for_the_same_seed_and_others_for_another() {
-        for &augmentation in AUGMENTATIONS {
-            for n in [1, 2, 3, 511, 512, 513, 65_000] {
-                let (wave, applied_once) = applied(augmentation, 1, n);
-                assert_eq!((&wave, applied_once), (&applied(augmentation, 1, n).0, applied(augmentation, 1, n).1));
-                assert_eq!(wave.len(), n);
-                assert!(wave.iter().all(|x| x.is_finite()));
-                let others = (2..10).filter(|&seed| applied(augmentation, seed, n).0 != wave).count();
-                assert!(n < 3 || others == 8, "{}: {n} samples, {others} of 8", augmentation.name());
-            }
-        }
-    }
-
-    #[test]
-    fn every_augmentation_that_names_an_snr_keeps_it_within_a_fifth_of_a_decibel() {
-        for &augmentation in AUGMENTATIONS {
-            for seed in 0..20 {
-                let clean = wave(65_000);
-                let (noisy, Applied { snr_db }) = applied(augmentation, seed, 65_000);
-                let Some(asked) = snr_db else { continue };
-                let power = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
-                let signal = power(&mut clean.iter().map(|&x| f64::from(x)));
-                let noise = power(&mut clean.iter().zip(&noisy).map(|(&a, &b)| f64::from(b) - f64::from(a)));
-                let found = 10.0 * (signal / noise).log10();
-                // Power of 65,000 Gaussian values varies by 0.024 dB.
-                assert!((found - asked).abs() < 0.2, "{}: asked {asked} dB, found {found}", augmentation.name());
-            }
-        }
-    }
-
-    #[test]
-    fn every_augmentation_is_found_by_its_own_name() {
-        let names: HashSet<&str> = AUGMENTATIONS.iter().map(|augmentation| augmentation.name()).collect();
-        assert_eq!(names.len(), AUGMENTATIONS.len());
-        for known in AUGMENTATIONS {
-            assert_eq!(augmentation(known.name()).expect("listed").name(), known.name());
-            assert!(known.name().chars().all(|c| c.is_ascii_lowercase() || c == '-'));
-            assert!(!known.about().is_empty());
-        }
-        let error = augmentation("white_noise").map(|_| ()).expect_err("a slip");
-        assert_eq!(error.kind().exit_code(), 2);
-        assert_eq!(error.hint_text(), Some("known augmentations: white-noise"));
-    }
 }

@@ -1,14 +1,22 @@
 //! White Gaussian noise at a signal-to-noise ratio drawn per copy.
 
-use super::{Applied, Augmentation};
-use crate::signal::condition::sum_of;
+use super::level::power;
+use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
+use crate::error::Result;
 use crate::signal::kernel::Kernel;
 use crate::signal::ln::ln;
 use crate::units::{Decibels, Seed};
 
-/// Decibels, all equally likely: `randint(15, 30)` of the lineage's code, whose upper end is not drawn.
-const LOWEST_SNR_DB: u64 = 15;
-const N_SNRS: u64 = 15;
+/// Whole decibels, all equally likely.
+static PARAMETERS: [Parameter; 1] = [Parameter {
+    key: "snr_db",
+    label: "snr",
+    default: [15.0, 29.0],
+    limits: [-20.0, 80.0],
+    step: 1.0,
+    never: None,
+    source: "`randint(15, 30)` of the code of the paper's lineage, whose upper end is not drawn",
+}];
 
 /// Pairs of normal values made together.
 const BLOCK: usize = 256;
@@ -17,9 +25,6 @@ const BLOCK: usize = 256;
 ///
 /// P is the mean square of the whole wave as it stands, padding included, and the noise fills the padding too. The
 /// variance is set, not the power of the noise that comes out, which varies by 0.024 dB over 65,000 samples.
-///
-/// Values come from the seed by position, through additions, multiplications and square roots only: the same bytes on
-/// every machine.
 ///
 /// Source: level and order from the code of the paper's lineage; the paper is silent.
 /// Proof: `white_noise_is_normal_and_white`, and the tests over all augmentations.
@@ -31,20 +36,35 @@ impl Augmentation for WhiteNoise {
     }
 
     fn about(&self) -> &'static str {
-        "white Gaussian noise, signal-to-noise ratio 15 to 29 dB over the padded wave (code of the paper's lineage)"
+        "white Gaussian noise over the padded wave, as in the code of the paper's lineage"
     }
 
-    fn apply(&self, seed: Seed, wave: &mut [f32]) -> Applied {
-        let snr_db = (LOWEST_SNR_DB + seed.derive("snr", &[]).below(0, N_SNRS)) as f64;
-        let power = sum_of(wave, |x| x * x) / wave.len().max(1) as f64;
-        let deviation = (power / Decibels(snr_db).power_ratio()).sqrt() as f32;
-        add_noise(Kernel::fastest(), seed.derive("noise", &[]), deviation, wave);
-        Applied { snr_db: Some(snr_db) }
+    fn place(&self) -> Place {
+        Place::Conditioned
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &PARAMETERS
+    }
+
+    fn plan(&self, _ranges: &Ranges, _format: Format) -> Result<Box<dyn Effect>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Effect for WhiteNoise {
+    fn apply(&self, call: &mut Call, wave: &mut Wave) {
+        let ratio = Decibels(call.drawn.of("snr_db")).power_ratio();
+        let deviation = (power(wave.samples) / ratio).sqrt() as f32;
+        add_noise(Kernel::fastest(), call.seed.derive("noise", &[]), deviation, wave.samples);
     }
 }
 
 /// Adds normal values of that deviation: value pair `i` to samples `2 i` and `2 i + 1`.
-fn add_noise(kernel: Kernel, seed: Seed, deviation: f32, wave: &mut [f32]) {
+///
+/// Values come from the seed by position, through additions, multiplications and square roots only: the same bytes on
+/// every machine.
+pub(super) fn add_noise(kernel: Kernel, seed: Seed, deviation: f32, wave: &mut [f32]) {
     match kernel {
         Kernel::Portable => add_noise_inline(seed, deviation, wave),
         #[cfg(target_arch = "x86_64")]
@@ -114,6 +134,15 @@ fn sin_cos_of_turn(turn: u32) -> (f32, f32) {
 mod tests {
     use super::*;
 
+    /// Applies it as a recipe that names it alone does; the ratio that was asked for.
+    fn apply(seed: u64, samples: &mut [f32]) -> f64 {
+        let mut drawn = Ranges::of_defaults(&PARAMETERS).draw(Seed(seed));
+        let valid = samples.len();
+        let mut call = Call { seed: Seed(seed), drawn: &mut drawn, voices: &[] };
+        WhiteNoise.apply(&mut call, &mut Wave { samples, valid });
+        drawn.of("snr_db")
+    }
+
     fn noise(n: usize) -> Vec<f64> {
         let mut wave = vec![0.0; n];
         add_noise(Kernel::fastest(), Seed(21), 1.0, &mut wave);
@@ -170,7 +199,7 @@ mod tests {
     fn snrs_are_the_fifteen_integers_from_15_to_29() {
         let mut counts = [0u32; 40];
         for seed in 0..3_000 {
-            let snr_db = WhiteNoise.apply(Seed(seed), &mut [1.0]).snr_db.expect("noise");
+            let snr_db = apply(seed, &mut [1.0]);
             assert_eq!(snr_db.fract(), 0.0);
             counts[snr_db as usize] += 1;
         }
@@ -183,10 +212,17 @@ mod tests {
         // Half of the wave is padding, so P is a half, whatever the level of the other half.
         let mut wave = vec![0.0f32; 60_000];
         wave[..30_000].fill(1.0);
-        let snr_db = WhiteNoise.apply(Seed(5), &mut wave).snr_db.expect("noise");
+        let snr_db = apply(5, &mut wave);
         let in_padding = wave[30_000..].iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / 30_000.0;
         let asked = 0.5 / 10f64.powf(snr_db / 10.0);
         assert!((in_padding / asked - 1.0).abs() < 0.04, "{in_padding} and {asked}");
+    }
+
+    #[test]
+    fn the_draw_of_the_level_is_frozen() {
+        let drawn: Vec<f64> = (0..8).map(|seed| apply(seed, &mut [1.0])).collect();
+        let expected = (0..8).map(|seed| 15.0 + Seed(seed).derive("snr", &[]).below(0, 15) as f64);
+        assert_eq!(drawn, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! | [`profile`]   | every constant of a front end, and the named ones: `paper`, `lineage`...      |
 //! | [`condition`] | skip the offset, z-score, truncate or pad                                     |
 //! | [`window`]    | the taper of a frame                                                          |
-//! | [`stft`]      | short-time power spectrum; the only user of the FFT library                   |
+//! | [`stft`]      | short-time power spectrum                                                     |
+//! | `fourier`     | filters by way of the spectrum; with `stft` the only user of the FFT library   |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
 //! | [`ln`]        | a logarithm that the compiler can vectorise, the same bits on every machine   |
 //! | `kernel`      | portable code or vector instructions, with the same bits                      |
@@ -16,6 +17,7 @@
 //! librosa (`golden`) prove both.
 
 pub mod condition;
+pub(crate) mod fourier;
 pub(crate) mod kernel;
 pub mod ln;
 pub mod log_mel;

@@ -1,4 +1,4 @@
-//! Short-time power spectra, sixteen frames side by side; the only user of the FFT library.
+//! Short-time power spectra, sixteen frames side by side.
 
 use std::sync::Arc;
 

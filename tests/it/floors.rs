@@ -31,8 +31,8 @@ const FLOORS: &[(&str, u32)] = &[
 const HOMES: &[(&str, &str)] = &[
     ("hound::", "src/audio/"),
     ("symphonia::", "src/audio/"),
-    ("rustfft::", "src/signal/stft.rs"),
-    ("realfft::", "src/signal/stft.rs"),
+    ("rustfft::", "src/signal/"),
+    ("realfft::", "src/signal/"),
     ("ort::", "src/network/session"),
     ("walkdir::", "src/scan.rs"),
     ("polars::", "src/stages/report/slices.rs"),

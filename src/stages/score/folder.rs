@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::extract::{self, Extractor};
+use crate::extract::{self, Copy, Extractor};
 use crate::scan::{ScannedFile, recordings_below};
 use crate::signal::profile::FrontEnd;
 use crate::stages::score::{Key, Pending, Scorer};
@@ -86,11 +86,12 @@ fn read_one(
         return Ok((row, None));
     }
     let mut log_mel = Vec::new();
-    let extracted = extractor.extract(&bytes, &content_hash, 0, &mut extractor.scratch(), |spectrogram| {
-        // The stored form is rounded to float16; a folder is scored on the same values.
-        log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
-        Ok(())
-    });
+    let extracted =
+        extractor.extract(&bytes, &content_hash, &[Copy::ORIGINAL], &mut extractor.scratch(), |spectrogram| {
+            // The stored form is rounded to float16; a folder is scored on the same values.
+            log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+            Ok(())
+        });
     match extracted {
         Ok(()) => Ok((row, Some(log_mel))),
         Err(error) if error.kind() == ErrorKind::Recording => Ok((rejected(row, error.reason()), None)),

@@ -17,10 +17,12 @@ use crate::tables::read_part;
 /// Shards that are kept open; more are opened for each read, since a process may open about a thousand files.
 const HELD_FILES: usize = 512;
 
-/// Labelled spectrograms of one side, in the order of `(recording_id, copy)`; 16 bytes an item.
+/// Labelled spectrograms of one side, in the order of `(recording_id, copy)`; 16 bytes an item, 52 with their contents.
 pub struct Dataset {
     files: Arc<Vec<BlobFile>>,
     items: Vec<Item>,
+    /// What each item was made from; empty unless asked for.
+    contents: Vec<Content>,
     /// Values of one spectrogram.
     size: usize,
 }
@@ -33,6 +35,15 @@ struct Item {
     label: Emotion,
 }
 
+/// Which copy of which recording a spectrogram is.
+#[derive(Clone, Copy)]
+pub struct Content {
+    /// Hash of the recording's bytes.
+    pub hash: blake3::Hash,
+    /// 0 the original.
+    pub copy: u32,
+}
+
 /// Bytes that a [`Dataset`] holds for each item.
 pub const ITEM_BYTES: usize = size_of::<Item>();
 
@@ -40,6 +51,7 @@ pub const ITEM_BYTES: usize = size_of::<Item>();
 #[derive(Deserialize)]
 struct IndexRow {
     recording_id: String,
+    content_hash: String,
     copy: u32,
     emotion: Option<String>,
     split: Option<String>,
@@ -48,7 +60,15 @@ struct IndexRow {
     status: Status,
 }
 
-const INDEX_COLUMNS: [&str; 7] = ["recording_id", "copy", "emotion", "split", "n_mels", "n_frames", "status"];
+const INDEX_COLUMNS: [&str; 8] =
+    ["recording_id", "content_hash", "copy", "emotion", "split", "n_mels", "n_frames", "status"];
+
+/// An item on its way into the order of names.
+struct Found {
+    key: (String, u32),
+    item: Item,
+    content: Option<Content>,
+}
 
 impl Dataset {
     /// Finds the labelled, usable rows of each of `sides`; one pass over `files` that reads no spectrogram.
@@ -58,7 +78,29 @@ impl Dataset {
     ///
     /// Proof: `streamed_training_gives_the_same_bytes_as_reading_everything`.
     pub fn index<const N: usize>(files: &[PathBuf], sides: [Split; N], spec: &NetworkSpec) -> Result<[Self; N]> {
-        let mut found: [Vec<((String, u32), Item)>; N] = std::array::from_fn(|_| Vec::new());
+        Ok(Self::find(files, sides, spec)?.map(|mut data| {
+            data.contents = Vec::new();
+            data
+        }))
+    }
+
+    /// [`Self::index`] that keeps what each item was made from.
+    pub fn index_with_contents<const N: usize>(
+        files: &[PathBuf],
+        sides: [Split; N],
+        spec: &NetworkSpec,
+    ) -> Result<[Self; N]> {
+        let found = Self::find(files, sides, spec)?;
+        match found.iter().all(|data| data.contents.len() == data.items.len()) {
+            true => Ok(found),
+            false => Err(Error::input("the features name a content that is no BLAKE3 hash")
+                .hint("delete the features and run `sermill features` again")),
+        }
+    }
+
+    /// Contents are those that can be read.
+    fn find<const N: usize>(files: &[PathBuf], sides: [Split; N], spec: &NetworkSpec) -> Result<[Self; N]> {
+        let mut found: [Vec<Found>; N] = std::array::from_fn(|_| Vec::new());
         let mut opened = Vec::with_capacity(files.len());
         for (number, file) in files.iter().enumerate() {
             let rows: Vec<IndexRow> = read_part::<FeatureRow, _>(file, &INDEX_COLUMNS)?;
@@ -79,17 +121,23 @@ impl Dataset {
                     .at(file)
                     .hint("run `sermill features` with this pipeline"));
                 }
-                found[side].push(((row.recording_id, row.copy), Item { place, file: number as u32, label }));
+                let content = blake3::Hash::from_hex(&row.content_hash).ok();
+                found[side].push(Found {
+                    key: (row.recording_id, row.copy),
+                    item: Item { place, file: number as u32, label },
+                    content: content.map(|hash| Content { hash, copy: row.copy }),
+                });
             }
         }
         let files = Arc::new(opened);
-        Ok(found.map(|mut keyed| {
+        Ok(found.map(|mut found| {
             // Shards keep the order in which recordings arrived; training must not know it.
-            keyed.sort_by(|a, b| a.0.cmp(&b.0));
+            found.sort_by(|a, b| a.key.cmp(&b.key));
             // The names are only needed for that order: they are not kept.
-            let mut items = Vec::with_capacity(keyed.len());
-            items.extend(keyed.into_iter().map(|(_, item)| item));
-            Self { files: Arc::clone(&files), items, size: spec.n_mels * spec.n_frames }
+            let mut items = Vec::with_capacity(found.len());
+            items.extend(found.iter().map(|found| found.item));
+            let contents = found.iter().filter_map(|found| found.content).collect();
+            Self { files: Arc::clone(&files), items, contents, size: spec.n_mels * spec.n_frames }
         }))
     }
 
@@ -101,6 +149,11 @@ impl Dataset {
     /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// What each item was made from, in their order; empty unless asked for.
+    pub fn contents(&self) -> &[Content] {
+        &self.contents
     }
 
     /// Values of one spectrogram.

@@ -56,6 +56,11 @@ impl MemoryPlan {
         }
     }
 
+    /// The same plan with `bytes` more: what fresh copies and masks hold.
+    pub fn with_extra(self, bytes: usize) -> Self {
+        Self { program: Bytes(self.program.0 + bytes as u64), ..self }
+    }
+
     /// What is held at the fullest moment.
     pub fn total(&self) -> Bytes {
         Bytes(self.program.0 + self.index.0 + (self.trainer.0 + self.batches.0).max(self.check.0))
@@ -67,11 +72,12 @@ impl MemoryPlan {
             return Ok(());
         }
         let n_items = self.index.0 as usize / INDEX_BYTES;
+        let extra = self.program.0 as usize - PROGRAM;
         // Batches of `most` fit (0: none does), batches of `least` do not.
         let (mut most, mut least) = (0, self.batch);
         while least - most > 1 {
             let batch = most.midpoint(least);
-            let fits = Self::new(spec, batch, n_items).total() <= limit;
+            let fits = Self::new(spec, batch, n_items).with_extra(extra).total() <= limit;
             (most, least) = if fits { (batch, least) } else { (most, batch) };
         }
         let raise = format!("raise `--memory-limit` to {} or more", Bytes(self.total().0.next_multiple_of(10_000_000)));
@@ -148,6 +154,8 @@ mod tests {
         let batch = hint.split(' ').find_map(|word| word.parse::<usize>().ok()).expect("a batch");
         MemoryPlan::new(&spec, batch, 1000).check(&spec, limit).expect("the hint holds");
         MemoryPlan::new(&spec, batch + 1, 1000).check(&spec, limit).expect_err("and is the largest");
+        let error = MemoryPlan::new(&spec, 64, 1000).with_extra(300_000_000).check(&spec, limit).expect_err("more");
+        assert!(!error.hint_text().unwrap_or_default().contains(&format!("batch` to {batch} ")), "extra bytes count");
         let error = MemoryPlan::new(&spec, 1, 0).check(&spec, Bytes(1_000_000)).expect_err("no batch is small enough");
         assert!(error.hint_text().is_some_and(|hint| hint.starts_with("raise")), "{error}");
     }

@@ -6,6 +6,8 @@
 
 mod checkpoint;
 pub mod dataset;
+mod fresh;
+mod items;
 pub mod memory;
 mod model;
 pub mod stream;
@@ -15,6 +17,7 @@ use std::time::Instant;
 
 use serde_json::{Map, json};
 
+use crate::augment;
 use crate::error::{Error, Result};
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
@@ -28,6 +31,7 @@ use crate::tables::{folder_of, publish_rows};
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
+use items::TrainingItems;
 use memory::MemoryPlan;
 use stream::{Batch, each_batch};
 
@@ -66,7 +70,11 @@ impl Stage for Train {
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        Ok(Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]))
+        let mut inputs = Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]);
+        if ctx.pipeline.fresh_copies() > 0 {
+            inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
+        }
+        Ok(inputs)
     }
 
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
@@ -78,14 +86,15 @@ impl Stage for Train {
             ctx.progress.say(&format!("train: {warning}"));
         }
         let files: Vec<_> = features.files.iter().map(|file| ctx.store.root().join(file)).collect();
-        let [train, held_out] = Dataset::index(&files, [Split::Train, monitored], &spec)?;
-        for (data, side) in [(&train, Split::Train), (&held_out, monitored)] {
-            if data.is_empty() {
+        let (train, held_out) = TrainingItems::open(ctx, &files, monitored, &spec)?;
+        for (n_items, side) in [(train.len(), Split::Train), (held_out.len(), monitored)] {
+            if n_items == 0 {
                 return Err(Error::input(format!("there is no labelled recording on the {} side", side.name()))
                     .hint("look at `split` and `emotion` in the manifest"));
             }
         }
         let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
+        let plan = plan.with_extra(train.extra_bytes());
         plan.check(&spec, ctx.memory_limit)?;
         ctx.progress.say(&format!("train: takes {plan} of the memory limit of {}", ctx.memory_limit));
         let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(settings, inputs)).short());
@@ -107,7 +116,12 @@ impl Stage for Train {
 fn run_settings(ctx: &Ctx) -> Fingerprint {
     let mut train = ctx.pipeline.train.clone();
     train.epochs = 0;
-    Fingerprint::of_value(&(REVISION, train, ctx.pipeline.pipeline.seed, ctx.pipeline.split.protocol))
+    let (copies, masks) = (ctx.pipeline.fresh_copies(), &ctx.pipeline.augment.spec_augment);
+    // Stored copies are part of the features, which are an input.
+    let wanted = if copies > 0 { ctx.pipeline.features.augmentations.as_slice() } else { &[] };
+    let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
+    let seed = ctx.pipeline.pipeline.seed;
+    Fingerprint::of_value(&(REVISION, train, seed, ctx.pipeline.split.protocol, copies, augmentations, masks))
 }
 
 /// One training run: the trainer and what must survive a kill.
@@ -151,7 +165,7 @@ impl<'a> Run<'a> {
     }
 
     /// One pass over the training side, a look at the monitored side, a checkpoint.
-    fn epoch(&mut self, train: &Dataset, held_out: &Dataset) -> Result<()> {
+    fn epoch(&mut self, train: &TrainingItems, held_out: &Dataset) -> Result<()> {
         let ctx = self.ctx;
         let config = &ctx.pipeline.train;
         let epoch = self.checkpoint.epochs_done() + 1;
@@ -160,7 +174,7 @@ impl<'a> Run<'a> {
         let meter = ctx.progress.begin(&format!("epoch {epoch}/{}", config.epochs), train.len() as u64);
         let clock = Instant::now();
         let (mut loss, mut n_right, mut step, mut done) = (0.0, 0, 0_u64, 0);
-        each_batch(train, &order, config.batch, |batch| {
+        each_batch(&train.epoch(epoch as u32), &order, config.batch, |batch| {
             let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &step.to_le_bytes()]);
             let outcome = self.trainer.step(&batch.log_mel, &batch.labels, Some(dropout))?;
             let n = batch.labels.len();

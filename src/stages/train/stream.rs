@@ -8,6 +8,33 @@ use crate::stages::train::dataset::Dataset;
 /// Batches in memory at a time: one that is worked on, one that waits, one that is being read.
 pub const BATCHES: usize = 3;
 
+/// Where batches come from; read by threads of its own.
+pub trait Source: Sync {
+    /// Values of one spectrogram.
+    fn size(&self) -> usize;
+
+    /// Position of an item's class.
+    fn label(&self, item: usize) -> usize;
+
+    /// Fills `log_mel` (`[items, n_mels, n_frames]`); `scratch` is kept from batch to batch.
+    fn fill(&self, items: &[usize], scratch: &mut Vec<u8>, log_mel: &mut [f32]) -> Result<()>;
+}
+
+impl Source for Dataset {
+    fn size(&self) -> usize {
+        Dataset::size(self)
+    }
+
+    fn label(&self, item: usize) -> usize {
+        Dataset::label(self, item)
+    }
+
+    fn fill(&self, items: &[usize], scratch: &mut Vec<u8>, log_mel: &mut [f32]) -> Result<()> {
+        let mut slots = items.iter().zip(log_mel.chunks_exact_mut(Dataset::size(self)));
+        slots.try_for_each(|(&item, log_mel)| Dataset::fill(self, item, scratch, log_mel))
+    }
+}
+
 /// Spectrograms and labels of one step.
 #[derive(Default)]
 pub struct Batch {
@@ -21,15 +48,11 @@ pub struct Batch {
 
 impl Batch {
     /// Takes the place of what was there: the items at the positions `items` of `data`.
-    fn load(&mut self, data: &Dataset, items: &[usize]) -> Result<()> {
-        let size = data.size();
-        self.log_mel.resize(items.len() * size, 0.0);
+    fn load(&mut self, data: &impl Source, items: &[usize]) -> Result<()> {
+        self.log_mel.resize(items.len() * data.size(), 0.0);
         self.labels.clear();
-        for (&item, log_mel) in items.iter().zip(self.log_mel.chunks_exact_mut(size)) {
-            data.fill(item, &mut self.scratch, log_mel)?;
-            self.labels.push(data.label(item));
-        }
-        Ok(())
+        self.labels.extend(items.iter().map(|&item| data.label(item)));
+        data.fill(items, &mut self.scratch, &mut self.log_mel)
     }
 }
 
@@ -41,7 +64,7 @@ impl Batch {
 /// Proof: `streamed_training_gives_the_same_bytes_as_reading_everything`, `every_item_comes_once_an_epoch_in_the_drawn_order`,
 /// `a_shard_cut_while_training_is_an_error_that_names_it`.
 pub fn each_batch(
-    data: &Dataset,
+    data: &impl Source,
     order: &[usize],
     batch: usize,
     mut work: impl FnMut(&Batch) -> Result<()>,

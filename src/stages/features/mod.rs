@@ -1,0 +1,203 @@
+//! `features`: the manifest's recordings become shards of log-mel spectrograms.
+//!
+//! plan -> shard -> commit. A plan names the recordings of one shard and everything its bytes depend on; the shard is a
+//! pure function of its plan with one deterministic file, so any engine may compute it, twice or after a crash; the
+//! commit publishes finished shards and drops those that no longer belong. Here shards run side by side on the pool.
+
+mod plan;
+mod shard;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::{Map, json};
+
+use crate::augment;
+use crate::error::{Error, Result};
+use crate::extract::{self, Extractor};
+use crate::signal::mel::MelBank;
+use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::storage::atomic;
+use crate::storage::commit::Commit;
+use crate::storage::fingerprint::Fingerprint;
+use crate::tables::feature_plan::FeaturePlanRow;
+use crate::tables::features::FeatureRow;
+use crate::tables::{folder_of, publish_rows, read_columns, schema_of};
+
+use plan::{SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
+pub use shard::{ShardJob, run_shard};
+
+/// Raised when the same plan would give other bytes.
+const REVISION: u32 = 2;
+
+/// See the module.
+pub struct Features;
+
+impl Stage for Features {
+    fn name(&self) -> &'static str {
+        "features"
+    }
+
+    fn about(&self) -> &'static str {
+        "compute log-mel spectrograms of recordings and augmented copies"
+    }
+
+    fn flow(&self) -> &'static str {
+        "manifest -> features"
+    }
+
+    fn check(&self, ctx: &Ctx) -> Result<()> {
+        let config = &ctx.pipeline.features;
+        Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed).map(|_| ())
+    }
+
+    fn settings(&self, ctx: &Ctx) -> Fingerprint {
+        let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
+        let n_copies = ctx.pipeline.stored_copies();
+        // Originals do not depend on what copies go through; a recipe that is wrong is refused by `check`.
+        let wanted = if n_copies > 0 { config.augmentations.as_slice() } else { &[] };
+        let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
+        let definition = extract::definition(&config.front_end);
+        Fingerprint::of_value(&(REVISION, definition, n_copies, augmentations, seed, config.shard_recordings))
+    }
+
+    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
+        let manifest = Commit::require(&ctx.store, "ingest")?;
+        Ok(Inputs::from([("manifest".to_string(), manifest.output)]))
+    }
+
+    fn run(&self, ctx: &Ctx, settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
+        let config = &ctx.pipeline.features;
+        let extractor = Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed)?;
+        if let Some(note) = MelBank::new(&config.front_end)?.diagnosis().note() {
+            ctx.progress.say(&format!("features: {note}"));
+        }
+        if let Some(note) = extractor.chain().note() {
+            ctx.progress.say(&format!("features: {note}"));
+        }
+        let n_copies = ctx.pipeline.stored_copies();
+        let wanted = wanted_rows(ctx, &extractor)?;
+        let old = read_index(ctx, settings);
+        let plan = cut_into_shards(wanted, &old, settings, config.shard_recordings);
+        let work = Work { ctx, extractor, fingerprint: Fingerprint::of([extract::definition(&config.front_end)]) };
+        let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
+            plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
+        for (id, rows) in &new {
+            publish_rows(&ctx.store.staging("features"), &work.plan_file(id), rows)?;
+        }
+        let n_new: usize = new.iter().map(|(_, rows)| rows.len()).sum();
+        let meter = ctx.progress.begin("features", n_new as u64);
+        ctx.pool.install(|| {
+            new.par_iter().try_for_each(|(id, _)| {
+                run_shard(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, &work.job(id), meter.as_ref())
+            })
+        })?;
+        drop(meter);
+        work.commit(settings, &plan, n_new as u64)
+    }
+}
+
+/// One run of the stage over its shards.
+struct Work<'a> {
+    ctx: &'a Ctx,
+    extractor: Extractor,
+    fingerprint: Fingerprint,
+}
+
+impl Work<'_> {
+    fn plan_file(&self, id: &str) -> PathBuf {
+        self.ctx.store.plans("features").join(format!("{id}.plan"))
+    }
+
+    /// A finished shard waits here until the commit.
+    fn finished(&self, id: &str) -> PathBuf {
+        self.ctx.store.staging("features").join(format!("{id}.shard"))
+    }
+
+    fn published(&self, id: &str) -> PathBuf {
+        folder_of::<FeatureRow>(&self.ctx.store).join(format!("part-{id}.parquet"))
+    }
+
+    fn job(&self, id: &str) -> ShardJob {
+        ShardJob { plan: self.plan_file(id), output: self.finished(id), staging: self.ctx.store.staging("features") }
+    }
+
+    /// Checks that every shard is there, publishes the new ones, drops those that no longer belong.
+    fn commit(
+        &self,
+        settings: &Fingerprint,
+        plan: &BTreeMap<String, Vec<FeaturePlanRow>>,
+        n_done: u64,
+    ) -> Result<Done> {
+        let store = &self.ctx.store;
+        let folder = folder_of::<FeatureRow>(store);
+        let wanted: BTreeSet<PathBuf> = plan.keys().map(|id| self.published(id)).collect();
+        for id in plan.keys().filter(|id| !self.published(id).exists()) {
+            atomic::move_into(&self.finished(id), &self.published(id))?;
+        }
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !wanted.contains(&entry.path()) {
+                atomic::remove(&entry.path())?;
+            }
+        }
+        let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
+        let mut totals = Totals::default();
+        for (id, rows) in plan {
+            let counted = count(&self.published(id))?;
+            let entry =
+                ShardEntry { rows: rows.iter().map(Fingerprint::of_value).collect(), n_rejected: counted.rejected };
+            index.shards.insert(id.clone(), entry);
+            totals.add(&counted);
+        }
+        let text =
+            serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
+        atomic::publish_bytes(&store.staging("features"), &store.side_index("features", SHARD_INDEX), &text)?;
+        for folder in [store.plans("features"), store.staging("features")] {
+            atomic::remove(&folder)?;
+        }
+        let n_recordings: usize = plan.values().map(Vec::len).sum();
+        let schema = schema_of::<FeatureRow>();
+        let files = plan.keys().map(|id| format!("tables/{}/v{}/part-{id}.parquet", schema.table, schema.version));
+        let mut summary = Map::new();
+        summary.insert("recordings".into(), n_recordings.into());
+        summary.insert("rows".into(), totals.rows.into());
+        summary.insert("shards".into(), plan.len().into());
+        summary.insert("profile".into(), self.ctx.pipeline.features.profile.clone().into());
+        summary.insert("fingerprint".into(), json!(self.fingerprint));
+        Ok(Done {
+            output: Fingerprint::of_value(&(settings, plan.keys().collect::<Vec<_>>())),
+            files: files.collect(),
+            facts: BTreeMap::from([("fingerprint".to_string(), self.fingerprint.to_string())]),
+            n_done,
+            n_reused: n_recordings as u64 - n_done,
+            n_rejected: totals.rejected,
+            summary,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    rows: u64,
+    rejected: u64,
+}
+
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.rejected += other.rejected;
+    }
+}
+
+fn count(shard: &Path) -> Result<Totals> {
+    let mut totals = Totals::default();
+    for batch in read_columns::<FeatureRow>(shard, &["status"])? {
+        let batch = batch.map_err(|error| Error::input("a shard cannot be read").at(shard).because(error))?;
+        totals.rows += batch.num_rows() as u64;
+        let status = batch.column(0).as_any().downcast_ref::<arrow::array::StringArray>();
+        totals.rejected +=
+            status.map_or(0, |status| status.iter().filter(|value| *value == Some("rejected")).count() as u64);
+    }
+    Ok(totals)
+}

@@ -1,0 +1,123 @@
+//! What the stage would make, cut into shards, and what it remembers of the last time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::augment::{Donor, Ring};
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::split::Split;
+use crate::stages::Ctx;
+use crate::storage::commit::Commit;
+use crate::storage::fingerprint::Fingerprint;
+use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_to_text};
+use crate::tables::manifest::{ManifestRow, sides};
+use crate::tables::read_rows;
+
+/// What was planned and done, by shard; the private memory between two runs.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct ShardIndex {
+    pub(super) settings: Option<Fingerprint>,
+    pub(super) shards: BTreeMap<String, ShardEntry>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ShardEntry {
+    /// Fingerprint of each plan row, to see which shards still stand.
+    pub(super) rows: Vec<Fingerprint>,
+    pub(super) n_rejected: u64,
+}
+
+pub(super) const SHARD_INDEX: &str = "shards.json";
+
+/// The plan row of every recording that goes on, in the order of their ids.
+pub(super) fn wanted_rows(ctx: &Ctx, extractor: &Extractor) -> Result<Vec<FeaturePlanRow>> {
+    let commit = Commit::require(&ctx.store, "ingest")?;
+    let mut manifest = Vec::new();
+    for file in &commit.files {
+        manifest.extend(read_rows::<ManifestRow>(&ctx.store.root().join(file))?);
+    }
+    let (seed, n_copies) = (ctx.pipeline.pipeline.seed, ctx.pipeline.stored_copies());
+    let sides = sides(&ctx.pipeline.split, seed, n_copies, &manifest);
+    let nothing = vec![None; n_copies as usize + 1];
+    let sides_of = |row: &ManifestRow| sides.get(&row.recording_id).unwrap_or(&nothing).as_slice();
+    let n_donors = if n_copies > 0 { extractor.chain().n_donors() } else { 0 };
+    let rings = if n_donors > 0 { rings(&manifest, sides_of) } else { HashMap::new() };
+    let donors = |row: &ManifestRow, content_hash: &str| {
+        if n_donors == 0 {
+            return String::new();
+        }
+        let of_copy = |copy: u32| match rings.get(&sides_of(row)[copy as usize]) {
+            Some(ring) => ring.pick(seed, content_hash, copy, n_donors).into_iter().map(planned).collect(),
+            None => Vec::new(),
+        };
+        donors_to_text(&(1..=n_copies).map(of_copy).collect::<Vec<_>>())
+    };
+    let row = |row: ManifestRow| {
+        let content_hash = row.content_hash.clone()?;
+        let names: Vec<&str> = sides_of(&row).iter().map(|side| side.map_or("", Split::name)).collect();
+        Some(FeaturePlanRow {
+            splits: names.join(","),
+            donors: donors(&row, &content_hash),
+            recording_id: row.recording_id,
+            path: row.path,
+            corpus: row.corpus,
+            content_hash,
+            emotion: row.emotion,
+        })
+    };
+    Ok(manifest.iter().filter(|row| row.goes_on()).cloned().filter_map(row).collect())
+}
+
+/// The originals of each side, whose voices its copies may take.
+fn rings<'a>(
+    manifest: &'a [ManifestRow],
+    sides_of: impl Fn(&ManifestRow) -> &'a [Option<Split>],
+) -> HashMap<Option<Split>, Ring> {
+    let mut members: HashMap<Option<Split>, Vec<Donor>> = HashMap::new();
+    for row in manifest.iter().filter(|row| row.goes_on()) {
+        if let Some(content_hash) = row.content_hash.clone() {
+            let donor = Donor { content_hash, file: row.path.clone().into() };
+            members.entry(sides_of(row)[0]).or_default().push(donor);
+        }
+    }
+    members.into_iter().map(|(side, members)| (side, Ring::new(members))).collect()
+}
+
+fn planned(donor: &Donor) -> PlannedDonor {
+    PlannedDonor { content_hash: donor.content_hash.clone(), path: donor.file.to_string_lossy().into_owned() }
+}
+
+/// Shards that still stand are kept as they are; what is left over is cut into new ones, in order.
+pub(super) fn cut_into_shards(
+    wanted: Vec<FeaturePlanRow>,
+    old: &ShardIndex,
+    settings: &Fingerprint,
+    shard_recordings: usize,
+) -> BTreeMap<String, Vec<FeaturePlanRow>> {
+    let mut open: HashMap<Fingerprint, FeaturePlanRow> =
+        wanted.into_iter().map(|row| (Fingerprint::of_value(&row), row)).collect();
+    let mut plan = BTreeMap::new();
+    for (id, entry) in &old.shards {
+        if entry.rows.iter().all(|row| open.contains_key(row)) {
+            plan.insert(id.clone(), entry.rows.iter().filter_map(|row| open.remove(row)).collect::<Vec<_>>());
+        }
+    }
+    let mut rest: Vec<FeaturePlanRow> = open.into_values().collect();
+    rest.sort_by(|a, b| a.recording_id.cmp(&b.recording_id));
+    for rows in rest.chunks(shard_recordings) {
+        let id = Fingerprint::of_value(&(settings, rows)).short().to_string();
+        plan.insert(id, rows.to_vec());
+    }
+    plan
+}
+
+pub(super) fn read_index(ctx: &Ctx, settings: &Fingerprint) -> ShardIndex {
+    // The index only saves work: one that is missing, damaged or of other settings is an empty one.
+    std::fs::read(ctx.store.side_index("features", SHARD_INDEX))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<ShardIndex>(&text).ok())
+        .filter(|index| index.settings.as_ref() == Some(settings))
+        .unwrap_or_default()
+}

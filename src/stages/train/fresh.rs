@@ -1,0 +1,201 @@
+//! Copies that are drawn anew for each epoch, made from the recordings themselves; nothing of them is stored.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use half::f16;
+
+use crate::augment::{Donor, Ring};
+use crate::error::{Error, Result};
+use crate::extract::{Copy, ExtractScratch, Extractor};
+use crate::split::Split;
+use crate::stages::Ctx;
+use crate::storage::commit::Commit;
+use crate::tables::manifest::{ManifestRow, sides};
+use crate::tables::read_rows;
+use crate::units::Seed;
+
+/// Makes fresh copies of recordings of the training side; shared by threads.
+pub(super) struct Fresh {
+    extractor: Extractor,
+    seed: Seed,
+    n_copies: u32,
+    /// Content hash -> where the recording is.
+    files: HashMap<String, PathBuf>,
+    /// The originals of the training side.
+    ring: Ring,
+    /// Buffers that no thread uses at the moment.
+    scratches: Mutex<Vec<ExtractScratch>>,
+}
+
+impl Fresh {
+    /// Plans the copies of a recipe that draws them anew; `None` for one that stores them.
+    pub(super) fn open(ctx: &Ctx) -> Result<Option<Self>> {
+        let (config, seed, n_copies) =
+            (&ctx.pipeline.features, ctx.pipeline.pipeline.seed, ctx.pipeline.fresh_copies());
+        if n_copies == 0 {
+            return Ok(None);
+        }
+        let mut manifest = Vec::new();
+        for file in &Commit::require(&ctx.store, "ingest")?.files {
+            manifest.extend(read_rows::<ManifestRow>(&ctx.store.root().join(file))?);
+        }
+        let sides = sides(&ctx.pipeline.split, seed, 0, &manifest);
+        let is_training = |row: &&ManifestRow| {
+            row.goes_on() && sides.get(&row.recording_id).is_some_and(|copies| copies[0] == Some(Split::Train))
+        };
+        let file = |row: &ManifestRow| Some((row.content_hash.clone()?, ctx.corpora.join(&row.path)));
+        let files: HashMap<String, PathBuf> = manifest.iter().filter(is_training).filter_map(file).collect();
+        let donor = |(content_hash, file): (&String, &PathBuf)| Donor {
+            content_hash: content_hash.clone(),
+            file: file.clone(),
+        };
+        Ok(Some(Self {
+            extractor: Extractor::new(&config.front_end, &config.augmentations, seed)?,
+            seed,
+            n_copies,
+            ring: Ring::new(files.iter().map(donor)),
+            files,
+            scratches: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// Fresh copies of each recording in an epoch.
+    pub(super) fn n_copies(&self) -> u32 {
+        self.n_copies
+    }
+
+    /// Bytes that it holds, at most: names and places of recordings, and the buffers of `n_threads`.
+    pub(super) fn bytes(&self, n_threads: usize) -> usize {
+        /// Two hashes as text and two paths of up to 200 bytes.
+        const RECORDING: usize = 600;
+        /// Half a minute of speech at 48 kHz and resampled, and the waves of a copy with its voices.
+        const THREAD: usize = 12_000_000;
+        self.files.len() * RECORDING + n_threads * THREAD
+    }
+
+    /// Number of copy `which` (from 1) of `epoch` (from 1): copies are counted on from epoch to epoch, so those of the
+    /// first epoch are the ones that `features` would store.
+    pub(super) fn number(&self, epoch: u32, which: u32) -> u32 {
+        (epoch - 1) * self.n_copies + which
+    }
+
+    /// Fills `log_mel` (`[n_mels, n_frames]`) with copy `number` of a recording, rounded as if it had been stored.
+    ///
+    /// Errors: kind `Input` where the recording, or a voice of its background, is gone or changed since ingest.
+    /// Proof: `the_first_epoch_of_fresh_copies_is_what_features_would_store`.
+    pub(super) fn fill(&self, content_hash: &str, number: u32, log_mel: &mut [f32]) -> Result<()> {
+        let file = self.files.get(content_hash).ok_or_else(|| {
+            Error::input(format!("the manifest has no training recording with content {content_hash}"))
+                .hint("run `sermill features` with this pipeline")
+        })?;
+        let stale =
+            |error: Error| Error::input(error.reason()).at(file).hint("run `sermill ingest` and `sermill features`");
+        let bytes = std::fs::read(file).map_err(|error| stale(Error::input("cannot be read").because(error)))?;
+        if blake3::hash(&bytes).to_hex().as_str() != content_hash {
+            return Err(stale(Error::input("changed since ingest")));
+        }
+        let n_donors = self.extractor.chain().n_donors();
+        let donors: Vec<Donor> =
+            self.ring.pick(self.seed, content_hash, number, n_donors).into_iter().cloned().collect();
+        let idle = self.scratches.lock().expect("no panic while buffers are handed out").pop();
+        let mut scratch = idle.unwrap_or_else(|| self.extractor.scratch());
+        let copy = Copy { number, donors: &donors };
+        let made = self.extractor.extract(&bytes, content_hash, &[copy], &mut scratch, |spectrogram| {
+            for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
+                *value = f16::from_f32(*made).to_f32();
+            }
+            Ok(())
+        });
+        self.scratches.lock().expect("no panic while buffers are handed out").push(scratch);
+        made.map_err(stale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::write_wav;
+    use crate::augment::When;
+    use crate::config::Pipeline;
+    use crate::corpora;
+    use crate::progress::Silent;
+    use crate::stages::{self, drive};
+    use crate::storage::atomic;
+    use crate::storage::layout::Store;
+    use crate::tables::features::{FeatureRow, from_blob};
+    use crate::units::SampleRate;
+
+    /// 28 synthetic recordings and the augmented recipe, with copies that are stored.
+    fn context(folder: &std::path::Path) -> Ctx {
+        let rate = SampleRate(16_000);
+        for utterance in corpora::design(2, 2, 1) {
+            let bytes = write_wav(&corpora::synthesise(Seed(1), &utterance, rate), rate).expect("a file");
+            let target = folder.join("corpora/synthetic").join(&utterance.relative);
+            atomic::publish_bytes(&folder.join("corpora.staging"), &target, &bytes).expect("written");
+        }
+        let set = [
+            "ingest.corpus=[{kind=\"synthetic\",name=\"synthetic\",root=\"synthetic\"}]",
+            "features.copies=2",
+            "augment.when=features",
+        ];
+        let text = include_str!("../../../pipelines/augmented.toml");
+        Ctx {
+            pipeline: Pipeline::parse(text, &set.map(str::to_string)).expect("a recipe"),
+            store: Store::new(folder.join("store")),
+            corpora: folder.join("corpora"),
+            input: None,
+            runtime_library: PathBuf::new(),
+            memory_limit: crate::units::Bytes(4_000_000_000),
+            progress: Box::new(Silent),
+            pool: rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads"),
+        }
+    }
+
+    #[test]
+    fn the_first_epoch_of_fresh_copies_is_what_features_would_store() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ctx = context(folder.path());
+        assert!(Fresh::open(&ctx).expect("a recipe that stores").is_none());
+        for name in ["ingest", "features"] {
+            drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        }
+        ctx.pipeline.augment.when = When::Epoch;
+        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
+        let (mut n_compared, mut n_babble) = (0, 0);
+        for file in &Commit::require(&ctx.store, "features").expect("committed").files {
+            for row in read_rows::<FeatureRow>(&ctx.store.root().join(file)).expect("rows") {
+                if row.copy == 0 || row.split.as_deref() != Some("train") {
+                    continue;
+                }
+                let mut stored = vec![0.0; (row.n_mels * row.n_frames) as usize];
+                let (mut first, mut second) = (stored.clone(), stored.clone());
+                from_blob(&row.log_mel.expect("a spectrogram"), &mut stored).expect("its shape");
+                fresh.fill(&row.content_hash, fresh.number(1, row.copy), &mut first).expect("a copy");
+                fresh.fill(&row.content_hash, fresh.number(2, row.copy), &mut second).expect("a copy");
+                assert!(first == stored, "{} copy {}: {:?}", row.recording_id, row.copy, row.augmentation);
+                assert!(second != first, "another epoch has another copy");
+                n_compared += 1;
+                n_babble += u32::from(row.augmentation.is_some_and(|text| text.contains("babble")));
+            }
+        }
+        assert!(n_compared == 38 && n_babble > 0, "{n_compared} copies of 19 recordings, {n_babble} with babble");
+    }
+
+    #[test]
+    fn a_recording_that_changed_since_ingest_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ctx = context(folder.path());
+        ctx.pipeline.augment.when = When::Epoch;
+        drive(&ctx, stages::stage("ingest").expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
+        let (content_hash, file) = fresh.files.iter().next().expect("a recording");
+        let mut log_mel = vec![0.0; 128 * 508];
+        fresh.fill(content_hash, 1, &mut log_mel).expect("a copy");
+        atomic::publish_bytes(&folder.path().join("staging"), file, b"other bytes").expect("written");
+        let error = fresh.fill(content_hash, 1, &mut log_mel).expect_err("changed");
+        assert!(error.to_string().contains("changed since ingest") && error.to_string().contains(".wav"), "{error}");
+        assert!(fresh.fill("00", 1, &mut log_mel).expect_err("unknown").hint_text().is_some());
+    }
+}

@@ -1,0 +1,115 @@
+//! What an epoch trains on: stored spectrograms, fresh copies beside them, masks on both.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::augment::spec_augment::SpecAugment;
+use crate::error::{Error, Result};
+use crate::network::spec::NetworkSpec;
+use crate::split::Split;
+use crate::stages::Ctx;
+use crate::stages::train::dataset::{Content, Dataset};
+use crate::stages::train::fresh::Fresh;
+use crate::stages::train::stream::Source;
+use crate::units::Seed;
+
+/// The training side of a run; shared by threads.
+pub(super) struct TrainingItems<'a> {
+    ctx: &'a Ctx,
+    stored: Dataset,
+    fresh: Option<Fresh>,
+    masks: SpecAugment,
+    seed: Seed,
+    n_frames: usize,
+}
+
+impl<'a> TrainingItems<'a> {
+    /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored.
+    pub(super) fn open(
+        ctx: &'a Ctx,
+        files: &[PathBuf],
+        monitored: Split,
+        spec: &NetworkSpec,
+    ) -> Result<(Self, Dataset)> {
+        let masks = ctx.pipeline.augment.spec_augment.clone();
+        let sides = [Split::Train, monitored];
+        let fresh = Fresh::open(ctx)?;
+        let [stored, held_out] = match fresh.is_none() && masks.is_off() {
+            true => Dataset::index(files, sides, spec)?,
+            false => Dataset::index_with_contents(files, sides, spec)?,
+        };
+        if fresh.is_some() && stored.contents().iter().any(|content| content.copy > 0) {
+            return Err(Error::input("the features hold stored copies, and the recipe draws copies for each epoch")
+                .hint("run `sermill features` with this pipeline"));
+        }
+        let (seed, n_frames) = (ctx.pipeline.pipeline.seed, spec.n_frames);
+        Ok((Self { ctx, stored, fresh, masks, seed, n_frames }, held_out))
+    }
+
+    /// Items of an epoch.
+    pub(super) fn len(&self) -> usize {
+        self.stored.len() * (1 + self.fresh.as_ref().map_or(0, Fresh::n_copies) as usize)
+    }
+
+    /// Bytes that fresh copies and masks hold beyond the index of the stored spectrograms.
+    pub(super) fn extra_bytes(&self) -> usize {
+        let fresh = self.fresh.as_ref().map_or(0, |fresh| fresh.bytes(self.ctx.n_threads()));
+        fresh + size_of_val(self.stored.contents())
+    }
+
+    /// The items of one epoch, from 1.
+    pub(super) fn epoch(&self, epoch: u32) -> Epoch<'_> {
+        Epoch { items: self, epoch }
+    }
+}
+
+/// What one epoch reads; all chance in it comes from content, copy and epoch.
+pub(super) struct Epoch<'a> {
+    items: &'a TrainingItems<'a>,
+    epoch: u32,
+}
+
+impl Epoch<'_> {
+    fn fill_one(&self, item: usize, scratch: &mut Vec<u8>, log_mel: &mut [f32]) -> Result<()> {
+        let TrainingItems { stored, fresh, masks, seed, n_frames, .. } = self.items;
+        let (original, which) = (item % stored.len(), (item / stored.len()) as u32);
+        let Some(Content { hash, mut copy }) = stored.contents().get(original).copied() else {
+            // Contents are indexed whenever anything below needs them.
+            return stored.fill(original, scratch, log_mel);
+        };
+        let content_hash = hash.to_hex();
+        match fresh {
+            Some(fresh) if which > 0 => {
+                copy = fresh.number(self.epoch, which);
+                fresh.fill(&content_hash, copy, log_mel)?;
+            }
+            _ => stored.fill(original, scratch, log_mel)?,
+        }
+        masks.apply(SpecAugment::seed(*seed, &content_hash, copy, self.epoch), *n_frames, log_mel);
+        Ok(())
+    }
+}
+
+impl Source for Epoch<'_> {
+    fn size(&self) -> usize {
+        self.items.stored.size()
+    }
+
+    fn label(&self, item: usize) -> usize {
+        self.items.stored.label(item % self.items.stored.len())
+    }
+
+    fn fill(&self, items: &[usize], scratch: &mut Vec<u8>, log_mel: &mut [f32]) -> Result<()> {
+        let size = self.size();
+        if self.items.fresh.is_none() {
+            let mut slots = items.iter().zip(log_mel.chunks_exact_mut(size));
+            return slots.try_for_each(|(&item, log_mel)| self.fill_one(item, scratch, log_mel));
+        }
+        // A copy takes milliseconds: made side by side.
+        self.items.ctx.pool.install(|| {
+            let slots = log_mel.par_chunks_exact_mut(size).zip(items);
+            slots.try_for_each_init(Vec::new, |scratch, (log_mel, &item)| self.fill_one(item, scratch, log_mel))
+        })
+    }
+}
