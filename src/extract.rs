@@ -32,6 +32,7 @@ pub struct Extractor {
 
 /// Buffers of one thread, reused from recording to recording.
 pub struct ExtractScratch {
+    decoded: Vec<f32>,
     resampled: Vec<f32>,
     wave: Vec<f32>,
     copy: Vec<f32>,
@@ -69,6 +70,7 @@ impl Extractor {
     pub fn scratch(&self) -> ExtractScratch {
         let size = self.front_end.n_mels * self.front_end.n_frames();
         ExtractScratch {
+            decoded: Vec::new(),
             resampled: Vec::new(),
             wave: Vec::new(),
             copy: Vec::new(),
@@ -99,13 +101,14 @@ impl Extractor {
         scratch: &mut ExtractScratch,
         mut sink: impl FnMut(Spectrogram<'_>) -> Result<()>,
     ) -> Result<()> {
-        let decoded = audio::decode(bytes)?;
-        let kept = skip_offset(&decoded.samples, decoded.sample_rate, self.front_end.offset_s);
+        scratch.decoded.shrink_to(audio::KEPT_SAMPLES);
+        let rate = audio::decode(bytes, self.front_end.channel, &mut scratch.decoded)?.sample_rate;
+        let kept = skip_offset(&scratch.decoded, rate, self.front_end.offset_s);
         if kept.is_empty() {
-            let (length, offset) = (decoded.sample_rate.seconds(decoded.samples.len()), self.front_end.offset_s);
+            let (length, offset) = (rate.seconds(scratch.decoded.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
-        self.resampler(decoded.sample_rate)?.resample(kept, &mut scratch.resampled);
+        self.resampler(rate)?.resample(kept, &mut scratch.resampled);
         let conditioned = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
         let valid_frames = valid_frames(&self.front_end, conditioned.valid_samples);
         for copy in 0..=n_copies {
