@@ -15,6 +15,9 @@ use crate::signal::profile::FrontEnd;
 use crate::signal::valid_frames;
 use crate::units::{SampleRate, Seed};
 
+/// Plans of so many rates are kept (some MB each); corpora have a handful, folders of damaged recordings any number.
+const MAX_RESAMPLERS: usize = 64;
+
 /// The front end as text: every constant that a stored spectrogram depends on. Its hash is the fingerprint.
 pub fn definition(front_end: &FrontEnd) -> String {
     format!("{}; resampler: {}", front_end.definition(), audio::resample::definition())
@@ -136,6 +139,9 @@ impl Extractor {
             return Ok(resampler.clone());
         }
         let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
+        if known.len() >= MAX_RESAMPLERS {
+            known.clear();
+        }
         known.insert(from, resampler.clone());
         Ok(resampler)
     }

@@ -30,7 +30,7 @@ pub(super) fn decode(bytes: &[u8], channel: Channel, repairs: &mut Repairs, samp
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let mut format = symphonia::default::get_probe()
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| Error::recording("not a recording in a known format").because(error))?;
+        .map_err(not_opened)?;
     let container = match format.format_info().short_name {
         "wave" => "wav",
         "isomp4" => "mp4",
@@ -70,6 +70,16 @@ pub(super) fn decode(bytes: &[u8], channel: Channel, repairs: &mut Repairs, samp
         decoder,
         repaired: None,
     })
+}
+
+/// Tells bytes that are something else from a recording whose head is damaged.
+fn not_opened(error: SymphoniaError) -> Error {
+    match error {
+        SymphoniaError::Unsupported(why) if why.contains("no suitable format reader") => {
+            Error::recording("not a recording in a known format")
+        }
+        error => Error::recording("its head cannot be read").because(error),
+    }
 }
 
 /// What turns packets into samples.

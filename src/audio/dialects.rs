@@ -113,7 +113,7 @@ fn n_channels(name: &str) -> u16 {
 fn every_dialect_decodes_to_the_same_tone() {
     for dialect in DIALECTS {
         let name = dialect.name;
-        let (found, samples) = decoded(&bytes_of(name), Channel::Mix).unwrap();
+        let (found, samples) = decoded(&bytes_of(name), Channel::Mix).expect("readable");
         assert_eq!((found.container.as_str(), found.codec.as_str()), (dialect.container, dialect.codec), "{name}");
         assert_eq!((found.sample_rate, found.n_channels), (SampleRate(8000), n_channels(name)), "{name}");
         let own = dialect.container == "wav" && dialect.codec.starts_with("pcm");
@@ -129,7 +129,7 @@ fn every_dialect_decodes_to_the_same_tone() {
 #[test]
 fn lossy_codecs_keep_rate_length_and_level() {
     for &(name, container, codec, rate, n_frames) in LOSSY {
-        let (found, samples) = decoded(&bytes_of(name), Channel::Mix).unwrap();
+        let (found, samples) = decoded(&bytes_of(name), Channel::Mix).expect("readable");
         assert_eq!((found.container.as_str(), found.codec.as_str()), (container, codec), "{name}");
         assert_eq!(found.decoder, if codec == "opus" { "opus-pure" } else { "symphonia" }, "{name}");
         assert_eq!((found.sample_rate, found.n_channels), (SampleRate(rate), n_channels(name)), "{name}");
@@ -144,7 +144,7 @@ fn lossy_codecs_keep_rate_length_and_level() {
 fn opus_at_48_khz_is_the_tone_in_time() {
     // SILK, CELT stereo and CELT surround; what the encoder changed is far below a shift of one period.
     for name in ["speech.opus", "music.opus", "six_channels.opus"] {
-        let (_, samples) = decoded(&bytes_of(name), Channel::Mix).unwrap();
+        let (_, samples) = decoded(&bytes_of(name), Channel::Mix).expect("readable");
         let expected = |i: usize| 0.5 * (std::f64::consts::TAU * 440.0 * i as f64 / 48_000.0).sin();
         let (mut product, mut own, mut other) = (0.0, 0.0, 0.0);
         for (i, &value) in samples.iter().enumerate() {
@@ -162,7 +162,7 @@ fn one_channel_can_be_chosen_and_must_be_there() {
     let gains = |name: &str| if name.contains("six") { vec![1.5, 0.5, 1.75, 0.25, 1.25, 0.75] } else { vec![1.6, 0.4] };
     for name in ["stereo_s16.wav", "extensible_s24_stereo.wav", "six_channels_s16.wav"] {
         for (only, gain) in gains(name).into_iter().enumerate() {
-            let (found, samples) = decoded(&bytes_of(name), Channel::Only(only as u16)).unwrap();
+            let (found, samples) = decoded(&bytes_of(name), Channel::Only(only as u16)).expect("readable");
             assert_eq!(found.n_channels, n_channels(name));
             assert!(
                 samples.iter().enumerate().all(|(i, value)| (value - gain * tone(i)).abs() < 4e-5),
@@ -170,7 +170,8 @@ fn one_channel_can_be_chosen_and_must_be_there() {
             );
         }
     }
-    let energy = |channel| decoded(&bytes_of("music.opus"), channel).unwrap().1.iter().map(|x| x * x).sum::<f32>();
+    let energy =
+        |channel| decoded(&bytes_of("music.opus"), channel).expect("readable").1.iter().map(|x| x * x).sum::<f32>();
     let ratio = energy(Channel::Only(0)) / energy(Channel::Only(1));
     assert!((ratio / 16.0 - 1.0).abs() < 0.2, "left is four times the right: {ratio}");
     for name in ["stereo_s16.wav", "music.opus"] {
@@ -185,8 +186,8 @@ fn an_id3_tag_before_any_recording_is_passed_over() {
     let tag = [b"ID3\x04\0\0\0\0\x02\x00".as_slice(), &[b'x'; 256]].concat();
     for name in ["lossless.flac", "big_endian.aiff", "mpeg_layer_3.mp3", "adts.aac", "wave64.w64"] {
         let bytes = [tag.clone(), bytes_of(name)].concat();
-        let (found, samples) = decoded(&bytes, Channel::Mix).unwrap();
-        assert_eq!(samples, decoded(&bytes_of(name), Channel::Mix).unwrap().1, "{name}");
+        let (found, samples) = decoded(&bytes, Channel::Mix).expect("readable");
+        assert_eq!(samples, decoded(&bytes_of(name), Channel::Mix).expect("readable").1, "{name}");
         let said = found.repaired.is_some_and(|note| note.contains("ID3 tag of 266 bytes"));
         assert_eq!(said, !matches!(found.container.as_str(), "mp3" | "aac"), "{name}");
     }
@@ -199,6 +200,7 @@ fn bytes_that_are_no_recording_say_why() {
         (&b""[..], "file is empty"),
         (b"RIFF", "not a recording in a known format"),
         (b"ID3\x03\0\0\0\0\0\x7f", "not a recording in a known format"),
+        (b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0", "its head cannot be read"),
         (&text, "not a recording in a known format"),
         (&[0; 5000], "not a recording in a known format"),
         (&bytes_of("gsm.wav"), "wav codec 0x0031 (GSM 6.10) cannot be read"),
@@ -211,7 +213,7 @@ fn bytes_that_are_no_recording_say_why() {
 #[test]
 fn opus_that_cannot_be_decoded_says_opus() {
     let original = bytes_of("six_channels.opus");
-    let head = original.windows(8).position(|eight| eight == b"OpusHead").unwrap();
+    let head = original.windows(8).position(|eight| eight == b"OpusHead").expect("a head");
     for (at, value, words) in [(18, 255, "Opus: cannot decode this stream"), (21, 3, "Opus: 6 channels in an unusual")]
     {
         let mut bytes = original.clone();
@@ -225,7 +227,7 @@ fn opus_that_cannot_be_decoded_says_opus() {
 
 #[test]
 fn errors_of_a_file_name_its_path() {
-    let failed = |name: &str| decode_file(&sample(name), Channel::Mix, &mut Vec::new()).unwrap_err();
+    let failed = |name: &str| decode_file(&sample(name), Channel::Mix, &mut Vec::new()).expect_err("no recording");
     assert!(failed("README.md").to_string().contains("README.md"));
     let error = failed("not_there.wav");
     assert_eq!(error.kind(), ErrorKind::Recording);
@@ -236,7 +238,7 @@ fn errors_of_a_file_name_its_path() {
 fn data_cut_short_is_mended_and_said() {
     for name in ["pcm_s16.wav", "pcm_f64.wav", "a_law.wav", "aiff_named.wav", "big_endian.aiff", "wave64.w64"] {
         let bytes = bytes_of(name);
-        let (found, samples) = decoded(&bytes[..bytes.len() * 3 / 4], Channel::Mix).unwrap();
+        let (found, samples) = decoded(&bytes[..bytes.len() * 3 / 4], Channel::Mix).expect("readable");
         assert!((500..600).contains(&samples.len()), "{name}: {} samples", samples.len());
         assert!(found.repaired.is_some_and(|note| note.starts_with("data cut short")), "{name}");
         assert!(samples.iter().enumerate().all(|(i, x)| (x - tone(i)).abs() < 2e-2), "{name}");
@@ -250,7 +252,7 @@ fn no_part_of_a_recording_passes_for_the_whole() {
     let names = DIALECTS.iter().map(|dialect| dialect.name).chain(LOSSY.iter().map(|lossy| lossy.0));
     for name in names.filter(|name| !undeclared.contains(name)) {
         let bytes = bytes_of(name);
-        let whole = decoded(&bytes, Channel::Mix).unwrap();
+        let whole = decoded(&bytes, Channel::Mix).expect("readable");
         for sixteenths in 1..14 {
             if let Ok((part, samples)) = decoded(&bytes[..bytes.len() * sixteenths / 16], Channel::Mix) {
                 let said = part.repaired.is_some() && part.repaired != whole.0.repaired;
@@ -272,7 +274,7 @@ fn declared_sizes_are_not_allocated() {
 
 #[test]
 fn no_mutation_of_a_sample_panics() {
-    let contents: Vec<Vec<u8>> = mutate::samples().iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let contents: Vec<Vec<u8>> = mutate::samples().iter().map(|file| std::fs::read(file).expect("a sample")).collect();
     for (idx, original) in contents.iter().enumerate() {
         for round in 0..16 {
             let seed = (1 << 32) + (idx * 16 + round) as u64;

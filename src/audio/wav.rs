@@ -72,11 +72,11 @@ impl Family {
     fn next(self, bytes: &[u8], head: &Head, end: usize, repairs: &mut Repairs) -> usize {
         match self {
             Self::Wave64 => end.next_multiple_of(8),
-            Self::Riff if head.length % 2 == 0 => end,
+            Self::Riff if head.length.is_multiple_of(2) => end,
             // The pad byte is zero; a chunk name never starts with zero, so writers that forget it are read too.
             Self::Riff if bytes.get(end).is_none_or(|&pad| pad == 0) => end + 1,
             Self::Riff => {
-                let name = String::from_utf8_lossy(&head.tag).trim().to_string();
+                let name = head.tag.escape_ascii();
                 repairs.add(format!("chunk `{name}` of odd length {} without its pad byte", head.length));
                 end
             }
@@ -175,7 +175,9 @@ impl Chunks<'_> {
             repairs.add(format!("data length {declared} in the header, took the {n_frames} frames that are there"));
         } else if declared_frames > n_frames as u64 {
             repairs.add(format!("data cut short: header declares {declared_frames} frames, {n_frames} are there"));
-        } else if let Some(odd) = self.data.iter().map(|data| data.len()).find(|&length| length as u64 % block != 0) {
+        } else if let Some(odd) =
+            self.data.iter().map(|data| data.len()).find(|&length| !(length as u64).is_multiple_of(block))
+        {
             repairs.add(format!("data length {odd} is not a whole number of frames, left out the rest"));
         }
         if self.data.len() > 1 {

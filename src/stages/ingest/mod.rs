@@ -258,8 +258,15 @@ fn publish(
     summary.insert("recordings".into(), rows.len().into());
     summary.insert("ok".into(), count(&|row| row.status == Status::Ok).into());
     summary.insert("duplicates".into(), count(&|row| row.duplicate_of.is_some()).into());
-    summary.insert("repaired".into(), count(&|row| row.repaired.is_some()).into());
-    let hours: f64 = rows.iter().filter_map(|row| row.duration_s).sum::<f64>() / 3600.0;
+    let n_repaired = count(&|row| row.repaired.is_some());
+    if n_repaired > 0 {
+        ctx.progress.say(&format!("ingest: {n_repaired} recordings were repaired, see repaired in the manifest"));
+    }
+    summary.insert("repaired".into(), n_repaired.into());
+    let mut decoders: BTreeMap<&str, usize> = BTreeMap::new();
+    rows.iter().filter_map(|row| row.decoder.as_deref()).for_each(|name| *decoders.entry(name).or_default() += 1);
+    summary.insert("decoders".into(), json!(decoders));
+    let hours = rows.iter().filter_map(|row| row.duration_s).fold(0.0, |sum, seconds| sum + seconds) / 3600.0;
     summary.insert("hours".into(), json!((hours * 1000.0).round() / 1000.0));
     summary.insert("corpora".into(), opened.iter().map(|one| corpus_summary(ctx, one, rows)).collect());
     Ok(Done {
