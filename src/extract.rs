@@ -16,6 +16,9 @@ use crate::signal::profile::FrontEnd;
 use crate::signal::valid_frames;
 use crate::units::{SampleRate, Seed};
 
+/// Plans of so many rates are kept (some MB each); corpora have a handful, folders of damaged recordings any number.
+const MAX_RESAMPLERS: usize = 64;
+
 /// The front end as text: every constant that a stored spectrogram depends on. Its hash is the fingerprint.
 pub fn definition(front_end: &FrontEnd) -> String {
     format!("{}; resampler: {}", front_end.definition(), audio::resample::definition())
@@ -33,6 +36,7 @@ pub struct Extractor {
 
 /// Buffers of one thread, reused from recording to recording.
 pub struct ExtractScratch {
+    decoded: Vec<f32>,
     /// What is left after the offset, at the front end's rate.
     resampled: Vec<f32>,
     /// The same, augmented.
@@ -99,6 +103,7 @@ impl Extractor {
     pub fn scratch(&self) -> ExtractScratch {
         let size = self.front_end.n_mels * self.front_end.n_frames();
         ExtractScratch {
+            decoded: Vec::new(),
             resampled: Vec::new(),
             changed: Vec::new(),
             wave: Vec::new(),
@@ -130,7 +135,7 @@ impl Extractor {
         scratch: &mut ExtractScratch,
         mut sink: impl FnMut(Spectrogram<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.read(bytes, &mut scratch.resampled)?;
+        self.read(bytes, &mut scratch.decoded, &mut scratch.resampled)?;
         let original = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
         for copy in copies {
             let changed =
@@ -151,14 +156,15 @@ impl Extractor {
     }
 
     /// Fills `resampled` with what the front end sees of a recording: after the offset, at its rate.
-    fn read(&self, bytes: &[u8], resampled: &mut Vec<f32>) -> Result<()> {
-        let decoded = audio::decode(bytes)?;
-        let kept = skip_offset(&decoded.samples, decoded.sample_rate, self.front_end.offset_s);
+    fn read(&self, bytes: &[u8], decoded: &mut Vec<f32>, resampled: &mut Vec<f32>) -> Result<()> {
+        decoded.shrink_to(audio::KEPT_SAMPLES);
+        let rate = audio::decode(bytes, self.front_end.channel, decoded)?.sample_rate;
+        let kept = skip_offset(decoded, rate, self.front_end.offset_s);
         if kept.is_empty() {
-            let (length, offset) = (decoded.sample_rate.seconds(decoded.samples.len()), self.front_end.offset_s);
+            let (length, offset) = (rate.seconds(decoded.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
-        self.resampler(decoded.sample_rate)?.resample(kept, resampled);
+        self.resampler(rate)?.resample(kept, resampled);
         Ok(())
     }
 
@@ -199,7 +205,7 @@ impl Extractor {
     /// was planned is an error, because the copy would depend on when it was made.
     fn voices(&self, donors: &[Donor], n: usize) -> Result<Vec<Vec<f32>>> {
         let mut voices = Vec::with_capacity(n);
-        let mut resampled = Vec::new();
+        let (mut decoded, mut resampled) = (Vec::new(), Vec::new());
         for donor in donors {
             if voices.len() == n {
                 break;
@@ -213,8 +219,8 @@ impl Extractor {
                 return Err(changed());
             }
             let mut voice = Vec::new();
-            let read =
-                self.read(&bytes, &mut resampled).and_then(|()| condition(&resampled, &self.front_end, &mut voice));
+            let read = self.read(&bytes, &mut decoded, &mut resampled);
+            let read = read.and_then(|()| condition(&resampled, &self.front_end, &mut voice));
             match read {
                 Ok(shape) => {
                     voice.truncate(shape.valid_samples);
@@ -233,6 +239,9 @@ impl Extractor {
             return Ok(resampler.clone());
         }
         let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
+        if known.len() >= MAX_RESAMPLERS {
+            known.clear();
+        }
         known.insert(from, resampler.clone());
         Ok(resampler)
     }

@@ -1,105 +1,169 @@
-//! Every container and codec that is not plain WAV: AIFF, FLAC, MP3, Ogg, MP4... through symphonia.
+//! Every container and codec that is not plain WAV: AIFF, FLAC, MP3, Ogg, MP4, Matroska... through symphonia.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
 
-use super::{Decoded, first_not_finite};
+use super::opus::{self, OpusStream};
+use super::{Channel, Decoded, Repairs, check_channels, check_rate, check_usable};
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
 
 /// Longest recording taken from a compressed file (93 minutes at 48 kHz, 1 GiB as f32): a few
 /// kilobytes of FLAC can stand for hours of silence.
 const MAX_FRAMES: usize = 1 << 28;
-/// More channels than any recording has; a damaged header asks for buffers of thousands.
-const MAX_CHANNELS: usize = 64;
-/// Longer packets than any codec has (FLAC: 65,535 frames); symphonia allocates what a header declares.
-const MAX_FRAMES_PER_PACKET: u64 = 1 << 18;
+/// Samples of all channels in a packet: more than any codec has (FLAC: 65,535 frames of 8 channels); symphonia
+/// allocates what a header declares.
+const MAX_PACKET_SAMPLES: u64 = 1 << 22;
 
-/// Decodes any container that symphonia recognises by its content.
-pub(super) fn decode(bytes: &[u8]) -> Result<Decoded> {
+/// Decodes any container that symphonia recognises by its content. See [`super::decode`].
+pub(super) fn decode(bytes: &[u8], channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
     let mended = aiff_with_true_length(bytes);
-    let readable = mended.as_deref().unwrap_or(bytes);
-    // A decoder of foreign bytes that breaks must cost one recording, not the run.
-    let mut decoded = catch_unwind(AssertUnwindSafe(|| decode_guarded(readable)))
-        .unwrap_or_else(|_| Err(Error::recording("decoder broke on malformed data")))?;
-    if mended.is_some() {
-        let n_frames = decoded.samples.len();
-        decoded.repaired = Some(format!("data cut short: {n_frames} frames are there, fewer than declared"));
-    }
-    Ok(decoded)
-}
-
-fn decode_guarded(bytes: &[u8]) -> Result<Decoded> {
+    let bytes = mended.as_deref().unwrap_or(bytes);
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let mut format = symphonia::default::get_probe()
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| Error::recording("not a recording in a known format").because(error))?;
+        .map_err(not_opened)?;
     let container = match format.format_info().short_name {
         "wave" => "wav",
         "isomp4" => "mp4",
         name => name,
     };
     let track = format.default_track(TrackType::Audio).ok_or_else(|| Error::recording("no audio track"))?;
-    let track_id = track.id;
-    let declared_frames = track.num_frames;
     let parameters = track
         .codec_params
         .as_ref()
         .and_then(|parameters| parameters.audio())
         .ok_or_else(|| Error::recording("no audio track"))?;
     let bits_per_sample = parameters.bits_per_sample.and_then(|bits| u16::try_from(bits).ok());
-    let n_channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
-    if n_channels == 0 || n_channels > MAX_CHANNELS {
-        return Err(Error::recording(format!("{n_channels} channels, from 1 to {MAX_CHANNELS} can be read")));
+    let mut codec = Codec::new(parameters)?;
+    let (track_id, declared_frames) = (track.id, track.num_frames.map(|frames| codec.played(frames)));
+    let mut taken = Taken::new(channel, samples, bytes.len());
+    taken.read(format.as_mut(), &mut codec, track_id)?;
+    taken.say(declared_frames.filter(|_| mended.is_none()), repairs);
+    if mended.is_some() {
+        let n_frames = taken.mono.len();
+        repairs.add(format!("data cut short: {n_frames} frames are there, fewer than declared"));
     }
-    if let Some(frames) = parameters.max_frames_per_packet.filter(|&frames| frames > MAX_FRAMES_PER_PACKET) {
-        return Err(Error::recording(format!("packets of {frames} frames, up to {MAX_FRAMES_PER_PACKET} can be read")));
+    if container == "ogg" && ogg_is_cut(bytes) && taken.ended_early.is_none() {
+        repairs.add(format!("data cut short: took {} frames, the end of the stream is missing", taken.mono.len()));
     }
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|error| Error::recording("cannot decode this codec").because(error))?;
-    let mut taken = Taken::default();
-    taken.read(format.as_mut(), decoder.as_mut(), track_id)?;
-    let repaired = taken.repaired(declared_frames);
-    let (rate, n_channels) = taken.shape.ok_or_else(|| Error::recording("no samples"))?;
-    if taken.mono.is_empty() {
-        return Err(Error::recording("no samples"));
-    }
-    first_not_finite(&taken.mono)?;
+    let (rate, n_channels) =
+        taken.shape.filter(|_| !taken.mono.is_empty()).ok_or_else(|| Error::recording("no samples"))?;
+    check_usable(samples)?;
+    let (codec, decoder) = codec.names();
+    // Matroska declares bits for lossy codecs too.
+    let is_lossless = ["pcm", "flac", "alac"].iter().any(|name| codec.starts_with(name));
     Ok(Decoded {
-        samples: taken.mono,
         sample_rate: SampleRate(rate),
         n_channels,
-        bits_per_sample,
+        bits_per_sample: bits_per_sample.filter(|_| is_lossless),
         container: container.into(),
-        codec: decoder.codec_info().short_name.into(),
-        decoder: "symphonia",
-        repaired,
+        codec: codec.into(),
+        decoder,
+        repaired: None,
     })
 }
 
+/// Tells bytes that are something else from a recording whose head is damaged.
+fn not_opened(error: SymphoniaError) -> Error {
+    match error {
+        SymphoniaError::Unsupported(why) if why.contains("no suitable format reader") => {
+            Error::recording("not a recording in a known format")
+        }
+        error => Error::recording("its head cannot be read").because(error),
+    }
+}
+
+/// What turns packets into samples.
+enum Codec {
+    Symphonia(Box<dyn AudioDecoder>),
+    Opus(OpusStream),
+}
+
+impl Codec {
+    fn new(parameters: &AudioCodecParameters) -> Result<Self> {
+        let n_channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
+        check_channels(n_channels)?;
+        let n_samples = parameters.max_frames_per_packet.unwrap_or(0).saturating_mul(n_channels as u64);
+        if n_samples > MAX_PACKET_SAMPLES {
+            return Err(Error::recording(format!(
+                "packets of {n_samples} samples in the header, up to {MAX_PACKET_SAMPLES} can be read"
+            )));
+        }
+        if parameters.codec == CODEC_ID_OPUS {
+            return OpusStream::new(parameters.extra_data.as_deref().unwrap_or_default()).map(Self::Opus);
+        }
+        symphonia::default::get_codecs()
+            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+            .map(Self::Symphonia)
+            .map_err(|error| Error::recording("cannot decode this codec").because(error))
+    }
+
+    /// Frames that are heard of those that are declared: Ogg counts the delay of Opus too.
+    fn played(&self, declared: u64) -> u64 {
+        match self {
+            Self::Symphonia(_) => declared,
+            Self::Opus(stream) => declared.saturating_sub(stream.skip() as u64),
+        }
+    }
+
+    /// Name of the codec, and of the library that decodes it.
+    fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Symphonia(decoder) => (decoder.codec_info().short_name, "symphonia"),
+            Self::Opus(_) => ("opus", "opus-pure"),
+        }
+    }
+
+    /// Sample rate, channels and interleaved samples of a packet; `None` when it is damaged.
+    fn decode<'a>(&'a mut self, packet: &Packet, buffer: &'a mut Vec<f32>) -> Result<Option<(u32, usize, &'a [f32])>> {
+        match self {
+            Self::Symphonia(decoder) => match decoder.decode(packet) {
+                Ok(decoded) => {
+                    let (rate, n_channels) = (decoded.spec().rate(), decoded.num_planes());
+                    decoded.copy_to_vec_interleaved::<f32>(buffer);
+                    Ok(Some((rate, n_channels, buffer)))
+                }
+                Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_)) => Ok(None),
+                Err(error) => Err(Error::recording("cannot decode").because(error)),
+            },
+            Self::Opus(stream) => {
+                let (n_channels, trim_end) = (stream.n_channels(), packet.trim_end.get() as usize);
+                Ok(stream.decode(&packet.data, trim_end).map(|decoded| (opus::RATE, n_channels, decoded)))
+            }
+        }
+    }
+}
+
 /// What was taken from the packets so far.
-#[derive(Default)]
-struct Taken {
-    mono: Vec<f32>,
+struct Taken<'a> {
+    channel: Channel,
+    mono: &'a mut Vec<f32>,
     /// Sample rate and channels of the first packet.
     shape: Option<(u32, u16)>,
     n_packets: usize,
+    /// No container has more packets than bytes; a table of a damaged one can repeat a packet for ever.
+    max_packets: usize,
     n_damaged: usize,
     /// Why reading ended before the end of the stream.
     ended_early: Option<String>,
 }
 
-impl Taken {
-    fn read(&mut self, format: &mut dyn FormatReader, decoder: &mut dyn AudioDecoder, track_id: u32) -> Result<()> {
-        let mut interleaved = Vec::new();
+impl<'a> Taken<'a> {
+    fn new(channel: Channel, mono: &'a mut Vec<f32>, n_bytes: usize) -> Self {
+        Self { channel, mono, shape: None, n_packets: 0, max_packets: n_bytes, n_damaged: 0, ended_early: None }
+    }
+
+    fn read(&mut self, format: &mut dyn FormatReader, codec: &mut Codec, track_id: u32) -> Result<()> {
+        let mut buffer = Vec::new();
         loop {
             let packet = match format.next_packet() {
                 Ok(Some(packet)) => packet,
@@ -109,18 +173,16 @@ impl Taken {
                     break;
                 }
             };
+            self.n_packets += 1;
+            if self.n_packets > self.max_packets {
+                return Err(Error::recording(format!("more than {} packets, one for each byte", self.max_packets)));
+            }
             if packet.track_id != track_id {
                 continue;
             }
-            self.n_packets += 1;
-            match decoder.decode(&packet) {
-                Ok(buffer) => {
-                    let shape = (buffer.spec().rate(), buffer.num_planes() as u16);
-                    buffer.copy_to_vec_interleaved::<f32>(&mut interleaved);
-                    self.append(shape, &interleaved)?;
-                }
-                Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_)) => self.n_damaged += 1,
-                Err(error) => return Err(Error::recording("cannot decode").because(error)),
+            match codec.decode(&packet, &mut buffer)? {
+                Some((rate, n_channels, interleaved)) => self.append(rate, n_channels, interleaved)?,
+                None => self.n_damaged += 1,
             }
         }
         // Text and noise can pass for MPEG audio at first sight.
@@ -131,36 +193,50 @@ impl Taken {
         Ok(())
     }
 
-    fn append(&mut self, shape: (u32, u16), interleaved: &[f32]) -> Result<()> {
-        let (rate, n_channels) = shape;
-        if rate == 0 || n_channels == 0 {
-            return Err(Error::recording(format!("{n_channels} channels at {rate} Hz")));
-        }
+    fn append(&mut self, rate: u32, n_channels: usize, interleaved: &[f32]) -> Result<()> {
+        check_rate(rate)?;
+        check_channels(n_channels)?;
+        let shape = (rate, n_channels as u16);
         if *self.shape.get_or_insert(shape) != shape {
             return Err(Error::recording("sample rate or number of channels changes within the recording"));
         }
-        let scale = 1.0 / f32::from(n_channels);
-        let frames = interleaved.chunks_exact(usize::from(n_channels));
+        self.channel.check(n_channels)?;
+        let frames = interleaved.chunks_exact(n_channels);
         if self.mono.len() + frames.len() > MAX_FRAMES {
             return Err(Error::recording(format!("longer than {MAX_FRAMES} samples")));
         }
-        self.mono.extend(frames.map(|frame| frame.iter().sum::<f32>() * scale));
+        match self.channel {
+            Channel::Only(only) => self.mono.extend(frames.map(|frame| frame[usize::from(only)])),
+            Channel::Mix => {
+                let scale = 1.0 / n_channels as f32;
+                self.mono.extend(frames.map(|frame| frame.iter().sum::<f32>() * scale));
+            }
+        }
         Ok(())
     }
 
-    fn repaired(&self, declared_frames: Option<u64>) -> Option<String> {
+    fn say(&self, declared_frames: Option<u64>, repairs: &mut Repairs) {
         let n_frames = self.mono.len() as u64;
-        let mut notes = Vec::new();
         if let Some(why) = &self.ended_early {
-            notes.push(format!("data cut short after {n_frames} frames ({why})"));
+            repairs.add(format!("data cut short after {n_frames} frames ({why})"));
         } else if let Some(declared) = declared_frames.filter(|&declared| declared > n_frames) {
-            notes.push(format!("data cut short: header declares {declared} frames, {n_frames} are there"));
+            repairs.add(format!("data cut short: header declares {declared} frames, {n_frames} are there"));
         }
         if self.n_damaged > 0 {
-            notes.push(format!("left out {} damaged packets of {}", self.n_damaged, self.n_packets));
+            repairs.add(format!("left out {} damaged packets of {}", self.n_damaged, self.n_packets));
         }
-        (!notes.is_empty()).then(|| notes.join("; "))
     }
+}
+
+/// True when the last page of an Ogg file is not whole, or is not marked as the last one (RFC 3533 section 6).
+fn ogg_is_cut(bytes: &[u8]) -> bool {
+    let Some(at) = bytes.windows(4).rposition(|four| four == b"OggS") else { return true };
+    let page = &bytes[at..];
+    let (Some(flags), Some(&n_segments)) = (page.get(5), page.get(26)) else { return true };
+    let body = 27 + usize::from(n_segments);
+    let Some(segments) = page.get(27..body) else { return true };
+    let length: usize = segments.iter().map(|&length| usize::from(length)).sum();
+    flags & 0x04 == 0 || page.len() < body + length
 }
 
 /// An AIFF file cut short, with its lengths set to what is there: symphonia seeks to the declared end

@@ -1,227 +1,297 @@
-//! PCM and float WAV: hound reads the format, the data bytes are converted in bulk
-//! (its sample iterator is more than ten times slower).
+//! WAV in every dialect: RIFF, RF64, BW64 and Wave64 around PCM, float, A-law and mu-law, which are converted here in
+//! bulk; ADPCM, MPEG audio and FLAC inside go to the other decoder.
 
-use std::io::Cursor;
-
-use hound::{SampleFormat, WavReader};
-
-use super::{Decoded, first_not_finite};
+use super::wav_format::{Coding, WavFormat};
+use super::{Channel, Decoded, Repairs, check_rate, check_usable, container, u32_at, u64_at};
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
 
-/// Length field of a writer that did not know the length, as pipes leave it.
-const UNKNOWN_LENGTH: u64 = 0xFFFF_FFFF;
+/// From this length on a data chunk longer than its file was written by a program that did not know the length: pipes
+/// leave 0xFFFFFFFF, 0x7FFFFFFF or a little less.
+const UNKNOWN_LENGTH: u64 = 0x7FFF_0000;
 
-/// What a walk over the chunks finds: the `fmt ` chunk whole and where the data lies.
+/// Families of chunked files that hold WAVE.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// RIFF, RF64, BW64: four letters, 32 bits of length, even positions.
+    Riff,
+    /// Sony Wave64: an identifier of 16 bytes that starts with the four letters, 64 bits of length that count the
+    /// chunk's own head, positions in steps of 8.
+    Wave64,
+}
+
+/// Head of one chunk.
+struct Head {
+    tag: [u8; 4],
+    /// Bytes of the body, as declared.
+    length: u64,
+    /// Where the body starts.
+    start: usize,
+}
+
+/// What a walk over the chunks finds.
 struct Chunks<'a> {
-    format: &'a [u8],
-    data: &'a [u8],
+    format: WavFormat,
+    format_chunk: &'a [u8],
+    /// Bodies of the data chunks, as far as they are there; seldom more than one.
+    data: Vec<&'a [u8]>,
     /// Bytes of data according to the header.
     declared: u64,
-    /// The file was closed before its lengths were written.
+    /// Frames that a `fact` chunk declares; ADPCM fills its last block with silence beyond them.
+    fact: Option<u32>,
+    /// The header's length is no length: the file was never closed, or written into a pipe.
     unfinished: bool,
 }
 
-/// Decodes `bytes` if they are a WAV dialect that hound knows.
-///
-/// `None` means another container or codec (AIFF, float 64, A-law...), for the other decoder.
-/// Errors: a RIFF/WAVE file without data, without samples, or with samples that are not finite.
-pub(super) fn decode(bytes: &[u8]) -> Option<Result<Decoded>> {
-    let tag = bytes.get(..4)?;
-    if !(tag == b"RIFF" || tag == b"RF64" || tag == b"BW64") || bytes.get(8..12)? != b"WAVE" {
-        return None;
+impl Family {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes.get(..4)? {
+            b"RIFF" | b"RF64" | b"BW64" if bytes.get(8..12)? == b"WAVE" => Some(Self::Riff),
+            b"riff" if bytes.get(24..28)? == b"wave" => Some(Self::Wave64),
+            _ => None,
+        }
     }
-    let chunks = match walk(bytes) {
-        Ok(chunks) => chunks,
-        Err(error) => return Some(Err(error)),
-    };
-    // hound sees the format chunk alone: its own walk stumbles over odd chunk lengths and refuses
-    // data lengths that do not fit, which are mended here instead.
-    let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
-    header.extend_from_slice(&(chunks.format.len() as u32).to_le_bytes());
-    header.extend_from_slice(chunks.format);
-    header.extend_from_slice(b"data\0\0\0\0");
-    let spec = WavReader::new(Cursor::new(header)).ok()?.spec();
-    let block = usize::from(u16_at(chunks.format, 12)?);
-    let width = block / usize::from(spec.channels);
-    if usize::from(spec.bits_per_sample).div_ceil(8) != width || block % width != 0 {
-        return None;
+
+    /// Where the first chunk starts.
+    fn first(self) -> usize {
+        match self {
+            Self::Riff => 12,
+            Self::Wave64 => 40,
+        }
     }
-    let codec = match (spec.sample_format, width) {
-        (SampleFormat::Int, 1) => "pcm_u8",
-        (SampleFormat::Int, 2) => "pcm_s16",
-        (SampleFormat::Int, 3) => "pcm_s24",
-        (SampleFormat::Int, 4) => "pcm_s32",
-        (SampleFormat::Float, 4) => "pcm_f32",
-        _ => return None,
-    };
-    Some(convert(&chunks, spec, block, codec))
+
+    fn head(self, bytes: &[u8], at: usize) -> Option<Head> {
+        let tag = *bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Riff => Head { tag, length: u64::from(u32_at(bytes, at + 4)?), start: at + 8 },
+            Self::Wave64 => Head { tag, length: u64_at(bytes, at + 16)?.saturating_sub(24), start: at + 24 },
+        })
+    }
+
+    /// Where the chunk after a body that ends at `end` starts.
+    fn next(self, bytes: &[u8], head: &Head, end: usize, repairs: &mut Repairs) -> usize {
+        match self {
+            Self::Wave64 => end.next_multiple_of(8),
+            Self::Riff if head.length.is_multiple_of(2) => end,
+            // The pad byte is zero; a chunk name never starts with zero, so writers that forget it are read too.
+            Self::Riff if bytes.get(end).is_none_or(|&pad| pad == 0) => end + 1,
+            Self::Riff => {
+                let name = head.tag.escape_ascii();
+                repairs.add(format!("chunk `{name}` of odd length {} without its pad byte", head.length));
+                end
+            }
+        }
+    }
 }
 
-fn convert(chunks: &Chunks<'_>, spec: hound::WavSpec, block: usize, codec: &str) -> Result<Decoded> {
-    let n_channels = usize::from(spec.channels);
-    let n_frames = chunks.data.len() / block;
-    if spec.sample_rate == 0 {
-        return Err(Error::recording("sample rate 0 in the header"));
+/// Decodes `bytes` if they are WAV; `None` means another container. See [`super::decode`].
+///
+/// Errors: no format chunk before the data, no samples, a codec that cannot be read, samples that cannot be used.
+pub(super) fn decode(
+    bytes: &[u8],
+    channel: Channel,
+    repairs: &mut Repairs,
+    samples: &mut Vec<f32>,
+) -> Option<Result<Decoded>> {
+    let family = Family::of(bytes)?;
+    Some(walk(bytes, family, repairs).and_then(|chunks| match chunks.format.coding {
+        Coding::Pcm(_) => convert(&chunks, channel, repairs, samples),
+        Coding::Adpcm | Coding::Stream => hand_over(&chunks, channel, repairs, samples),
+    }))
+}
+
+fn convert(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
+    let format = &chunks.format;
+    let Coding::Pcm(pcm) = format.coding else { return Err(Error::bug("only PCM is converted here")) };
+    check_rate(format.sample_rate)?;
+    channel.check(usize::from(format.n_channels))?;
+    for data in &chunks.data {
+        let whole = data.len() - data.len() % format.block;
+        pcm.append(&data[..whole], usize::from(format.n_channels), channel, samples);
     }
-    if n_frames == 0 {
-        return Err(Error::recording("no samples"));
+    if pcm.is_float() {
+        check_usable(samples)?;
     }
-    let data = &chunks.data[..n_frames * block];
-    let samples = match codec {
-        "pcm_u8" => mix(data, n_channels, 128.0, |b: [u8; 1]| f32::from(b[0]) - 128.0),
-        "pcm_s16" => mix(data, n_channels, 32768.0, |b| f32::from(i16::from_le_bytes(b))),
-        "pcm_s24" => {
-            mix(data, n_channels, 2_147_483_648.0, |b: [u8; 3]| i32::from_le_bytes([0, b[0], b[1], b[2]]) as f32)
-        }
-        "pcm_s32" => mix(data, n_channels, 2_147_483_648.0, |b| i32::from_le_bytes(b) as f32),
-        _ => mix(data, n_channels, 1.0, f32::from_le_bytes),
-    };
-    if codec == "pcm_f32" {
-        first_not_finite(&samples)?;
-    }
+    chunks.say(samples.len(), repairs);
     Ok(Decoded {
-        samples,
-        sample_rate: SampleRate(spec.sample_rate),
-        n_channels: spec.channels,
-        bits_per_sample: Some(spec.bits_per_sample),
+        sample_rate: SampleRate(format.sample_rate),
+        n_channels: format.n_channels,
+        bits_per_sample: Some(format.bits),
         container: "wav".into(),
-        codec: codec.into(),
-        decoder: "hound",
-        repaired: repaired(chunks, n_frames, block),
+        codec: pcm.name().into(),
+        decoder: "sermill",
+        repaired: None,
     })
 }
 
-/// Mean over the channels of interleaved samples of `WIDTH` bytes, divided by `full_scale`.
-fn mix<const WIDTH: usize>(
-    data: &[u8],
-    n_channels: usize,
-    full_scale: f32,
-    value: impl Fn([u8; WIDTH]) -> f32,
-) -> Vec<f32> {
-    let scale = 1.0 / full_scale;
-    let (values, _) = data.as_chunks::<WIDTH>();
-    match n_channels {
-        1 => values.iter().map(|&bytes| value(bytes) * scale).collect(),
-        2 => {
-            let (pairs, _) = values.as_chunks::<2>();
-            pairs.iter().map(|&[left, right]| (value(left) * scale + value(right) * scale) * 0.5).collect()
-        }
-        _ => {
-            let scale = f64::from(scale) / n_channels as f64;
-            let frame = |frame: &[[u8; WIDTH]]| frame.iter().map(|&bytes| f64::from(value(bytes))).sum::<f64>();
-            values.chunks_exact(n_channels).map(|values| (frame(values) * scale) as f32).collect()
-        }
+/// ADPCM in a plain header of its own, so that what was mended here stays mended; other streams bare.
+fn hand_over(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
+    let data = chunks.data.concat();
+    if data.is_empty() {
+        return Err(Error::recording("no samples"));
     }
-}
-
-fn repaired(chunks: &Chunks<'_>, n_frames: usize, block: usize) -> Option<String> {
-    let declared_frames = chunks.declared / block as u64;
     if chunks.unfinished {
-        Some(format!("header without a data length, took the {n_frames} frames that follow it"))
-    } else if declared_frames > n_frames as u64 {
-        Some(format!("data cut short: header declares {declared_frames} frames, {n_frames} are there"))
-    } else if !chunks.declared.is_multiple_of(block as u64) {
-        Some(format!("data length {} is not a whole number of frames, left out the rest", chunks.declared))
-    } else {
-        None
+        repairs.add(format!(
+            "data length {} in the header, took the {} bytes that are there",
+            chunks.declared,
+            data.len()
+        ));
+    } else if chunks.declared > data.len() as u64 {
+        repairs.add(format!("data cut short: header declares {} bytes, {} are there", chunks.declared, data.len()));
+    }
+    let (n_bytes, is_adpcm) = (data.len(), chunks.format.coding == Coding::Adpcm);
+    let stream = if is_adpcm { plain(chunks.format_chunk, &data) } else { data };
+    let decoded = container::decode(&stream, channel, repairs, samples)?;
+    if let Some(n_frames) = chunks.fact.map(|fact| fact as usize).filter(|&n_frames| is_adpcm && n_frames > 0) {
+        let frames_per_block = (samples.len() * chunks.format.block).div_ceil(n_bytes);
+        if n_frames + frames_per_block > samples.len() {
+            samples.truncate(n_frames);
+        }
+    }
+    Ok(Decoded { container: "wav".into(), ..decoded })
+}
+
+/// A WAV file of nothing but a format and data.
+fn plain(format: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"RIFF\xff\xff\xff\xffWAVE".to_vec();
+    for (tag, body) in [(b"fmt ", format), (b"data", data)] {
+        bytes.extend_from_slice(tag);
+        bytes.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(body);
+        if body.len() % 2 == 1 {
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+impl Chunks<'_> {
+    /// Notes what the length of the data chunk got wrong.
+    fn say(&self, n_frames: usize, repairs: &mut Repairs) {
+        let block = self.format.block as u64;
+        let declared_frames = self.declared / block;
+        if self.unfinished {
+            let declared = self.declared;
+            repairs.add(format!("data length {declared} in the header, took the {n_frames} frames that are there"));
+        } else if declared_frames > n_frames as u64 {
+            repairs.add(format!("data cut short: header declares {declared_frames} frames, {n_frames} are there"));
+        } else if let Some(odd) =
+            self.data.iter().map(|data| data.len()).find(|&length| !(length as u64).is_multiple_of(block))
+        {
+            repairs.add(format!("data length {odd} is not a whole number of frames, left out the rest"));
+        }
+        if self.data.len() > 1 {
+            repairs.add(format!("joined {} data chunks", self.data.len()));
+        }
     }
 }
 
-/// Finds `fmt ` and `data`, skipping foreign chunks with or without the pad byte after odd lengths.
-fn walk(bytes: &[u8]) -> Result<Chunks<'_>> {
-    let riff_length = u32_at(bytes, 4).unwrap_or(0);
-    let mut format = None;
-    let mut long_length = None;
-    let mut at = 12usize;
-    while let (Some(tag), Some(length)) = (bytes.get(at..at + 4), u32_at(bytes, at + 4)) {
-        let start = at + 8;
-        let body = &bytes[start..];
-        let end = (length as usize).min(body.len());
-        match tag {
-            b"fmt " => format = Some(&body[..end]),
-            b"ds64" => long_length = u32_at(body, 8).zip(u32_at(body, 12)).map(|(low, high)| join(low, high)),
+/// Finds `fmt ` and the data, past foreign chunks with or without the pad byte after odd lengths.
+fn walk<'a>(bytes: &'a [u8], family: Family, repairs: &mut Repairs) -> Result<Chunks<'a>> {
+    let (mut format, mut long_length, mut fact) = (None, None, None);
+    let (mut data, mut total, mut unfinished, mut seen) = (Vec::new(), 0u64, false, false);
+    let mut at = family.first();
+    while let Some(head) = family.head(bytes, at) {
+        let body = bytes.get(head.start..).unwrap_or_default();
+        let length = if &head.tag == b"data" { declared_length(&head, long_length) } else { head.length };
+        let end = length.min(body.len() as u64) as usize;
+        match &head.tag {
+            b"fmt " if format.is_none() => format = Some(&body[..end]),
+            b"fact" => fact = u32_at(&body[..end], 0),
+            b"ds64" => long_length = u64_at(body, 8),
             b"data" => {
-                let format =
-                    format.ok_or_else(|| Error::recording("wav file without a format chunk before its data"))?;
-                let declared = match (u64::from(length), long_length) {
-                    (UNKNOWN_LENGTH, Some(long)) => long,
-                    (length, _) => length,
-                };
-                let never_closed = length == 0 && (riff_length == 0 || riff_length as usize + 8 == start);
-                let unfinished = never_closed || declared == UNKNOWN_LENGTH;
-                let available = body.len() as u64;
-                let used = if unfinished { available } else { declared.min(available) };
-                return Ok(Chunks { format, data: &body[..used as usize], declared, unfinished });
+                if format.is_none() {
+                    return Err(Error::recording("wav file without a format chunk before its data"));
+                }
+                if !seen && has_no_length(bytes, family, &head, length) {
+                    (data, total, unfinished) = (vec![body], length, true);
+                    break;
+                }
+                seen = true;
+                total = total.saturating_add(length);
+                if end > 0 {
+                    data.push(&body[..end]);
+                }
             }
             _ => {}
         }
-        at = start + end;
-        // The pad byte is zero; a chunk name never starts with zero, so writers that forget it are read too.
-        if length % 2 == 1 && bytes.get(at) == Some(&0) {
-            at += 1;
-        }
+        at = family.next(bytes, &Head { length, ..head }, head.start + end, repairs);
     }
-    Err(Error::recording("wav header without data"))
+    let format_chunk = format.ok_or_else(|| Error::recording("wav header without format and data"))?;
+    if !seen && !unfinished {
+        return Err(Error::recording("wav header without data"));
+    }
+    let format = WavFormat::parse(format_chunk, repairs)?;
+    let shortest = if matches!(format.coding, Coding::Pcm(_)) { format.block } else { 1 };
+    if data.iter().all(|data| data.len() < shortest) {
+        return Err(Error::recording("no samples"));
+    }
+    Ok(Chunks { format, format_chunk, data, declared: total, fact, unfinished })
 }
 
-fn join(low: u32, high: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
+/// Length of a data chunk; RF64 and BW64 keep those beyond 4 GB in `ds64`.
+fn declared_length(head: &Head, long_length: Option<u64>) -> u64 {
+    match (head.length, long_length) {
+        (0xFFFF_FFFF, Some(long)) => long,
+        (length, _) => length,
+    }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+/// True when the data chunk's length was never filled in, so that the data goes on to the end of the file.
+fn has_no_length(bytes: &[u8], family: Family, head: &Head, length: u64) -> bool {
+    let rest = bytes.get(head.start..).unwrap_or_default();
+    if length > rest.len() as u64 {
+        return length >= UNKNOWN_LENGTH;
+    }
+    // Zero is honest when another chunk follows, or nothing at all.
+    let outer = u32_at(bytes, 4).unwrap_or(0);
+    let ends_here = family == Family::Riff && (outer == 0 || u64::from(outer) + 8 == head.start as u64);
+    let is_chunk = rest.first_chunk::<4>().is_some_and(|tag| tag.iter().all(|byte| (b' '..=b'~').contains(byte)));
+    length == 0 && !rest.is_empty() && (ends_here || !is_chunk)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
-    fn wav(format_tag: u16, n_channels: u16, bits: u16, data: &[u8]) -> Vec<u8> {
+    fn chunk(tag: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        [tag.as_slice(), &(body.len() as u32).to_le_bytes(), body].concat()
+    }
+
+    fn format(tag: u16, n_channels: u16, bits: u16) -> Vec<u8> {
         let block = n_channels * bits / 8;
-        let mut bytes = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0".to_vec();
-        bytes.extend_from_slice(&format_tag.to_le_bytes());
-        bytes.extend_from_slice(&n_channels.to_le_bytes());
-        bytes.extend_from_slice(&16_000u32.to_le_bytes());
-        bytes.extend_from_slice(&(16_000 * u32::from(block)).to_le_bytes());
-        bytes.extend_from_slice(&block.to_le_bytes());
-        bytes.extend_from_slice(&bits.to_le_bytes());
-        bytes.extend_from_slice(b"data");
-        bytes.extend_from_slice(&(data.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(data);
-        bytes
+        let mut body = [tag.to_le_bytes(), n_channels.to_le_bytes()].concat();
+        body.extend_from_slice(&16_000u32.to_le_bytes());
+        body.extend_from_slice(&(16_000 * u32::from(block)).to_le_bytes());
+        body.extend_from_slice(&[block.to_le_bytes(), bits.to_le_bytes()].concat());
+        chunk(b"fmt ", &body)
+    }
+
+    fn riff(chunks: &[Vec<u8>]) -> Vec<u8> {
+        let body = [b"WAVE".to_vec(), chunks.concat()].concat();
+        chunk(b"RIFF", &body)
+    }
+
+    fn wav(tag: u16, n_channels: u16, bits: u16, data: &[u8]) -> Vec<u8> {
+        riff(&[format(tag, n_channels, bits), chunk(b"data", data)])
     }
 
     fn floats(values: &[f32]) -> Vec<u8> {
         wav(3, 1, 32, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    fn decoded(bytes: &[u8]) -> Decoded {
-        decode(bytes).expect("a dialect of WAV").unwrap()
+    /// Samples and repairs.
+    fn decoded(bytes: &[u8]) -> (Vec<f32>, Option<String>) {
+        let (mut samples, mut repairs) = (Vec::new(), Repairs::default());
+        decode(bytes, Channel::Mix, &mut repairs, &mut samples).expect("a dialect of WAV").unwrap();
+        (samples, repairs.text())
     }
 
     fn reason(bytes: &[u8]) -> String {
-        decode(bytes).expect("a dialect of WAV").unwrap_err().reason()
-    }
-
-    #[test]
-    fn integers_of_every_width_have_full_scale_one() {
-        assert_eq!(decoded(&wav(1, 1, 8, &[0, 128, 255])).samples, [-1.0, 0.0, 127.0 / 128.0]);
-        assert_eq!(decoded(&wav(1, 1, 16, &[0, 0x80, 0, 0, 0, 0x40])).samples, [-1.0, 0.0, 0.5]);
-        assert_eq!(decoded(&wav(1, 1, 24, &[0, 0, 0x80, 0, 0, 0x40])).samples, [-1.0, 0.5]);
-        assert_eq!(decoded(&wav(1, 1, 32, &[0, 0, 0, 0x80, 0, 0, 0, 0x40])).samples, [-1.0, 0.5]);
-        assert_eq!(decoded(&floats(&[1.5, -0.25])).samples, [1.5, -0.25]);
-    }
-
-    #[test]
-    fn channels_become_their_mean() {
-        assert_eq!(decoded(&wav(1, 2, 16, &[0, 0x40, 0, 0xC0, 0, 0x40, 0, 0x20])).samples, [0.0, 0.375]);
-        let four = decoded(&wav(1, 4, 16, &[0, 0x40, 0, 0x40, 0, 0, 0, 0]));
-        assert_eq!((four.samples, four.n_channels), (vec![0.25], 4));
+        let decoded = decode(bytes, Channel::Mix, &mut Repairs::default(), &mut Vec::new());
+        decoded.expect("a dialect of WAV").unwrap_err().reason()
     }
 
     #[test]
@@ -230,71 +300,90 @@ mod tests {
         for bits in [8, 16, 24, 32] {
             let bytes = wav(1, 1, bits, &data);
             let full_scale = f64::from(bits - 1).exp2();
-            let mut reader = WavReader::new(Cursor::new(&bytes)).unwrap();
+            let mut reader = hound::WavReader::new(Cursor::new(&bytes)).unwrap();
             let expected: Vec<f32> =
                 reader.samples::<i32>().map(|value| (f64::from(value.unwrap()) / full_scale) as f32).collect();
-            assert_eq!(decoded(&bytes).samples, expected, "{bits} bits");
+            assert_eq!(decoded(&bytes), (expected, None), "{bits} bits");
         }
     }
 
     #[test]
     fn data_shorter_than_declared_is_taken_as_far_as_it_goes() {
         let whole = wav(1, 2, 16, &[1; 400]);
-        let cut = decoded(&whole[..whole.len() - 201]);
-        assert_eq!(cut.samples.len(), 49);
-        assert_eq!(cut.repaired.unwrap(), "data cut short: header declares 100 frames, 49 are there");
-        assert_eq!(decoded(&whole).repaired, None);
+        let (samples, repaired) = decoded(&whole[..whole.len() - 201]);
+        assert_eq!(samples.len(), 49);
+        assert_eq!(repaired.unwrap(), "data cut short: header declares 100 frames, 49 are there");
+        assert_eq!(decoded(&whole).1, None);
     }
 
     #[test]
-    fn a_header_that_declares_gigabytes_takes_what_is_there() {
-        for declared in [0xFFFF_FFFFu32, 0x7FFF_FFF0] {
+    fn lengths_of_writers_into_pipes_take_what_is_there() {
+        for declared in [0xFFFF_FFFFu32, 0x7FFF_FFFF, 0x7FFF_F000, 0x8000_0000, 0] {
             let mut bytes = wav(1, 1, 16, &[7; 10]);
             bytes[40..44].copy_from_slice(&declared.to_le_bytes());
-            let mended = decoded(&bytes);
-            assert_eq!(mended.samples.len(), 5);
-            assert!(mended.samples.capacity() < 1000 && mended.repaired.is_some());
+            let (samples, repaired) = decoded(&bytes);
+            assert_eq!(samples.len(), 5);
+            assert!(samples.capacity() < 1000, "a length that is merely declared is not allocated");
+            let note = format!("data length {declared} in the header, took the 5 frames that are there");
+            assert_eq!(repaired, Some(note));
         }
     }
 
     #[test]
     fn data_that_is_no_whole_number_of_frames_loses_the_rest() {
-        let odd = decoded(&wav(1, 2, 16, &[1; 11]));
-        assert_eq!(odd.samples.len(), 2);
-        assert_eq!(odd.repaired.unwrap(), "data length 11 is not a whole number of frames, left out the rest");
+        let (samples, repaired) = decoded(&wav(1, 2, 16, &[1; 11]));
+        assert_eq!(samples.len(), 2);
+        assert_eq!(repaired.unwrap(), "data length 11 is not a whole number of frames, left out the rest");
+    }
+
+    #[test]
+    fn several_data_chunks_are_one_recording() {
+        let parts = [[1u8, 0].as_slice(), &[], &[2, 0, 3, 0]];
+        let mut chunks = vec![format(1, 1, 16)];
+        chunks.extend(parts.iter().map(|part| chunk(b"data", part)));
+        let (samples, repaired) = decoded(&riff(&chunks));
+        assert_eq!(samples, [1.0, 2.0, 3.0].map(|value: f32| value / 32768.0));
+        assert_eq!(repaired.unwrap(), "joined 2 data chunks");
     }
 
     #[test]
     fn recordings_without_samples_say_so() {
-        let mut followed = wav(1, 1, 16, &[]);
-        followed[4..8].copy_from_slice(&60u32.to_le_bytes());
-        followed.extend_from_slice(b"LIST\x04\0\0\0INFO");
-        for bytes in [wav(1, 1, 16, &[]), wav(1, 1, 16, &[1]), followed] {
+        let followed = riff(&[format(1, 1, 16), chunk(b"data", &[]), chunk(b"LIST", b"INFO")]);
+        for bytes in [wav(1, 1, 16, &[]), wav(1, 1, 16, &[1]), followed, wav(0x55, 1, 0, &[])] {
             assert_eq!(reason(&bytes), "no samples");
         }
         let bytes = wav(1, 1, 16, &[1, 2]);
         assert_eq!(reason(&bytes[..36]), "wav header without data");
-        assert_eq!(reason(&bytes[..30]), "wav header without data");
+        assert_eq!(reason(&bytes[..14]), "wav header without format and data");
+        let backwards = riff(&[chunk(b"data", &[1, 2]), format(1, 1, 16)]);
+        assert_eq!(reason(&backwards), "wav file without a format chunk before its data");
     }
 
     #[test]
-    fn samples_that_are_not_finite_are_named() {
+    fn samples_that_cannot_be_used_are_named_and_loud_ones_are_kept() {
         assert_eq!(reason(&floats(&[0.0, 0.5, f32::NAN])), "sample 2 is not finite");
         assert_eq!(reason(&floats(&[0.0, f32::NEG_INFINITY])), "sample 1 is not finite");
+        assert_eq!(reason(&floats(&[-2e9])), "sample 0 is -2e9, magnitudes up to 1e9 can be used");
+        assert_eq!(decoded(&floats(&[1.5, -40.0])).0, [1.5, -40.0]);
     }
 
     #[test]
-    fn sample_rate_zero_is_refused() {
+    fn rates_outside_the_limits_are_refused_with_value_and_limit() {
         let mut bytes = wav(1, 1, 16, &[1, 2]);
-        bytes[24..32].fill(0);
-        assert_eq!(reason(&bytes), "sample rate 0 in the header");
+        for (rate, fits) in [(0u32, false), (3_999, false), (4_000, true), (384_000, true), (384_001, false)] {
+            bytes[24..28].copy_from_slice(&rate.to_le_bytes());
+            if fits {
+                assert_eq!(decoded(&bytes).0.len(), 1, "{rate} Hz");
+            } else {
+                assert_eq!(reason(&bytes), format!("sample rate {rate} Hz, from 4000 to 384000 Hz can be read"));
+            }
+        }
     }
 
     #[test]
-    fn other_containers_and_codecs_are_left_to_the_other_decoder() {
-        assert!(decode(b"FORM\0\0\0\x10AIFFCOMM").is_none());
-        assert!(decode(&wav(6, 1, 8, &[1, 2])).is_none(), "A-law");
-        assert!(decode(&wav(3, 1, 64, &[0; 8])).is_none(), "float 64");
-        assert!(decode(b"RIFF").is_none());
+    fn other_containers_are_left_to_the_other_decoder() {
+        for bytes in [b"FORM\0\0\0\x10AIFFCOMM".as_slice(), b"RIFF", b"RIFF\0\0\0\0AVI LIST"] {
+            assert!(decode(bytes, Channel::Mix, &mut Repairs::default(), &mut Vec::new()).is_none());
+        }
     }
 }

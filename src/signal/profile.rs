@@ -1,7 +1,8 @@
-//! Front ends: every constant between a resampled wave and its log-mel spectrogram, and the ones that have a name.
+//! Front ends: every constant between a decoded recording and its log-mel spectrogram, and the ones that have a name.
 
 use serde::{Deserialize, Serialize};
 
+use crate::audio::Channel;
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
 
@@ -62,6 +63,8 @@ pub enum LogScale {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrontEnd {
+    /// Channels of a recording that are used.
+    pub channel: Channel,
     /// Rate that recordings are resampled to, 1 kHz to 768 kHz.
     pub sample_rate: SampleRate,
     /// Seconds skipped at the start of a recording.
@@ -97,6 +100,7 @@ pub struct Profile {
 }
 
 const PAPER: FrontEnd = FrontEnd {
+    channel: Channel::Mix,
     sample_rate: SampleRate(21_500),
     offset_s: 0.5,
     n_samples: 65_000,
@@ -201,10 +205,14 @@ impl FrontEnd {
     /// Proof: `any_other_constant_is_another_definition`.
     pub fn definition(&self) -> String {
         // Taken apart by name, so that a new constant cannot be forgotten here.
-        let Self { sample_rate, offset_s, n_samples, n_fft, window_length, hop, window, .. } = self;
+        let Self { channel, sample_rate, offset_s, n_samples, n_fft, window_length, hop, window, .. } = self;
         let Self { power, n_mels, mel_scale, mel_norm, fmin_hz, fmax_hz, log, .. } = self;
+        let channel = match channel {
+            Channel::Mix => "mono".to_string(),
+            Channel::Only(only) => format!("channel {only}"),
+        };
         format!(
-            "front end v{REVISION}: mono at {} Hz, first {offset_s:?} s skipped before resampling, z-score with \
+            "front end v{REVISION}: {channel} at {} Hz, first {offset_s:?} s skipped before resampling, z-score with \
              population deviation over all that is left, {n_samples} samples by truncation or zeros on the right; \
              frames centred in zeros, n_fft {n_fft}, window {window:?} of {window_length} centred, hop {hop}, \
              power {power:?}; {n_mels} bands, scale {mel_scale:?}, norm {mel_norm:?}, {fmin_hz:?} to {fmax_hz:?} Hz; \
@@ -243,6 +251,7 @@ mod tests {
     /// One change per field, in the order of declaration.
     fn changes() -> Vec<(&'static str, Change)> {
         vec![
+            ("channel", |f| f.channel = Channel::Only(0)),
             ("sample_rate", |f| f.sample_rate = SampleRate(22_050)),
             ("offset_s", |f| f.offset_s = 0.25),
             ("n_samples", |f| f.n_samples += 1),

@@ -1,12 +1,17 @@
 //! Dirty folders: a bad recording is a row with a reason, and the run goes on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use sermill::audio::{self, Channel};
 use sermill::tables::features::FeatureRow;
 use sermill::tables::manifest::{ManifestRow, Status};
 use sermill::tables::predictions::PredictionRow;
 
 use crate::mill::Mill;
+
+#[path = "../../examples/mutate.rs"]
+mod mutate;
 
 /// The smallest WAV header around `data`: 16-bit mono at 16 kHz, or float when `float` is set.
 fn wav(data: &[u8], float: bool) -> Vec<u8> {
@@ -131,4 +136,84 @@ fn a_scored_folder_with_bad_recordings_has_a_row_for_each() {
     let rows: Vec<&PredictionRow> = rows.iter().filter(|row| row.corpus == "folder").collect();
     assert_eq!(rows.len(), 2);
     assert!(rows[0].predicted.is_some() && rows[1].predicted.is_none() && rows[1].reject_reason.is_some());
+}
+
+#[test]
+fn what_a_recording_is_follows_from_its_bytes_and_not_from_its_name() {
+    let mill = Mill::new();
+    let files = mutate::samples();
+    // Names follow the order of the samples; their endings follow nothing.
+    for (idx, file) in files.iter().enumerate() {
+        let bytes = std::fs::read(file).expect("a sample");
+        let ending = audio::EXTENSIONS[idx % audio::EXTENSIONS.len()];
+        put(&mill.corpora(), &format!("{idx:02}.{ending}"), &bytes);
+    }
+    let ended = mill.stage_of("ingest", "nightly", &[]);
+    assert_eq!(ended.code, 1, "GSM is rejected: {}", ended.stderr);
+    let rows: Vec<ManifestRow> = mill.rows("manifest");
+    assert_eq!(rows.len(), files.len());
+    for (row, file) in rows.iter().zip(&files) {
+        let bytes = std::fs::read(file).expect("a sample");
+        match audio::decode(&bytes, Channel::Mix, &mut Vec::new()) {
+            Ok(decoded) => {
+                let found = (row.container.clone(), row.codec.clone(), row.decoder.clone(), row.repaired.clone());
+                let expected =
+                    (Some(decoded.container), Some(decoded.codec), Some(decoded.decoder.into()), decoded.repaired);
+                assert_eq!(found, expected, "{}", row.path);
+            }
+            Err(error) => assert_eq!(row.reject_reason, Some(error.reason()), "{}", row.path),
+        }
+    }
+}
+
+#[test]
+fn a_chosen_channel_gives_other_levels_and_other_features() {
+    let mill = Mill::new();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    for name in ["stereo_s16.wav", "pcm_s16.wav"] {
+        put(&mill.corpora(), name, &std::fs::read(samples.join(name)).expect("a sample"));
+    }
+    let rms = |channel: &str| {
+        let channel = format!("features.front_end.channel={channel}");
+        let set = ["--set", &channel, "--set", "features.profile=mine"];
+        let code = mill.stage_of("ingest", "nightly", &set).code;
+        let rows: Vec<ManifestRow> = mill.rows("manifest");
+        (code, rows[0].reject_reason.clone(), rows[1].rms_dbfs.expect("stereo is last"))
+    };
+    // Left is 1.6 and right 0.4 times the mean.
+    let (_, _, mix) = rms("\"mix\"");
+    let (code, _, left) = rms("{ only = 0 }");
+    assert_eq!(code, 0);
+    assert!((left - mix - 20.0 * 1.6f64.log10()).abs() < 1e-2, "{left} dB and {mix} dB");
+    let (code, reason, right) = rms("{ only = 1 }");
+    assert_eq!((code, reason.as_deref()), (1, Some("channel 1 (counted from 0) is asked for, there are 1")));
+    assert!((right - mix - 20.0 * 0.4f64.log10()).abs() < 1e-2, "{right} dB and {mix} dB");
+}
+
+#[test]
+fn damaged_recordings_have_one_row_each_in_the_manifest_and_in_the_features() {
+    const N_FILES: usize = 230;
+    let mill = Mill::new();
+    let contents: Vec<Vec<u8>> = mutate::samples().iter().map(|file| std::fs::read(file).expect("a sample")).collect();
+    for round in 0..N_FILES {
+        let (original, other) = (&contents[round % contents.len()], &contents[(7 * round + 1) % contents.len()]);
+        put(&mill.corpora(), &format!("{round:04}.wav"), &mutate::mutated(original, other, round as u64));
+    }
+    // The samples are shorter than the offset of the paper.
+    let set = ["--set", "features.front_end.offset_s=0.0", "--set", "features.profile=mine"];
+    let ended = mill.stage_of("ingest", "nightly", &set);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let rows: Vec<ManifestRow> = mill.rows("manifest");
+    assert_eq!(rows.len(), N_FILES);
+    for row in &rows {
+        let reason = row.reject_reason.as_deref().unwrap_or_default();
+        assert_eq!(row.status == Status::Rejected, !reason.is_empty(), "{}", row.path);
+        assert!(!reason.contains("panicked"), "{}: {reason}", row.path);
+    }
+    assert!(mill.stage_of("features", "nightly", &set).code <= 1);
+    let ids = |rows: Vec<String>| (rows.len(), rows.into_iter().collect::<BTreeSet<_>>());
+    let features: Vec<FeatureRow> = mill.rows("features");
+    let wanted = ids(rows.into_iter().filter(ManifestRow::goes_on).map(|row| row.recording_id).collect());
+    assert!(wanted.0 > N_FILES / 4, "damage leaves some readable: {}", wanted.0);
+    assert_eq!(ids(features.into_iter().map(|row| row.recording_id).collect()), wanted);
 }

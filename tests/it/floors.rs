@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u32)] = &[
 const HOMES: &[(&str, &str)] = &[
     ("hound::", "src/audio/"),
     ("symphonia::", "src/audio/"),
+    ("opus_pure::", "src/audio/"),
     ("rustfft::", "src/signal/"),
     ("realfft::", "src/signal/"),
     ("ort::", "src/network/session"),

@@ -3,28 +3,30 @@
 //! A recording is opened again only when its size or its time of change differs from the
 //! last run; labels and sides are worked out anew each time, because they cost nothing.
 
+mod probe;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::audio;
+use crate::audio::{self, Channel};
 use crate::config::CorpusRoot;
 use crate::corpora::{self, Corpus, Label, Labeller};
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
-use crate::scan::{ScannedFile, Stamp, recordings_below, stamp_of};
+use crate::scan::{ScannedFile, recordings_below, stamp_of};
 use crate::stages::{Ctx, Done, Inputs, Stage};
-use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::tables::manifest::{ManifestRow, Status, sides};
-use crate::tables::{folder_of, publish_rows, read_rows};
+use crate::tables::{folder_of, publish_rows};
+
+use probe::{Buffers, Cache, probe};
 
 /// Raised when the same recordings would give other rows.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 /// File of the manifest below its table's folder.
 pub const MANIFEST_FILE: &str = "part-00000.parquet";
 
@@ -74,6 +76,7 @@ impl Stage for Ingest {
             &pipeline.split,
             pipeline.pipeline.seed,
             pipeline.features.copies,
+            pipeline.features.front_end.channel,
         ))
     }
 
@@ -106,13 +109,15 @@ impl Stage for Ingest {
                 audio::EXTENSIONS.join(", ")
             )));
         }
-        let cache = Cache::read(&ctx.store);
+        let channel = ctx.pipeline.features.front_end.channel;
+        let cache = Cache::read(&ctx.store, channel);
         let meter = ctx.progress.begin("ingest", found.len() as u64);
         let probed: Vec<(ManifestRow, bool)> = ctx.pool.install(|| {
             found
                 .par_iter()
-                .map(|found| {
-                    let row = cache.get(found).map(|row| (row, true)).unwrap_or_else(|| (probe(found), false));
+                .map_init(Buffers::default, |buffers, found| {
+                    let row = cache.get(found).map(|row| (row, true));
+                    let row = row.unwrap_or_else(|| (probe(found, channel, buffers), false));
                     meter.advance(1);
                     row
                 })
@@ -127,7 +132,7 @@ impl Stage for Ingest {
         }
         mark_duplicates(&mut rows);
         place(ctx, &mut rows);
-        publish(ctx, &found, &probes, &rows, n_reused, &opened)
+        publish(ctx, channel, &found, &probes, &rows, n_reused, &opened)
     }
 }
 
@@ -181,54 +186,6 @@ fn scan(ctx: &Ctx, opened: &[Opened]) -> Vec<Found> {
     all
 }
 
-/// Everything about a recording that its bytes alone say.
-fn probe(found: &Found) -> ManifestRow {
-    let mut row = ManifestRow {
-        recording_id: found.recording_id.clone(),
-        path: found.path.clone(),
-        file_size: found.scanned.stamp.size,
-        ..ManifestRow::default()
-    };
-    if let Some(reason) = &found.scanned.unreadable {
-        return reject(row, reason.clone());
-    }
-    let bytes = match std::fs::read(&found.scanned.file) {
-        Ok(bytes) => bytes,
-        Err(error) => return reject(row, format!("cannot be read: {error}")),
-    };
-    row.content_hash = Some(blake3::hash(&bytes).to_hex().to_string());
-    let decoded = match audio::decode(&bytes) {
-        Ok(decoded) => decoded,
-        Err(error) => return reject(row, error.reason()),
-    };
-    let levels = audio::levels(&decoded.samples, decoded.sample_rate);
-    row.container = Some(decoded.container.clone());
-    row.codec = Some(decoded.codec.clone());
-    row.decoder = Some(decoded.decoder.to_string());
-    row.repaired = decoded.repaired.clone();
-    row.sample_rate_hz = Some(decoded.sample_rate.0);
-    row.n_channels = Some(u32::from(decoded.n_channels));
-    row.bits_per_sample = decoded.bits_per_sample.map(u32::from);
-    row.n_samples = Some(decoded.samples.len() as u64);
-    row.duration_s = Some(decoded.sample_rate.seconds(decoded.samples.len()));
-    row.rms_dbfs = Some(levels.rms_dbfs);
-    row.peak_dbfs = Some(levels.peak_dbfs);
-    row.clipped_fraction = Some(levels.clipped_fraction);
-    row.leading_silence_s = Some(levels.leading_silence_s);
-    row.trailing_silence_s = Some(levels.trailing_silence_s);
-    if audio::is_silent(&levels) {
-        let peak = levels.peak_dbfs;
-        return reject(row, format!("silent: its peak is {peak:.1} dBFS"));
-    }
-    row
-}
-
-fn reject(mut row: ManifestRow, reason: String) -> ManifestRow {
-    row.status = Status::Rejected;
-    row.reject_reason = Some(reason);
-    row
-}
-
 fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
     row.corpus = opened.root.name.clone();
     let label = match opened.labeller.label(relative) {
@@ -273,54 +230,9 @@ fn place(ctx: &Ctx, rows: &mut [ManifestRow]) {
     }
 }
 
-/// What is kept of the last scan so that unchanged recordings are not opened again.
-#[derive(Serialize, Deserialize)]
-struct CacheFile {
-    revision: u32,
-    stamps: BTreeMap<String, Stamp>,
-}
-
-struct Cache {
-    stamps: BTreeMap<String, Stamp>,
-    rows: HashMap<String, ManifestRow>,
-}
-
-const STAMPS: &str = "stamps.json";
-const PROBES: &str = "probes";
-
-impl Cache {
-    /// An unreadable cache is an empty one: it only saves work.
-    fn read(store: &Store) -> Self {
-        let nothing = Self { stamps: BTreeMap::new(), rows: HashMap::new() };
-        let Ok(text) = std::fs::read(store.side_index("ingest", STAMPS)) else { return nothing };
-        let Ok(file) = serde_json::from_slice::<CacheFile>(&text) else { return nothing };
-        let Ok(rows) = read_rows::<ManifestRow>(&store.side_index("ingest", PROBES)) else { return nothing };
-        if file.revision != REVISION {
-            return nothing;
-        }
-        Self { stamps: file.stamps, rows: rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect() }
-    }
-
-    fn get(&self, found: &Found) -> Option<ManifestRow> {
-        // A file that could not be read may be readable now, though its stamp is the same.
-        let row = self.rows.get(&found.recording_id).filter(|row| row.content_hash.is_some())?;
-        let same =
-            self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.unreadable.is_none();
-        (same && row.path == found.path).then(|| row.clone())
-    }
-
-    fn publish(store: &Store, found: &[Found], probes: &[ManifestRow]) -> Result<()> {
-        let staging = store.staging("ingest");
-        let stamps = found.iter().map(|found| (found.recording_id.clone(), found.scanned.stamp)).collect();
-        let file = CacheFile { revision: REVISION, stamps };
-        let text = serde_json::to_vec(&file).map_err(|error| Error::bug("stamps have no JSON form").because(error))?;
-        publish_rows(&staging, &store.side_index("ingest", PROBES), probes)?;
-        atomic::publish_bytes(&staging, &store.side_index("ingest", STAMPS), &text)
-    }
-}
-
 fn publish(
     ctx: &Ctx,
+    channel: Channel,
     found: &[Found],
     probes: &[ManifestRow],
     rows: &[ManifestRow],
@@ -329,7 +241,7 @@ fn publish(
 ) -> Result<Done> {
     let target = folder_of::<ManifestRow>(&ctx.store).join(MANIFEST_FILE);
     publish_rows(&ctx.store.staging("ingest"), &target, rows)?;
-    Cache::publish(&ctx.store, found, probes)?;
+    Cache::publish(&ctx.store, channel, found, probes)?;
     let rejected: Vec<&ManifestRow> = rows.iter().filter(|row| row.status == Status::Rejected).collect();
     for row in rejected.iter().take(20) {
         ctx.progress.say(&format!(
@@ -346,8 +258,15 @@ fn publish(
     summary.insert("recordings".into(), rows.len().into());
     summary.insert("ok".into(), count(&|row| row.status == Status::Ok).into());
     summary.insert("duplicates".into(), count(&|row| row.duplicate_of.is_some()).into());
-    summary.insert("repaired".into(), count(&|row| row.repaired.is_some()).into());
-    let hours: f64 = rows.iter().filter_map(|row| row.duration_s).sum::<f64>() / 3600.0;
+    let n_repaired = count(&|row| row.repaired.is_some());
+    if n_repaired > 0 {
+        ctx.progress.say(&format!("ingest: {n_repaired} recordings were repaired, see repaired in the manifest"));
+    }
+    summary.insert("repaired".into(), n_repaired.into());
+    let mut decoders: BTreeMap<&str, usize> = BTreeMap::new();
+    rows.iter().filter_map(|row| row.decoder.as_deref()).for_each(|name| *decoders.entry(name).or_default() += 1);
+    summary.insert("decoders".into(), json!(decoders));
+    let hours = rows.iter().filter_map(|row| row.duration_s).fold(0.0, |sum, seconds| sum + seconds) / 3600.0;
     summary.insert("hours".into(), json!((hours * 1000.0).round() / 1000.0));
     summary.insert("corpora".into(), opened.iter().map(|one| corpus_summary(ctx, one, rows)).collect());
     Ok(Done {
