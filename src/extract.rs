@@ -19,11 +19,6 @@ use crate::units::{SampleRate, Seed};
 /// Plans of so many rates are kept (some MB each); corpora have a handful, folders of damaged recordings any number.
 const MAX_RESAMPLERS: usize = 64;
 
-/// The front end as text: every constant that a stored spectrogram depends on. Its hash is the fingerprint.
-pub fn definition(front_end: &FrontEnd) -> String {
-    format!("{}; resampler: {}", front_end.definition(), audio::resample::definition())
-}
-
 /// Immutable plan, shared by threads.
 pub struct Extractor {
     front_end: FrontEnd,

@@ -19,6 +19,7 @@ pub mod units;
 pub mod audio;
 pub mod augment;
 pub mod corpora;
+pub mod definition;
 pub mod extract;
 pub mod metrics;
 pub mod network;

@@ -59,6 +59,7 @@ fn model(spec: &NetworkSpec, log_mel: &[f32]) -> Result<Vec<u8>> {
     let card = ModelCard {
         labels: Emotion::ALL.map(|emotion| emotion.name().to_owned()).to_vec(),
         front_end: "{}".into(),
+        definition: "benchmark".into(),
         fingerprint: "benchmark".into(),
         model_id: "benchmark".into(),
         pipeline: "benchmark".into(),

@@ -115,6 +115,11 @@ impl Diagnosis {
     }
 }
 
+/// `[n_mels]` frequencies in Hz at which the bands' triangles peak, lowest first.
+pub fn band_centres_hz(front_end: &FrontEnd) -> Vec<f64> {
+    edges_hz(front_end)[1..=front_end.n_mels].to_vec()
+}
+
 /// `n_mels + 2` frequencies, equally spaced on the mel scale: each band's lower edge, centre and upper edge.
 fn edges_hz(front_end: &FrontEnd) -> Vec<f64> {
     let scale = front_end.mel_scale;
@@ -255,10 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn the_full_rank_bank_has_rank_128_and_nothing_to_say() {
-        let diagnosis = bank("full-rank").diagnosis();
-        assert_eq!((diagnosis.rank, diagnosis.empty_rows.len()), (128, 0));
-        assert_eq!(diagnosis.note(), None);
+    fn the_full_rank_banks_have_rank_128_reach_8_khz_and_have_nothing_to_say() {
+        for name in ["full-rank", "full-rank-16k", "full-rank-22k"] {
+            let diagnosis = bank(name).diagnosis();
+            assert_eq!((diagnosis.rank, diagnosis.empty_rows.len()), (128, 0), "{name}");
+            assert_eq!(diagnosis.note(), None);
+            assert!(profile(name).expect("known").fmax_hz >= 8_000.0);
+        }
+    }
+
+    #[test]
+    fn band_centres_are_the_peaks_of_the_triangles() {
+        let front_end = profile("full-rank").expect("known");
+        let centres = band_centres_hz(&front_end);
+        let bin_hz = front_end.sample_rate.hz() / front_end.n_fft as f64;
+        for (centre, row) in centres.iter().zip(bank("full-rank").rows()) {
+            let heaviest = (0..row.weights.len()).max_by(|&a, &b| row.weights[a].total_cmp(&row.weights[b]));
+            let peak_hz = (row.first_bin + heaviest.expect("no band is empty")) as f64 * bin_hz;
+            assert!((centre - peak_hz).abs() <= bin_hz, "{centre} and {peak_hz}");
+        }
+        assert!(centres.is_sorted() && centres.len() == 128);
     }
 
     #[test]

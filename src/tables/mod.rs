@@ -25,6 +25,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::Serialize;
@@ -89,6 +90,11 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
         self.writer.write(&batch).map_err(|error| Error::machine("cannot write a Parquet file").because(error))
+    }
+
+    /// Adds an entry to the file's own key-value metadata.
+    pub fn note(&mut self, key: &str, text: &str) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_string(), text.to_string()));
     }
 
     /// Ends the file.
@@ -157,6 +163,14 @@ pub fn count_rows(path: &Path) -> Result<u64> {
     let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
     Ok(builder.metadata().file_metadata().num_rows().max(0) as u64)
+}
+
+/// An entry of one file's own key-value metadata.
+pub fn read_note(path: &Path, key: &str) -> Result<Option<String>> {
+    let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
+    let entries = builder.metadata().file_metadata().key_value_metadata();
+    Ok(entries.and_then(|entries| entries.iter().find(|entry| entry.key == key)?.value.clone()))
 }
 
 /// The columns `names` of one file, as Arrow batches.

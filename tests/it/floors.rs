@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("audio", 1),
     ("augment", 1),
     ("corpora", 1),
+    ("definition", 1),
     ("extract", 1),
     ("metrics", 1),
     ("network", 1),

@@ -13,7 +13,7 @@ use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
 
 /// Version of the set of metadata keys, under `sermill.format`.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Probabilities that the network's own forward gave for a spectrogram made from a seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,9 @@ pub struct ModelCard {
     pub labels: Vec<String>,
     /// Canonical JSON of the front end that made the spectrograms.
     pub front_end: String,
-    /// Fingerprint of that front end; scoring compares it with the one of its features.
+    /// Everything that its spectrograms depend on, in named parts: the text behind the fingerprint.
+    pub definition: String,
+    /// Fingerprint of that definition; scoring compares it with the one of its features.
     pub fingerprint: String,
     /// Name of this model in every table.
     pub model_id: String,
@@ -64,6 +66,7 @@ impl ModelCard {
             ("sermill.pipeline", self.pipeline.clone()),
             ("sermill.protocol", self.protocol.clone()),
             ("sermill.labels", to_json("sermill.labels", &self.labels)?),
+            ("sermill.definition", self.definition.clone()),
             ("sermill.fingerprint", self.fingerprint.clone()),
             ("sermill.front_end", self.front_end.clone()),
             ("sermill.network", to_json("sermill.network", &self.network)?),
@@ -92,6 +95,7 @@ impl ModelCard {
         let card = Self {
             labels: from_json("sermill.labels", &text("sermill.labels")?)?,
             front_end: text("sermill.front_end")?,
+            definition: text("sermill.definition")?,
             fingerprint: text("sermill.fingerprint")?,
             model_id: text("sermill.model_id")?,
             pipeline: text("sermill.pipeline")?,
@@ -178,6 +182,7 @@ mod tests {
         ModelCard {
             labels: Emotion::ALL.map(|emotion| emotion.name().to_owned()).to_vec(),
             front_end: r#"{"n_mels":128,"scale":"htk"}"#.into(),
+            definition: "decoder: v1\nwindow: \"short\"\n".into(),
             fingerprint: "b3:00ff".into(),
             model_id: "m-1".into(),
             pipeline: "paper".into(),
@@ -228,7 +233,7 @@ mod tests {
             ("sermill.golden", r#"{"seed":1,"probabilities":[1.0]}"#),
             ("sermill.network", &hop_of_zero),
             ("sermill.network", &too_short),
-            ("sermill.format", "2"),
+            ("sermill.format", "1"),
         ] {
             let mut broken = metadata();
             broken.insert(key.into(), value.into());

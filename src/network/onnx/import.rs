@@ -133,6 +133,7 @@ mod tests {
         let card = ModelCard {
             labels: vec!["x".into(); 7],
             front_end: "{}".into(),
+            definition: "d".into(),
             fingerprint: "f".into(),
             model_id: "m".into(),
             pipeline: "p".into(),

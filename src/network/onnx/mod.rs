@@ -244,6 +244,7 @@ mod tests {
         ModelCard {
             labels: vec!["x".into(); spec.n_classes],
             front_end: "{}".into(),
+            definition: "d".into(),
             fingerprint: "f".into(),
             model_id: "m".into(),
             pipeline: "p".into(),

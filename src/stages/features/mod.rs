@@ -14,8 +14,9 @@ use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
+use crate::definition::Definition;
 use crate::error::{Error, Result};
-use crate::extract::{self, Extractor};
+use crate::extract::Extractor;
 use crate::signal::mel::MelBank;
 use crate::stages::{Ctx, Done, Inputs, Stage};
 use crate::storage::atomic;
@@ -29,7 +30,7 @@ use plan::{SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wan
 pub use shard::{ShardJob, run_shard};
 
 /// Raised when the same plan would give other bytes.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// See the module.
 pub struct Features;
@@ -58,7 +59,7 @@ impl Stage for Features {
         // Originals do not depend on what copies go through; a recipe that is wrong is refused by `check`.
         let wanted = if n_copies > 0 { config.augmentations.as_slice() } else { &[] };
         let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
-        let definition = extract::definition(&config.front_end);
+        let definition = Definition::of(&config.front_end).to_string();
         Fingerprint::of_value(&(REVISION, definition, n_copies, augmentations, seed, config.shard_recordings))
     }
 
@@ -80,7 +81,7 @@ impl Stage for Features {
         let wanted = wanted_rows(ctx, &extractor)?;
         let old = read_index(ctx, settings);
         let plan = cut_into_shards(wanted, &old, settings, config.shard_recordings);
-        let work = Work { ctx, extractor, fingerprint: Fingerprint::of([extract::definition(&config.front_end)]) };
+        let work = Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
         let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
             plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
         for (id, rows) in &new {

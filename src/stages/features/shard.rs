@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::augment::Donor;
+use crate::definition::{Definition, METADATA_KEY};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor, Spectrogram};
 use crate::progress::Meter;
@@ -41,6 +42,7 @@ pub fn run_shard(
     }
     atomic::publish(&job.staging, &job.output, |out| {
         let mut writer = TableWriter::<FeatureRow>::new(out)?;
+        writer.note(METADATA_KEY, &Definition::of(extractor.front_end()).to_string());
         let mut scratch = extractor.scratch();
         for row in &plan {
             writer.write(&feature_rows(extractor, fingerprint, corpora, n_copies, row, &mut scratch)?)?;

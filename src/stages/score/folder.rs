@@ -5,12 +5,11 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::definition::front_end_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extract::{self, Copy, Extractor};
+use crate::extract::{Copy, Extractor};
 use crate::scan::{ScannedFile, recordings_below};
-use crate::signal::profile::FrontEnd;
 use crate::stages::score::{Key, Pending, Scorer};
-use crate::storage::fingerprint::Fingerprint;
 use crate::tables::manifest::Status;
 use crate::tables::predictions::PredictionRow;
 
@@ -19,16 +18,7 @@ impl Scorer<'_> {
     pub(super) fn folder(&mut self, folder: &Path) -> Result<Vec<PredictionRow>> {
         let ctx = self.ctx;
         let card = self.session.card();
-        let front_end: FrontEnd = serde_json::from_str(&card.front_end)
-            .map_err(|error| Error::input("the model's front end cannot be read").because(error))?;
-        let fingerprint = Fingerprint::of([extract::definition(&front_end)]);
-        if fingerprint.as_str() != card.fingerprint {
-            return Err(Error::input(format!(
-                "the model's front end has fingerprint {}, this version computes {fingerprint}",
-                card.fingerprint
-            ))
-            .hint("train it again with this version, or score with the version that trained it"));
-        }
+        let front_end = front_end_of(card)?;
         let found = recordings_below(folder);
         if found.is_empty() {
             return Err(Error::input("there is no recording to score").at(folder));

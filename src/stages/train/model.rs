@@ -1,5 +1,6 @@
 //! From the best weights to a published model: export, proof in ONNX Runtime, folder with model and curves.
 
+use crate::definition::Definition;
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
@@ -61,6 +62,7 @@ impl Run<'_> {
         Ok(ModelCard {
             labels: Emotion::ALL.iter().map(|emotion| emotion.name().to_string()).collect(),
             front_end,
+            definition: Definition::of(&self.ctx.pipeline.features.front_end).to_string(),
             fingerprint,
             model_id: model_id.into(),
             pipeline: self.ctx.pipeline.pipeline.name.clone(),

@@ -1,10 +1,12 @@
-"""Reference log-mel spectrograms from librosa, in float64, for the front ends `paper` and `lineage`.
+"""Reference log-mel spectrograms from librosa and from torchaudio, in float64, for every named front end.
 
-    pip install "librosa==0.11.*"
+    pip install "librosa==0.11.*" "torch==2.*" "torchaudio==2.*"
     python generate.py
 
 Writes, beside this script, `PROFILE-WAVE.f32`: little-endian float32, shape [n_mels, frames 0, 8, 16, ...], and
-`versions.txt`. The waves are made with integers only, so that the tests rebuild them to the bit.
+`versions.txt`. The waves are made with integers only, so that the tests rebuild them to the bit. Both libraries are given
+every constant, none is left to a default, and each is run by itself. One file stands for both: it is written only if they
+agree within 1e-9 everywhere and round to the same float32 in every value that is kept.
 """
 
 import pathlib
@@ -13,11 +15,24 @@ import platform
 import librosa
 import numpy as np
 import scipy
+import torch
+
+# torchaudio refuses to be imported beside a torch that was built for another CUDA; only its Python code is used here.
+torch.version.cuda = None
+import torchaudio  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent
-SAMPLE_RATE = 21_500
 N_SAMPLES = 65_000
 EVERY = 8
+
+# Profile: rate, n_fft, periodic window, power over n_fft, HTK scale, area norm, fmax, decibels below the maximum.
+PROFILES = {
+    "paper": (21_500, 512, False, True, True, False, 10_750, False),
+    "lineage": (21_500, 512, True, False, False, True, 4_000, True),
+    "full-rank": (21_500, 1_024, False, True, False, False, 10_750, False),
+    "full-rank-16k": (16_000, 1_024, False, True, False, False, 8_000, False),
+    "full-rank-22k": (22_050, 1_024, False, True, False, False, 11_025, False),
+}
 
 
 def noise(n):
@@ -57,39 +72,65 @@ def conditioned(integers):
     return np.pad(wave, (0, N_SAMPLES - len(wave))).astype(np.float64)
 
 
-def paper(wave):
-    """Equations 1-4 of the paper."""
-    window = scipy.signal.windows.hamming(256, sym=True)
+def of_librosa(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
+    window = scipy.signal.windows.hamming(256, sym=not periodic)
     spectrum = librosa.stft(
-        wave, n_fft=512, hop_length=128, win_length=256, window=window, center=True, pad_mode="constant"
+        wave, n_fft=n_fft, hop_length=128, win_length=256, window=window, center=True, pad_mode="constant"
     )
-    power = np.abs(spectrum) ** 2 / 512
+    power = np.abs(spectrum) ** 2 / (n_fft if over_n_fft else 1)
+    norm = "slaney" if area else None
     bank = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=512, n_mels=128, fmin=0, fmax=SAMPLE_RATE / 2, htk=True, norm=None, dtype=np.float64
+        sr=rate, n_fft=n_fft, n_mels=128, fmin=0, fmax=fmax, htk=htk, norm=norm, dtype=np.float64
     )
-    return np.log(np.maximum(bank @ power, 1e-10))
+    mel = bank @ power
+    if decibels:
+        return librosa.power_to_db(mel, ref=np.max, amin=1e-10, top_db=80)
+    return np.log(np.maximum(mel, 1e-10))
 
 
-def lineage(wave):
-    """What the code of the paper's family computes."""
-    spectrum = librosa.stft(
-        wave, n_fft=512, hop_length=128, win_length=256, window="hamming", center=True, pad_mode="constant"
+def of_torchaudio(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
+    spectrogram = torchaudio.transforms.MelSpectrogram(
+        sample_rate=rate,
+        n_fft=n_fft,
+        win_length=256,
+        hop_length=128,
+        f_min=0.0,
+        f_max=float(fmax),
+        pad=0,
+        n_mels=128,
+        window_fn=torch.hamming_window,
+        power=2.0,
+        normalized=False,
+        wkwargs={"periodic": periodic},
+        center=True,
+        pad_mode="constant",
+        norm="slaney" if area else None,
+        mel_scale="htk" if htk else "slaney",
     )
-    bank = librosa.filters.mel(
-        sr=SAMPLE_RATE, n_fft=512, n_mels=128, fmin=0, fmax=4000, htk=False, norm="slaney", dtype=np.float64
-    )
-    return librosa.power_to_db(bank @ np.abs(spectrum) ** 2, ref=np.max, amin=1e-10, top_db=80)
+    mel = spectrogram(torch.from_numpy(wave)) / (n_fft if over_n_fft else 1)
+    if decibels:
+        # Its decibels are below 1, not below the maximum.
+        values = torchaudio.transforms.AmplitudeToDB("power", top_db=80)(mel)
+        return (values - values.max()).numpy()
+    return torch.log(torch.clamp(mel, min=1e-10)).numpy()
 
 
+# Windows, banks and transforms of torchaudio are made in the default type.
+torch.set_default_dtype(torch.float64)
 for wave_name, integers in [("voice", voice()), ("chirp", chirp())]:
     wave = conditioned(integers)
-    for front_end in [paper, lineage]:
-        values = front_end(wave)
-        assert values.shape == (128, 508) and values.dtype == np.float64
-        values[:, ::EVERY].astype("<f4").tofile(HERE / f"{front_end.__name__}-{wave_name}.f32")
+    for profile, constants in PROFILES.items():
+        by_library = {"librosa": of_librosa(wave, *constants), "torchaudio": of_torchaudio(wave, *constants)}
+        apart = np.abs(by_library["librosa"] - by_library["torchaudio"]).max()
+        print(f"{profile} {wave_name}: librosa and torchaudio are {apart:.1e} apart")
+        assert apart < 1e-9
+        kept = {library: values[:, ::EVERY].astype("<f4") for library, values in by_library.items()}
+        assert all(values.shape == (128, 508) and values.dtype == np.float64 for values in by_library.values())
+        assert kept["librosa"].tobytes() == kept["torchaudio"].tobytes()
+        kept["librosa"].tofile(HERE / f"{profile}-{wave_name}.f32")
     # The tests hold these sums, to know that they rebuilt the same waves.
     print(wave_name, np.sum(integers * np.arange(len(integers)) % 2**32) % 2**32)
 
 versions = [("python", platform.python_version())]
-versions += [(library.__name__, library.__version__) for library in (librosa, np, scipy)]
+versions += [(library.__name__, library.__version__) for library in (librosa, torch, torchaudio, np, scipy)]
 (HERE / "versions.txt").write_text("".join(f"{name} {version}\n" for name, version in versions))
