@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use crate::error::{Error, Result};
+use crate::inspect::Source;
 use crate::stages::STAGES;
 use crate::units::Bytes;
 
@@ -19,6 +20,8 @@ pub enum Command {
     Status(Setting),
     /// The synthetic corpus.
     Synth(Synth),
+    /// One recording, closely.
+    Inspect(Inspect),
     /// Versions and libraries.
     Doctor { runtime: Option<PathBuf> },
     /// Shell completions.
@@ -52,6 +55,16 @@ pub struct Synth {
     pub n_repetitions: usize,
     pub seed: u64,
     pub sample_rate_hz: u32,
+}
+
+/// Arguments of `inspect`.
+pub struct Inspect {
+    pub recording: PathBuf,
+    pub source: Source,
+    /// Where the picture goes.
+    pub out: Option<PathBuf>,
+    /// Whether the definition is printed as well.
+    pub with_definition: bool,
 }
 
 /// What came of a command line.
@@ -99,6 +112,7 @@ pub fn command_line() -> clap::Command {
     ))
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
     .subcommand(synth_command())
+    .subcommand(inspect_command())
     .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
     .subcommand(
         clap::Command::new("completions")
@@ -133,6 +147,40 @@ fn synth_command() -> clap::Command {
                 .default_value("22050")
                 .value_parser(value_parser!(u32).range(8000..=192_000))
                 .help("sample rate"),
+        )
+}
+
+fn inspect_command() -> clap::Command {
+    let path = |name: &'static str| Arg::new(name).value_name("FILE").value_parser(value_parser!(PathBuf));
+    clap::Command::new("inspect")
+        .about("show what the pipeline makes of one recording: as text, and as a picture with --out")
+        .arg(path("recording").value_name("RECORDING").required(true))
+        .arg(
+            Arg::new("profile")
+                .long("profile")
+                .value_name("NAME")
+                .default_value("paper")
+                .conflicts_with_all(["pipeline", "model"])
+                .help("a named front end, with the windows of the paper's network"),
+        )
+        .arg(path("pipeline").long("pipeline").conflicts_with("model").help("the front end and windows of a recipe"))
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("SECTION.KEY=VALUE")
+                .action(ArgAction::Append)
+                .requires("pipeline")
+                .help("lay a value over the recipe; may be repeated"),
+        )
+        .arg(
+            path("model").long("model").help("the front end and windows of a model, and what it says to the recording"),
+        )
+        .arg(path("out").long("out").value_name("FILE.svg").help("write the picture there"))
+        .arg(
+            Arg::new("definition")
+                .long("definition")
+                .action(ArgAction::SetTrue)
+                .help("print everything that the spectrogram depends on as well"),
         )
 }
 
@@ -191,6 +239,12 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
             seed: own.get_one("seed").copied().unwrap_or_default(),
             sample_rate_hz: own.get_one("rate").copied().unwrap_or_default(),
         }),
+        "inspect" => Command::Inspect(Inspect {
+            recording: path(own, "recording").unwrap_or_default(),
+            source: source(own),
+            out: path(own, "out"),
+            with_definition: own.get_flag("definition"),
+        }),
         "doctor" => Command::Doctor { runtime: path(own, "runtime") },
         "completions" => {
             let shell: clap_complete::Shell = *own.get_one("shell").ok_or_else(|| Error::bug("no shell"))?;
@@ -201,8 +255,20 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
     })
 }
 
+fn source(matches: &ArgMatches) -> Source {
+    match (path(matches, "model"), path(matches, "pipeline")) {
+        (Some(model), _) => Source::Model(model),
+        (None, Some(file)) => Source::Pipeline { file, overrides: overrides(matches) },
+        (None, None) => Source::Profile(matches.get_one::<String>("profile").cloned().unwrap_or_default()),
+    }
+}
+
+fn overrides(matches: &ArgMatches) -> Vec<String> {
+    matches.get_many::<String>("set").unwrap_or_default().cloned().collect()
+}
+
 fn setting(matches: &ArgMatches) -> Setting {
-    let mut overrides: Vec<String> = matches.get_many::<String>("set").unwrap_or_default().cloned().collect();
+    let mut overrides = overrides(matches);
     if let Ok(Some(provider)) = matches.try_get_one::<String>("provider") {
         overrides.push(format!("score.device={provider}"));
     }
@@ -236,6 +302,26 @@ mod tests {
         command_line().debug_assert();
         for stage in STAGES {
             assert!(command_line().find_subcommand(stage.name()).is_some(), "{}", stage.name());
+        }
+    }
+
+    #[test]
+    fn an_inspection_takes_one_front_end() {
+        let typed_line =
+            |line: &str| command_line().try_get_matches_from(line.split(' ')).map(|matches| typed(&matches));
+        let source_of = |line: &str| match typed_line(line) {
+            Ok(Ok(Command::Inspect(inspect))) => Some(inspect.source),
+            _ => None,
+        };
+        assert_eq!(source_of("sermill inspect a.wav"), Some(Source::Profile("paper".into())));
+        assert_eq!(source_of("sermill inspect a.wav --profile lineage"), Some(Source::Profile("lineage".into())));
+        let pipeline = Source::Pipeline { file: "p.toml".into(), overrides: vec!["a.b=c".into()] };
+        assert_eq!(source_of("sermill inspect --pipeline p.toml --set a.b=c a.wav"), Some(pipeline));
+        assert_eq!(source_of("sermill inspect a.wav --model m.onnx"), Some(Source::Model("m.onnx".into())));
+        for two in
+            ["--model m --pipeline p", "--model m --profile paper", "--pipeline p --profile paper", "--set a.b=c"]
+        {
+            assert!(typed_line(&format!("sermill inspect a.wav {two}")).is_err(), "{two}");
         }
     }
 

@@ -9,12 +9,14 @@ use serde_json::json;
 
 use crate::audio::write_wav;
 use crate::augment::AUGMENTATIONS;
-use crate::cli::{self, Command, Setting, Synth, Typed};
+use crate::cli::{self, Command, Inspect, Setting, Synth, Typed};
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
 use crate::error::{Error, Result};
+use crate::inspect::inspect;
 use crate::network::kernels::Isa;
 use crate::network::session::{self, Provider, Runtime};
+use crate::pictures::{inspection_svg, inspection_text, wrapped};
 use crate::progress::{self, Progress, Silent};
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
@@ -46,6 +48,7 @@ fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
         }
         Command::Status(setting) => status(&setting, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
+        Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),
         Command::Completions(shell) => {
             clap_complete::generate(shell, &mut cli::command_line(), "sermill", &mut Forward(stdout));
@@ -154,6 +157,28 @@ fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
         stdout,
         &json!({ "synth": folder, "recordings": utterances.len(), "speakers": synth.n_speakers, "seed": synth.seed }),
     )?;
+    Ok(0)
+}
+
+fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
+    // What cannot be written is said before the work.
+    if let Some(out) = typed.out.as_deref().filter(|out| out.extension().is_none_or(|end| end != "svg")) {
+        return Err(Error::recipe("a picture is SVG, and its file must be named so").at(out).hint("name it FILE.svg"));
+    }
+    let inspection = inspect(&typed.recording, &typed.source)?;
+    let mut text = inspection_text(&inspection.view());
+    if typed.with_definition {
+        text.push('\n');
+        inspection.definition().parts().iter().for_each(|(name, part)| text.push_str(&wrapped(name, part)));
+    }
+    if let Some(out) = &typed.out {
+        let staging = out.with_extension("staging");
+        atomic::publish_bytes(&staging, out, inspection_svg(&inspection.view())?.as_bytes())?;
+        atomic::remove(&staging)?;
+        text.push('\n');
+        text.push_str(&wrapped("picture", &out.display().to_string()));
+    }
+    stdout.write_all(text.as_bytes()).map_err(closed)?;
     Ok(0)
 }
 

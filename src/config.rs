@@ -306,6 +306,7 @@ mod tests {
             ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
             ("nightly", include_str!("../pipelines/nightly.toml")),
             ("augmented", include_str!("../pipelines/augmented.toml")),
+            ("full-rank-16k", include_str!("../pipelines/full-rank-16k.toml")),
         ] {
             let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(pipeline.pipeline.name, name);
@@ -364,6 +365,7 @@ mod tests {
             include_str!("../pipelines/demo.toml"),
             include_str!("../pipelines/source-disjoint.toml"),
             include_str!("../pipelines/nightly.toml"),
+            include_str!("../pipelines/full-rank-16k.toml"),
         ] {
             let augment = Pipeline::parse(text, &[]).expect("valid").augment;
             assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });

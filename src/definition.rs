@@ -76,9 +76,9 @@ impl Definition {
         };
         let log = match log {
             LogScale::Natural { floor } => format!("ln(max(mel, {floor:?}))"),
-            LogScale::DecibelsBelowMax { amin, top_db } => format!(
-                "10 log10(max(mel, {amin:?})) below the maximum of the recording, at least -{top_db:?}"
-            ),
+            LogScale::DecibelsBelowMax { amin, top_db } => {
+                format!("10 log10(max(mel, {amin:?})) below the maximum of the recording, at least -{top_db:?}")
+            }
         };
         Self {
             parts: vec![
@@ -255,7 +255,8 @@ storage: float16, little-endian, [n_mels, n_frames] in C order, lowest band firs
 
     #[test]
     fn every_profile_has_a_definition_of_its_own() {
-        let texts: HashSet<String> = PROFILES.iter().map(|known| Definition::of(&known.front_end).to_string()).collect();
+        let texts: HashSet<String> =
+            PROFILES.iter().map(|known| Definition::of(&known.front_end).to_string()).collect();
         assert_eq!(texts.len(), PROFILES.len());
         assert!(texts.iter().all(|text| text.lines().count() == 12));
     }

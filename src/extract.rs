@@ -243,6 +243,10 @@ impl Extractor {
 }
 
 #[cfg(test)]
+#[path = "extract_proof.rs"]
+mod proof;
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 

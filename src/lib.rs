@@ -37,6 +37,7 @@ pub mod storage;
 pub mod tables;
 
 // 4: the work
+pub mod inspect;
 pub mod stages;
 
 // 5, 6: what people type, and what it does

@@ -9,6 +9,8 @@ pub mod levels;
 mod opus;
 mod pcm;
 pub mod resample;
+#[cfg(test)]
+mod resample_proof;
 mod wav;
 mod wav_format;
 mod write;

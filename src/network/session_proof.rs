@@ -51,7 +51,7 @@ fn card(spec: &NetworkSpec, probabilities: Vec<f32>) -> ModelCard {
         labels: (0..spec.n_classes).map(|class| format!("class {class}")).collect(),
         front_end: "{}".into(),
         definition: "d".into(),
-            fingerprint: "f".into(),
+        fingerprint: "f".into(),
         model_id: "m".into(),
         pipeline: "p".into(),
         protocol: "q".into(),

@@ -1,16 +1,21 @@
-//! Pictures of a run as SVG text: training curves, confusion matrix, spectrogram. Pure: numbers in, text out.
+//! Pictures of a run as SVG text: training curves, confusion matrix, spectrogram, one recording as a whole; that one also
+//! for a terminal. Pure: numbers in, text out.
 //!
-//! Every picture has a light background, a `viewBox` and system fonts, and needs nothing outside itself.
+//! Every SVG has a light background, a `viewBox` and system fonts, and needs nothing outside itself.
 
 pub mod confusion;
 pub mod curves;
+pub mod inspection;
 pub mod spectrogram;
+pub mod terminal;
 
 use std::fmt::Write;
 
 pub use confusion::confusion_svg;
 pub use curves::{EpochPoint, curves_svg};
+pub use inspection::{InspectionView, WaveView, inspection_svg};
 pub use spectrogram::{SpectrogramView, spectrogram_svg};
+pub use terminal::{inspection_text, wrapped};
 
 /// Text, axes and lines.
 const INK: &str = "#1f2933";
@@ -122,7 +127,7 @@ fn tick_label(value: f64, step: f64) -> String {
 }
 
 /// A count with a comma between thousands.
-fn grouped(count: u64) -> String {
+pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -16,14 +16,21 @@ pub struct SpectrogramView<'a> {
     pub valid_frames: usize,
     /// Seconds from one frame to the next.
     pub frame_seconds: f64,
+    /// Where the first frame lies in the recording.
+    pub first_second: f64,
+    /// `[n_mels]` frequencies in Hz that the bands are centred on; empty: the axis counts bands.
+    pub centres_hz: &'a [f64],
     /// Frames in one window of the network.
     pub window: usize,
     /// Frames between the starts of two windows.
     pub hop: usize,
 }
 
-const LEFT: f64 = 76.0;
-const WIDTH: f64 = 760.0;
+/// Left edge and width of the plot, which the waveform above it shares.
+pub(super) const LEFT: f64 = 76.0;
+pub(super) const WIDTH: f64 = 760.0;
+/// Width of a picture that holds one.
+pub(super) const PICTURE_WIDTH: f64 = LEFT + WIDTH + 100.0;
 const HEIGHT: f64 = 300.0;
 
 /// `magma` of matplotlib at 17 even places (Smith and van der Walt 2015, CC0).
@@ -53,6 +60,27 @@ const MAGMA: [[u8; 3]; 17] = [
 /// # Errors
 /// A bug if the lengths do not fit.
 pub fn spectrogram_svg(view: &SpectrogramView<'_>) -> Result<String> {
+    const TOP: f64 = 46.0;
+    let mut canvas = Canvas::new(PICTURE_WIDTH, TOP + height(view), view.title);
+    draw(&mut canvas, view, TOP)?;
+    Ok(canvas.finish())
+}
+
+/// Height of what [`draw`] draws.
+pub(super) fn height(view: &SpectrogramView<'_>) -> f64 {
+    6.0 + 18.0 * n_window_rows(view) as f64 + HEIGHT + 56.0
+}
+
+/// Windows that overlap are drawn in as many rows as it takes.
+pub(super) fn n_window_rows(view: &SpectrogramView<'_>) -> usize {
+    view.window.div_ceil(view.hop.max(1)).clamp(1, window_starts(view).len().max(1)).min(8)
+}
+
+/// Draws windows, spectrogram, axes and colour bar from `y` down.
+///
+/// # Errors
+/// A bug if the lengths do not fit.
+pub(super) fn draw(canvas: &mut Canvas, view: &SpectrogramView<'_>, y: f64) -> Result<()> {
     if view.n_mels * view.n_frames != view.log_mel.len() || view.log_mel.is_empty() || view.valid_frames > view.n_frames
     {
         return Err(Error::bug(format!(
@@ -63,28 +91,25 @@ pub fn spectrogram_svg(view: &SpectrogramView<'_>) -> Result<String> {
             view.n_frames
         )));
     }
-    let starts = window_starts(view);
-    // Windows that overlap are drawn in as many rows as it takes.
-    let n_rows = view.window.div_ceil(view.hop.max(1)).clamp(1, starts.len().max(1)).min(8);
-    let top = 52.0 + 18.0 * n_rows as f64;
-    let mut canvas = Canvas::new(LEFT + WIDTH + 100.0, top + HEIGHT + 56.0, view.title);
+    let top = y + 6.0 + 18.0 * n_window_rows(view) as f64;
     let x_of = |frame: usize| LEFT + WIDTH * frame as f64 / view.n_frames as f64;
-    windows(&mut canvas, view, &starts, n_rows, x_of);
+    windows(canvas, view, y, x_of);
     let range = value_range(view);
     let image = base64(&png_image(view, range)?);
     canvas.line(format_args!(
         r#"<image x="{LEFT}" y="{top}" width="{WIDTH}" height="{HEIGHT}" preserveAspectRatio="none" image-rendering="pixelated" href="data:image/png;base64,{image}"/>"#
     ));
-    padding(&mut canvas, view, top, x_of);
+    padding(canvas, view, top, x_of);
     canvas.line(format_args!(
         r#"<rect x="{LEFT}" y="{top}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="{QUIET}"/>"#
     ));
-    axes(&mut canvas, view, top);
-    colour_bar(&mut canvas, range, top);
-    Ok(canvas.finish())
+    axes(canvas, view, top);
+    colour_bar(canvas, range, top);
+    Ok(())
 }
 
-fn window_starts(view: &SpectrogramView<'_>) -> Vec<usize> {
+/// First frame of each window.
+pub(super) fn window_starts(view: &SpectrogramView<'_>) -> Vec<usize> {
     if view.window == 0 || view.hop == 0 || view.n_frames < view.window {
         return Vec::new();
     }
@@ -92,18 +117,13 @@ fn window_starts(view: &SpectrogramView<'_>) -> Vec<usize> {
 }
 
 /// A bar above the picture for each window, numbered from 1.
-fn windows(
-    canvas: &mut Canvas,
-    view: &SpectrogramView<'_>,
-    starts: &[usize],
-    n_rows: usize,
-    x_of: impl Fn(usize) -> f64,
-) {
+fn windows(canvas: &mut Canvas, view: &SpectrogramView<'_>, top: f64, x_of: impl Fn(usize) -> f64) {
+    let (starts, n_rows) = (window_starts(view), n_window_rows(view));
     if !starts.is_empty() {
-        canvas.label(LEFT - 10.0, 58.0, Anchor::End, &format!(r#"fill="{QUIET}""#), "windows");
+        canvas.label(LEFT - 10.0, top + 12.0, Anchor::End, &format!(r#"fill="{QUIET}""#), "windows");
     }
     for (index, &start) in starts.iter().enumerate() {
-        let (x, y) = (x_of(start) + 1.0, 46.0 + 18.0 * (index % n_rows) as f64);
+        let (x, y) = (x_of(start) + 1.0, top + 18.0 * (index % n_rows) as f64);
         let width = x_of(start + view.window) - 1.0 - x;
         canvas.line(format_args!(
             r##"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="15" rx="3" fill="#dbe9f6" stroke="#2563a8"/>"##
@@ -138,22 +158,29 @@ fn axes(canvas: &mut Canvas, view: &SpectrogramView<'_>, top: f64) {
     let (bottom, quiet) = (top + HEIGHT, format!(r#"fill="{QUIET}""#));
     let ink = format!(r#"stroke="{INK}""#);
     let duration = view.frame_seconds * view.n_frames as f64;
-    let times = ticks(0.0, duration, 8);
-    for &time in times.iter().filter(|time| **time <= duration) {
-        let x = LEFT + WIDTH * time / duration;
+    let (first, last) = (view.first_second, view.first_second + duration);
+    let times = ticks(first, last, 8);
+    for &time in times.iter().filter(|time| (first - 1e-9..=last).contains(*time)) {
+        let x = LEFT + WIDTH * (time - first) / duration;
         canvas.stroke((x, bottom), (x, bottom + 5.0), &ink);
         canvas.label(x, bottom + 19.0, Anchor::Middle, &quiet, &tick_label(time, times[1] - times[0]));
     }
-    canvas.label(LEFT + WIDTH / 2.0, bottom + 40.0, Anchor::Middle, "", "time (s)");
+    canvas.label(LEFT + WIDTH / 2.0, bottom + 40.0, Anchor::Middle, "", "time in the recording (s)");
     let step = view.n_mels.div_ceil(4).max(1);
     for band in (0..=view.n_mels).step_by(step) {
         let y = bottom - HEIGHT * band as f64 / view.n_mels as f64;
         canvas.stroke((LEFT - 5.0, y), (LEFT, y), &ink);
-        canvas.label(LEFT - 9.0, y + 4.0, Anchor::End, &quiet, &band.to_string());
+        // Past the highest band stands the highest band.
+        let label = match view.centres_hz.get(band).or(view.centres_hz.last()) {
+            Some(hz) => format!("{:.1}", hz / 1000.0),
+            None => band.to_string(),
+        };
+        canvas.label(LEFT - 9.0, y + 4.0, Anchor::End, &quiet, &label);
     }
     let middle = top + HEIGHT / 2.0;
     let turned = format!(r#"transform="rotate(-90 28 {middle})""#);
-    canvas.label(28.0, middle, Anchor::Middle, &turned, "mel band");
+    let name = if view.centres_hz.is_empty() { "mel band" } else { "centre of mel band (kHz)" };
+    canvas.label(28.0, middle, Anchor::Middle, &turned, name);
 }
 
 fn colour_bar(canvas: &mut Canvas, (low, high): (f32, f32), top: f64) {
@@ -179,7 +206,7 @@ fn colour_bar(canvas: &mut Canvas, (low, high): (f32, f32), top: f64) {
 }
 
 /// Lowest (but for one hundredth) and highest finite value of the frames that hold sound; never empty.
-fn value_range(view: &SpectrogramView<'_>) -> (f32, f32) {
+pub(super) fn value_range(view: &SpectrogramView<'_>) -> (f32, f32) {
     let shown = if view.valid_frames == 0 { view.n_frames } else { view.valid_frames };
     let rows = view.log_mel.chunks(view.n_frames).flat_map(|row| &row[..shown]);
     let mut values: Vec<f32> = rows.copied().filter(|value| value.is_finite()).collect();
@@ -239,6 +266,8 @@ mod tests {
             n_frames,
             valid_frames,
             frame_seconds: 0.01,
+            first_second: 0.5,
+            centres_hz: &[],
             window: 4,
             hop: 2,
         }
@@ -278,6 +307,21 @@ mod tests {
         }
         assert!(svg.contains("url(#padding)") && svg.contains("<title>a &amp; b</title>"));
         assert!(!spectrogram_svg(&view(&values, 2, 10)).expect("fits").contains("padding"));
+    }
+
+    #[test]
+    fn axes_are_those_of_the_recording() {
+        let values = vec![0.5; 2 * 10];
+        let svg = spectrogram_svg(&view(&values, 2, 7)).expect("fits");
+        assert!(
+            svg.contains(">mel band<") && svg.contains(">0.50<") && svg.contains(">0.60<") && !svg.contains(">0.62<")
+        );
+        let svg = spectrogram_svg(&SpectrogramView { centres_hz: &[150.0, 2_040.0], ..view(&values, 2, 7) });
+        assert!(
+            [">centre of mel band (kHz)<", ">0.1<", ">2.0<"]
+                .iter()
+                .all(|text| svg.as_ref().is_ok_and(|svg| svg.contains(text)))
+        );
     }
 
     #[test]

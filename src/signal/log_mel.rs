@@ -67,7 +67,7 @@ impl MelPlan {
     /// `out`   `[n_mels, n_frames]`, row 0 the lowest band; `ln(max(mel, floor))`, or decibels below the maximum.
     /// Panics  when a length is another one: the plan fixes both.
     /// Source  paper 2.2.2-2.2.6, equations 1-4; `lineage`: `librosa.power_to_db(ref=np.max)`.
-    /// Proof   `log_mel_matches_the_f64_twin`, `log_mel_matches_librosa_golden`.
+    /// Proof   `log_mel_matches_the_f64_twin`, `log_mel_matches_librosa_and_torchaudio_golden`.
     pub fn log_mel(&self, wave: &[f32], scratch: &mut MelScratch, out: &mut [f32]) {
         assert_eq!(wave.len(), self.n_samples, "samples of a wave");
         assert_eq!(out.len(), self.bands.spans.len() * self.n_frames, "values of a spectrogram");

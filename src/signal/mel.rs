@@ -15,7 +15,7 @@ pub struct MelRow {
 /// `[n_mels, n_bins]` triangles over the bins of a power spectrum, row 0 the lowest band.
 ///
 /// Source  paper, equation 4; `librosa.filters.mel` with `htk` and `norm` set alike.
-/// Proof   `the_sparse_bank_is_the_dense_twin`, `log_mel_matches_librosa_golden`.
+/// Proof   `the_sparse_bank_is_the_dense_twin`, `log_mel_matches_librosa_and_torchaudio_golden`.
 pub struct MelBank {
     n_bins: usize,
     rows: Vec<MelRow>,

@@ -14,7 +14,7 @@
 //! | [`tiles`]     | the windows of frames that the network sees                                   |
 //!
 //! Trust: hand values prove the slow f64 twins (`twin`), the twins prove the fast path, and numbers computed by
-//! librosa (`golden`) prove both.
+//! librosa and torchaudio (`golden`) prove both.
 
 pub mod condition;
 pub(crate) mod fourier;
@@ -30,7 +30,7 @@ pub mod window;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod twin;
+pub(crate) mod twin;
 
 use profile::FrontEnd;
 

@@ -254,7 +254,10 @@ mod tests {
     fn an_unknown_profile_is_answered_with_the_known_ones() {
         let error = profile("papr").expect_err("a slip");
         assert_eq!(error.kind().exit_code(), 2);
-        assert_eq!(error.hint_text(), Some("known front ends: paper, lineage, full-rank, full-rank-16k, full-rank-22k"));
+        assert_eq!(
+            error.hint_text(),
+            Some("known front ends: paper, lineage, full-rank, full-rank-16k, full-rank-22k")
+        );
     }
 
     #[test]

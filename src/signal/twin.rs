@@ -70,7 +70,7 @@ pub(super) fn dense_bank(front_end: &FrontEnd) -> Vec<Vec<f64>> {
 }
 
 /// `[n_mels, n_frames]` in C order.
-pub(super) fn log_mel(wave: &[f32], front_end: &FrontEnd) -> Vec<f64> {
+pub(crate) fn log_mel(wave: &[f32], front_end: &FrontEnd) -> Vec<f64> {
     let power = power(wave, front_end);
     let bank = dense_bank(front_end);
     let mut mel = Vec::with_capacity(bank.len() * power.len());

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("progress", 2),
     ("storage", 2),
     ("tables", 3),
+    ("inspect", 4),
     ("stages", 4),
     ("cli", 5),
     ("commands", 6),

@@ -7,6 +7,8 @@ mod augmented;
 mod chain;
 mod dirty;
 mod floors;
+mod front_ends;
+mod inspect;
 mod mill;
 mod queries;
 mod refusals;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs one peer of the benchmarks into a folder of its own, once: nothing outside it is touched.
-#   install.sh DEST PEER        PEER is pytorch, keras or onnxruntime
+# Installs one peer of the benchmarks or of `make agreement` into a folder of its own, once: nothing outside it is touched.
+#   install.sh DEST PEER        PEER is pytorch, keras, onnxruntime or librosa
 set -eu
 dest=$1/$2
 requirements=$(dirname "$0")/$2.requirements
@@ -10,4 +10,4 @@ python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-loca
   --target "$dest.partial" -r "$requirements"
 cp "$requirements" "$dest.partial/requirements"
 mv "$dest.partial" "$dest"
-echo "$2 for the benchmarks: $dest" >&2
+echo "$2 to compare with: $dest" >&2

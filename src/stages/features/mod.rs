@@ -81,7 +81,8 @@ impl Stage for Features {
         let wanted = wanted_rows(ctx, &extractor)?;
         let old = read_index(ctx, settings);
         let plan = cut_into_shards(wanted, &old, settings, config.shard_recordings);
-        let work = Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
+        let work =
+            Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
         let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
             plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
         for (id, rows) in &new {

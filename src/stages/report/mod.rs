@@ -210,6 +210,8 @@ fn example_spectrograms(ctx: &Ctx) -> Result<Vec<(Emotion, String)>> {
                 n_frames: row.n_frames as usize,
                 valid_frames: row.valid_frames as usize,
                 frame_seconds: front_end.hop as f64 / front_end.sample_rate.hz(),
+                first_second: front_end.offset_s,
+                centres_hz: &[],
                 window: network.window,
                 hop: network.hop,
             };

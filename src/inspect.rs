@@ -1,0 +1,250 @@
+//! What the pipeline makes of one recording: the same decoder, front end and windows as the stages, looked at closely.
+
+use std::path::{Path, PathBuf};
+
+use crate::audio::levels::CLIPPED_FROM;
+use crate::audio::{self, Decoded, Levels};
+use crate::config::Pipeline;
+use crate::definition::{Definition, front_end_of};
+use crate::emotion::Emotion;
+use crate::error::{Error, ErrorKind, Result};
+use crate::extract::{Copy, Extractor};
+use crate::network::NetworkSpec;
+use crate::network::onnx::ModelCard;
+use crate::network::session::{Provider, Session};
+use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
+use crate::signal::mel::{MelBank, band_centres_hz};
+use crate::signal::profile::{FrontEnd, profile};
+use crate::signal::tiles::n_windows;
+use crate::storage::fingerprint::Fingerprint;
+use crate::units::Seed;
+
+/// Whose front end and windows are taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A named front end, with the windows of the paper's network.
+    Profile(String),
+    /// A pipeline file with values laid over it.
+    Pipeline { file: PathBuf, overrides: Vec<String> },
+    /// A model file; it is also asked for its probabilities, with the native provider.
+    Model(PathBuf),
+}
+
+/// Everything that is known of one recording.
+pub struct Inspection {
+    title: String,
+    source: String,
+    definition: Definition,
+    facts: Vec<(&'static str, String)>,
+    probabilities: Vec<(String, f32)>,
+    front_end: FrontEnd,
+    /// Frames of a window, and between two.
+    windows: (usize, usize),
+    centres_hz: Vec<f64>,
+    samples: Vec<f32>,
+    seconds: f64,
+    /// First sample that is used, and the one after the last.
+    used: (usize, usize),
+    /// `[n_mels, n_frames]`.
+    log_mel: Vec<f32>,
+    valid_frames: usize,
+}
+
+/// A front end, its windows, and the model that wants them, if there is one.
+struct Plan {
+    name: String,
+    front_end: FrontEnd,
+    windows: (usize, usize),
+    model: Option<Vec<u8>>,
+}
+
+/// Looks at the recording `file`.
+///
+/// Errors: kind `Recording` with the reason for which the stages would reject it; those of reading recipe or model.
+/// Proof: `an_inspection_says_what_the_tables_say`, `a_model_is_asked_and_answers_as_in_the_predictions`.
+pub fn inspect(file: &Path, source: &Source) -> Result<Inspection> {
+    let plan = plan(source)?;
+    let bytes = std::fs::read(file).map_err(|error| Error::input("cannot read recording").at(file).because(error))?;
+    of_bytes(plan, file, &bytes)
+        .map_err(|error| if error.kind() == ErrorKind::Recording { error.at(file) } else { error })
+}
+
+fn plan(source: &Source) -> Result<Plan> {
+    match source {
+        Source::Profile(name) => {
+            let front_end = profile(name)?;
+            let paper = NetworkSpec::paper(front_end.n_mels, front_end.n_frames());
+            let windows = (paper.window, paper.hop);
+            Ok(Plan { name: format!("profile {name}"), front_end, windows, model: None })
+        }
+        Source::Pipeline { file, overrides } => {
+            let pipeline = Pipeline::read(file, overrides)?;
+            let network = &pipeline.train.network;
+            Ok(Plan {
+                name: format!("pipeline {}, front end {}", pipeline.pipeline.name, pipeline.features.profile),
+                windows: (network.window, network.hop),
+                front_end: pipeline.features.front_end,
+                model: None,
+            })
+        }
+        Source::Model(file) => {
+            let hint = "use the model.onnx that `sermill train` wrote";
+            let bytes = std::fs::read(file)
+                .map_err(|error| Error::input("cannot read the model").at(file).because(error).hint(hint))?;
+            let card = ModelCard::from_model(&bytes).map_err(|error| error.at(file))?;
+            let front_end = front_end_of(&card).map_err(|error| error.at(file))?;
+            let windows = (card.network.window, card.network.hop);
+            Ok(Plan { name: format!("model {}", card.model_id), front_end, windows, model: Some(bytes) })
+        }
+    }
+}
+
+fn of_bytes(plan: Plan, file: &Path, bytes: &[u8]) -> Result<Inspection> {
+    let Plan { name, front_end, windows, model } = plan;
+    let mut samples = Vec::new();
+    let decoded = audio::decode(bytes, front_end.channel, &mut samples)?;
+    let levels = audio::levels(&samples, decoded.sample_rate);
+    if audio::is_silent(&levels) {
+        return Err(Error::recording(format!("silent: its peak is {:.1} dBFS", levels.peak_dbfs)));
+    }
+    let extractor = Extractor::new(&front_end, &[], Seed(0))?;
+    let (mut log_mel, mut valid_frames, mut shape) = (Vec::new(), 0, None);
+    extractor.extract(bytes, "", &[Copy::ORIGINAL], &mut extractor.scratch(), |spectrogram| {
+        log_mel = spectrogram.log_mel.to_vec();
+        valid_frames = spectrogram.valid_frames;
+        shape = Some(spectrogram.conditioned.clone());
+        Ok(())
+    })?;
+    let shape = shape.ok_or_else(|| Error::bug("an original has no spectrogram"))?;
+    let rate = decoded.sample_rate;
+    let first = (front_end.offset_s * rate.hz()) as usize;
+    let longest = (front_end.n_samples as f64 / front_end.sample_rate.hz() * rate.hz()).ceil() as usize;
+    let used = (first.min(samples.len()), (first + longest).min(samples.len()));
+    let definition = Definition::of(&front_end);
+    let fingerprint = Fingerprint::of([definition.to_string()]);
+    let mut facts = facts_of_recording(&decoded, samples.len(), &levels);
+    let seconds = |(from, to): (usize, usize)| rate.seconds(to) - rate.seconds(from);
+    facts.push((
+        "used",
+        format!(
+            "{:.3} s, from {:.3} s on, at {} Hz",
+            seconds(used),
+            rate.seconds(used.0),
+            grouped(front_end.sample_rate.0.into())
+        ),
+    ));
+    let cut =
+        if shape.truncated { format!("{:.3} s at the end", seconds((used.1, samples.len()))) } else { "no".into() };
+    facts.push(("truncated", cut));
+    facts.push(("padding", format!("{:.1} % of the wave", 100.0 * shape.pad_fraction)));
+    facts.extend(facts_of_spectrogram(&front_end, windows, &log_mel, valid_frames)?);
+    facts.push(("fingerprint", fingerprint.to_string()));
+    facts.push(("content", blake3::hash(bytes).to_hex()[..32].to_string()));
+    let probabilities = match model {
+        Some(model) => ask(&model, &log_mel, &mut facts)?,
+        None => Vec::new(),
+    };
+    Ok(Inspection {
+        title: file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
+        source: format!("front end: {name}"),
+        definition,
+        facts,
+        probabilities,
+        windows,
+        centres_hz: band_centres_hz(&front_end),
+        seconds: rate.seconds(samples.len()),
+        samples,
+        used,
+        log_mel,
+        valid_frames,
+        front_end,
+    })
+}
+
+fn facts_of_recording(decoded: &Decoded, n_samples: usize, levels: &Levels) -> Vec<(&'static str, String)> {
+    let channels =
+        if decoded.n_channels == 1 { "1 channel".into() } else { format!("{} channels", decoded.n_channels) };
+    let bits = decoded.bits_per_sample.map_or(String::new(), |bits| format!(", {bits} bits"));
+    let (rate, codec, container) = (grouped(decoded.sample_rate.0.into()), &decoded.codec, &decoded.container);
+    let clipped = match levels.clipped_fraction {
+        0.0 => "no".to_string(),
+        share => format!("{:.3} % of the samples", 100.0 * share),
+    };
+    let seconds = decoded.sample_rate.seconds(n_samples);
+    vec![
+        ("recording", format!("{rate} Hz, {channels}, {codec} in {container}{bits}")),
+        ("decoder", decoded.decoder.to_string()),
+        ("repaired", decoded.repaired.clone().unwrap_or_else(|| "nothing".into())),
+        ("duration", format!("{seconds:.3} s, {} samples", grouped(n_samples as u64))),
+        ("levels", format!("RMS {:.1} dBFS, peak {:.1} dBFS", levels.rms_dbfs, levels.peak_dbfs)),
+        ("clipped", clipped),
+        ("silence", format!("{:.2} s before, {:.2} s after", levels.leading_silence_s, levels.trailing_silence_s)),
+    ]
+}
+
+fn facts_of_spectrogram(
+    front_end: &FrontEnd,
+    (window, hop): (usize, usize),
+    log_mel: &[f32],
+    valid_frames: usize,
+) -> Result<Vec<(&'static str, String)>> {
+    let n_frames = front_end.n_frames();
+    let (low, high) =
+        log_mel.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)));
+    let diagnosis = MelBank::new(front_end)?.diagnosis();
+    let (rank, n_mels, n_empty) = (diagnosis.rank, diagnosis.n_mels, diagnosis.empty_rows.len());
+    Ok(vec![
+        ("spectrogram", format!("{n_mels} bands x {n_frames} frames, {low:.2} to {high:.2}")),
+        ("sound", format!("{valid_frames} frames, the rest is padding")),
+        ("windows", format!("{} of {window} frames, one every {hop}", n_windows(n_frames, window, hop))),
+        ("mel bank", format!("rank {rank} of {n_mels}, {n_empty} bands without an FFT bin")),
+    ])
+}
+
+/// Probabilities of each class by the model, from the spectrogram as tables hold it.
+fn ask(model: &[u8], log_mel: &[f32], facts: &mut Vec<(&'static str, String)>) -> Result<Vec<(String, f32)>> {
+    // The native provider looks for no library.
+    let mut session = Session::open(model, Provider::Native, 1, Path::new(""))?;
+    let stored: Vec<f32> = log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+    let mut probabilities = vec![0.0; session.card().network.n_classes];
+    session.run(&stored, 1, &mut probabilities)?;
+    let emotions = session.card().emotions()?;
+    let best = (0..emotions.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap_or(0);
+    facts.push(("predicted", format!("{}, {:.1} %, provider native", emotions[best], 100.0 * probabilities[best])));
+    Ok(emotions.into_iter().map(|emotion: Emotion| emotion.name().to_string()).zip(probabilities).collect())
+}
+
+impl Inspection {
+    /// As a picture or as text.
+    pub fn view(&self) -> InspectionView<'_> {
+        InspectionView {
+            title: &self.title,
+            source: &self.source,
+            wave: WaveView {
+                samples: &self.samples,
+                seconds: self.seconds,
+                used: self.used,
+                clipped_from: CLIPPED_FROM,
+            },
+            spectrogram: SpectrogramView {
+                title: &self.title,
+                log_mel: &self.log_mel,
+                n_mels: self.front_end.n_mels,
+                n_frames: self.front_end.n_frames(),
+                valid_frames: self.valid_frames,
+                frame_seconds: self.front_end.hop as f64 / self.front_end.sample_rate.hz(),
+                first_second: self.front_end.offset_s,
+                centres_hz: &self.centres_hz,
+                window: self.windows.0,
+                hop: self.windows.1,
+            },
+            facts: &self.facts,
+            probabilities: &self.probabilities,
+        }
+    }
+
+    /// Everything that the spectrogram depends on.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+}
