@@ -1,6 +1,7 @@
 //! Which values dropout removes: a pure function of the step's seed and the value's place.
 
 use crate::network::kernels::MAPS;
+use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
 
 /// Dropout of one layer in one step.
@@ -41,6 +42,26 @@ impl Dropout {
             }
         }
         dropped
+    }
+}
+
+/// Dropout on the LSTM's input: one mask for all time steps of a recording.
+pub struct InputMask {
+    dropout: Dropout,
+    n_groups: usize,
+}
+
+impl InputMask {
+    /// The masks of one step; without a seed nothing is dropped.
+    pub fn new(spec: &NetworkSpec, seed: Option<Seed>) -> Self {
+        let dropout = Dropout::new(seed, spec.blocks.len(), spec.dropout);
+        Self { dropout, n_groups: spec.lstm_inputs().div_ceil(MAPS) }
+    }
+
+    /// What input `at` of a recording is multiplied by.
+    pub fn factor(&self, recording: usize, at: usize) -> f32 {
+        let dropped = self.dropout.dropped(recording * self.n_groups + at / MAPS)[at % MAPS];
+        if dropped { 0.0 } else { self.dropout.scale }
     }
 }
 

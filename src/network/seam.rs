@@ -64,6 +64,40 @@ impl Seam {
     }
 }
 
+/// What a shared trunk needs beside its blocks, for a whole batch.
+pub struct SeamMemory {
+    pub seam: Seam,
+    /// Index of the block behind the seam.
+    pub cut: usize,
+    /// Output of the block before it, `[recordings][with halo]`.
+    pub whole: Vec<f32>,
+    /// Gradients, `[recordings][without halo]` and `[windows][without halo]`.
+    pub d_whole: Vec<f32>,
+    pub d_windows: Vec<f32>,
+}
+
+impl SeamMemory {
+    /// Memory for batches of up to `max_batch` recordings; `None` without a seam.
+    pub fn new(spec: &NetworkSpec, max_batch: usize) -> Option<Self> {
+        let seam = Seam::new(spec)?;
+        Some(Self {
+            seam,
+            cut: spec.cut(),
+            whole: vec![0.0; max_batch * seam.whole.haloed_len()],
+            d_whole: vec![0.0; max_batch * seam.whole.n_floats()],
+            d_windows: vec![0.0; max_batch * spec.n_windows() * seam.window.n_floats()],
+        })
+    }
+
+    /// Bytes of that memory.
+    pub fn bytes(spec: &NetworkSpec, max_batch: usize) -> usize {
+        Seam::new(spec).map_or(0, |seam| {
+            let whole = seam.whole.haloed_len() + seam.whole.n_floats();
+            max_batch * (whole + spec.n_windows() * seam.window.n_floats()) * size_of::<f32>()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

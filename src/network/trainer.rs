@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
 use crate::network::dense::{self, StepOutcome};
-use crate::network::dropout::Dropout;
+use crate::network::dropout::{Dropout, InputMask};
 use crate::network::kernels::{Isa, MAPS};
 use crate::network::lstm::{Lstm, LstmGradient};
 use crate::network::optimiser::{SgdConfig, update};
@@ -15,7 +15,7 @@ use crate::network::predictor::{
     Predictor, check_batch, check_shapes, cut_image, dense_shape, dense_weights, haloed_index, lstm_shape,
     lstm_weights, thread_pool,
 };
-use crate::network::seam::Seam;
+use crate::network::seam::SeamMemory;
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
 use crate::units::Seed;
@@ -46,31 +46,6 @@ pub struct Trainer {
     /// Whether `predictor` has the current weights.
     predictor_is_current: bool,
     pool: Arc<rayon::ThreadPool>,
-}
-
-/// What a shared trunk needs beside its blocks, for a whole batch.
-struct SeamMemory {
-    seam: Seam,
-    /// Index of the block behind the seam.
-    cut: usize,
-    /// Output of the block before it, `[recordings][with halo]`.
-    whole: Vec<f32>,
-    /// Gradients, `[recordings][without halo]` and `[windows][without halo]`.
-    d_whole: Vec<f32>,
-    d_windows: Vec<f32>,
-}
-
-impl SeamMemory {
-    fn new(spec: &NetworkSpec, max_batch: usize) -> Option<Self> {
-        let seam = Seam::new(spec)?;
-        Some(Self {
-            seam,
-            cut: spec.cut(),
-            whole: vec![0.0; max_batch * seam.whole.haloed_len()],
-            d_whole: vec![0.0; max_batch * seam.whole.n_floats()],
-            d_windows: vec![0.0; max_batch * spec.n_windows() * seam.window.n_floats()],
-        })
-    }
 }
 
 impl Trainer {
@@ -129,7 +104,8 @@ impl Trainer {
         let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
         // The LSTM keeps inputs, gates, cell and outputs of each step; the last block's output lies beside its gradient.
         let lstm = max_batch * spec.n_windows() * (3 * inputs + 6 * units) + max_batch * 4 * units;
-        blocks.sum::<usize>() + Predictor::memory_bytes(spec) + lstm * size_of::<f32>()
+        let seam = SeamMemory::bytes(spec, max_batch);
+        blocks.sum::<usize>() + seam + Predictor::memory_bytes(spec) + lstm * size_of::<f32>()
     }
 
     /// One step on `log_mel` `[n, n_mels, n_frames]` and `labels` `[n]`; without a seed dropout is off.
@@ -300,25 +276,6 @@ impl Trainer {
                 *variance = (keep * f64::from(*variance) + (1.0 - keep) * batch.1) as f32;
             }
         }
-    }
-}
-
-/// Dropout on the LSTM's input: one mask for all time steps of a recording.
-pub(super) struct InputMask {
-    dropout: Dropout,
-    n_groups: usize,
-}
-
-impl InputMask {
-    pub(super) fn new(spec: &NetworkSpec, seed: Option<Seed>) -> Self {
-        let dropout = Dropout::new(seed, spec.blocks.len(), spec.dropout);
-        Self { dropout, n_groups: spec.lstm_inputs().div_ceil(MAPS) }
-    }
-
-    /// What input `at` of a recording is multiplied by.
-    pub(super) fn factor(&self, recording: usize, at: usize) -> f32 {
-        let dropped = self.dropout.dropped(recording * self.n_groups + at / MAPS)[at % MAPS];
-        if dropped { 0.0 } else { self.dropout.scale }
     }
 }
 

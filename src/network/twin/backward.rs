@@ -1,0 +1,164 @@
+//! The twin's gradients, one loop per index.
+
+use crate::network::parameters::TENSORS_PER_BLOCK;
+use crate::network::twin::{BlockTrace, Image, Tensors, Trace, Twin};
+
+impl Twin {
+    /// Gradients of the mean loss; zero for the moving statistics.
+    pub fn backward(&self, trace: &Trace, labels: &[usize]) -> Tensors {
+        let mut gradient: Tensors = self.tensors.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
+        let first_dense = self.tensors.len() - 2;
+        let (units, classes) = (self.spec.lstm_units, self.spec.n_classes);
+        let mut d_images = Vec::new();
+        for (recording, &label) in labels.iter().enumerate() {
+            let last = &trace.steps[recording][self.spec.n_windows() - 1].2;
+            let mut d_last = vec![0.0; units];
+            for class in 0..classes {
+                let d =
+                    (trace.probabilities[recording][class] - f64::from(u8::from(class == label))) / labels.len() as f64;
+                gradient[first_dense + 1][class] += d;
+                for unit in 0..units {
+                    gradient[first_dense][unit * classes + class] += d * last[unit];
+                    d_last[unit] += d * self.tensors[first_dense][unit * classes + class];
+                }
+            }
+            d_images.extend(self.backward_lstm(trace, recording, d_last, &mut gradient));
+        }
+        for index in (0..self.spec.blocks.len()).rev() {
+            d_images = self.backward_block(index, &trace.blocks[index], &d_images, &mut gradient);
+            if let Some(image) = trace.before_cut.as_ref().filter(|_| index == self.spec.cut()) {
+                d_images = self.gather(&d_images, image, self.spec.shrink(index));
+            }
+        }
+        gradient
+    }
+
+    /// Gradients of the LSTM's inputs before their dropout, `[step][input]`.
+    fn backward_lstm(
+        &self,
+        trace: &Trace,
+        recording: usize,
+        mut d_output: Vec<f64>,
+        gradient: &mut Tensors,
+    ) -> Vec<Vec<f64>> {
+        let (at, units) = (self.tensors.len() - 5, self.spec.lstm_units);
+        let (inputs, steps) = (&trace.inputs[recording], &trace.steps[recording]);
+        let mut d_cell = vec![0.0; units];
+        let mut d_inputs = vec![vec![0.0; self.spec.lstm_inputs()]; inputs.len()];
+        for step in (0..inputs.len()).rev() {
+            let (gates, cell, _) = &steps[step];
+            let mut d_before = vec![0.0; units];
+            for unit in 0..units {
+                let [i, f, g, o] = gates[unit];
+                let old = if step > 0 { steps[step - 1].1[unit] } else { 0.0 };
+                let tanh = cell[unit].tanh();
+                let d = d_cell[unit] + d_output[unit] * o * (1.0 - tanh * tanh);
+                d_cell[unit] = d * f;
+                let d_z = [
+                    d * g * i * (1.0 - i),
+                    d * old * f * (1.0 - f),
+                    d * i * (1.0 - g * g),
+                    d_output[unit] * tanh * o * (1.0 - o),
+                ];
+                for (gate, d_z) in d_z.into_iter().enumerate() {
+                    let column = gate * units + unit;
+                    gradient[at + 2][column] += d_z;
+                    for (input, value) in inputs[step].iter().enumerate() {
+                        gradient[at][input * 4 * units + column] += d_z * value;
+                        d_inputs[step][input] +=
+                            d_z * self.tensors[at][input * 4 * units + column] * trace.input_factors[recording][input];
+                    }
+                    for from in (0..units).filter(|_| step > 0) {
+                        gradient[at + 1][from * 4 * units + column] += d_z * steps[step - 1].2[from];
+                        d_before[from] += d_z * self.tensors[at + 1][from * 4 * units + column];
+                    }
+                }
+            }
+            d_output = d_before;
+        }
+        d_inputs
+    }
+
+    fn backward_block(
+        &self,
+        index: usize,
+        trace: &BlockTrace,
+        d_out: &[Vec<f64>],
+        gradient: &mut Tensors,
+    ) -> Vec<Vec<f64>> {
+        let (at, tensors) = (index * TENSORS_PER_BLOCK, self.block(index));
+        let maps = trace.raw[0].maps;
+        let n = (trace.raw.len() * trace.raw[0].height * trace.raw[0].width) as f64;
+        let normal = |image: usize, from: usize| {
+            let map = from % maps;
+            (trace.raw[image].values[from] - trace.mean[map]) * trace.inverse_deviation[map]
+        };
+        let mut d_norm: Vec<Vec<f64>> = trace.raw.iter().map(|image| vec![0.0; image.values.len()]).collect();
+        for (image, d_out) in d_out.iter().enumerate() {
+            for (pooled, d) in d_out.iter().enumerate() {
+                let from = trace.places[image][pooled];
+                let z = tensors[2][from % maps] * normal(image, from) + tensors[3][from % maps];
+                let slope = if z > 0.0 { 1.0 } else { z.exp() };
+                d_norm[image][from] += d * trace.factors[image][pooled] * slope;
+            }
+        }
+        for (image, d_norm) in d_norm.iter().enumerate() {
+            for (from, d) in d_norm.iter().enumerate() {
+                gradient[at + 2][from % maps] += d * normal(image, from);
+                gradient[at + 3][from % maps] += d;
+            }
+        }
+        let mut d_input: Vec<Vec<f64>> = trace.input.iter().map(|image| vec![0.0; image.values.len()]).collect();
+        for (image, d_norm) in d_norm.iter().enumerate() {
+            for (from, d) in d_norm.iter().enumerate() {
+                let map = from % maps;
+                let (d_gamma, d_beta) = (gradient[at + 2][map], gradient[at + 3][map]);
+                let d_raw = tensors[2][map]
+                    * trace.inverse_deviation[map]
+                    * (d - d_beta / n - normal(image, from) * d_gamma / n);
+                gradient[at + 1][map] += d_raw;
+                let (y, x) = (from / maps / trace.raw[image].width, from / maps % trace.raw[image].width);
+                self.backward_conv(index, (y, x, map, d_raw), &trace.input[image], &mut d_input[image], gradient);
+            }
+        }
+        d_input
+    }
+
+    fn backward_conv(
+        &self,
+        index: usize,
+        (y, x, o, d): (usize, usize, usize, f64),
+        input: &Image,
+        d_input: &mut [f64],
+        gradient: &mut Tensors,
+    ) {
+        let (at, maps) = (index * TENSORS_PER_BLOCK, self.spec.blocks[index].n_maps);
+        for tap in 0..9 {
+            let (from_y, from_x) = (y + tap / 3, x + tap % 3);
+            if from_y < 1 || from_y > input.height || from_x < 1 || from_x > input.width {
+                continue;
+            }
+            for i in 0..input.maps {
+                let (from, weight) = (input.at(from_y - 1, from_x - 1, i), (tap * input.maps + i) * maps + o);
+                gradient[at][weight] += d * input.values[from];
+                d_input[from] += d * self.tensors[at][weight];
+            }
+        }
+    }
+
+    /// The transpose of [`Twin::windows`]: gradients of windows added up where they were cut out of images like `image`.
+    fn gather(&self, d_windows: &[Vec<f64>], image: &Image, shrink: usize) -> Vec<Vec<f64>> {
+        let (width, hop) = (self.spec.window / shrink, self.spec.hop / shrink);
+        let recordings = d_windows.chunks(self.spec.n_windows()).map(|windows| {
+            let mut sum = vec![0.0; image.values.len()];
+            for (window, values) in windows.iter().enumerate() {
+                for (at, value) in values.iter().enumerate() {
+                    let (y, x, map) = (at / (width * image.maps), at / image.maps % width, at % image.maps);
+                    sum[image.at(y, window * hop + x, map)] += value;
+                }
+            }
+            sum
+        });
+        recordings.collect()
+    }
+}
