@@ -178,7 +178,7 @@ fn a_scratch_that_another_recording_left_dirty_changes_nothing() {
     let front_end = FrontEnd { n_samples: 3_000, offset_s: 0.0, ..profile("full-rank").expect("known") };
     let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
     let mut scratch = extractor.scratch();
-    let mut of = |rate: u32, n_samples: usize, scratch: &mut ExtractScratch| {
+    let of = |rate: u32, n_samples: usize, scratch: &mut ExtractScratch| {
         let mut values = Vec::new();
         let file = recording(rate, n_samples).1;
         extractor

@@ -195,7 +195,7 @@ fn facts_of_spectrogram(
     let (rank, n_mels, n_empty) = (diagnosis.rank, diagnosis.n_mels, diagnosis.empty_rows.len());
     Ok(vec![
         ("spectrogram", format!("{n_mels} bands x {n_frames} frames, {low:.2} to {high:.2}")),
-        ("sound", format!("{valid_frames} frames, the rest is padding")),
+        ("sound", format!("{valid_frames} of {n_frames} frames, what follows is padding")),
         ("windows", format!("{} of {window} frames, one every {hop}", n_windows(n_frames, window, hop))),
         ("mel bank", format!("rank {rank} of {n_mels}, {n_empty} bands without an FFT bin")),
     ])

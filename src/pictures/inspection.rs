@@ -134,7 +134,7 @@ fn waveform(canvas: &mut Canvas, wave: &WaveView<'_>) {
     }
     canvas.label(LEFT + WIDTH / 2.0, bottom + 38.0, Anchor::Middle, "", "time in the recording (s)");
     let turned = format!(r#"transform="rotate(-90 28 {middle})""#);
-    canvas.label(28.0, middle, Anchor::Middle, &turned, "amplitude");
+    canvas.label(28.0, middle, Anchor::Middle, &turned, "of full scale");
 }
 
 /// Greys what no spectrogram is made of.
@@ -221,7 +221,7 @@ pub(super) mod tests {
         for text in [
             "<title>a &amp; b.wav</title>",
             ">profile paper<",
-            ">amplitude<",
+            ">of full scale<",
             ">skipped<",
             ">cut off<",
             ">clipped samples<",

@@ -172,6 +172,7 @@ fn axes(canvas: &mut Canvas, view: &SpectrogramView<'_>, top: f64) {
         canvas.stroke((LEFT - 5.0, y), (LEFT, y), &ink);
         // Past the highest band stands the highest band.
         let label = match view.centres_hz.get(band).or(view.centres_hz.last()) {
+            Some(hz) if *hz < 1000.0 => format!("{:.2}", hz / 1000.0),
             Some(hz) => format!("{:.1}", hz / 1000.0),
             None => band.to_string(),
         };
@@ -206,7 +207,7 @@ fn colour_bar(canvas: &mut Canvas, (low, high): (f32, f32), top: f64) {
 }
 
 /// Lowest (but for one hundredth) and highest finite value of the frames that hold sound; never empty.
-pub(super) fn value_range(view: &SpectrogramView<'_>) -> (f32, f32) {
+fn value_range(view: &SpectrogramView<'_>) -> (f32, f32) {
     let shown = if view.valid_frames == 0 { view.n_frames } else { view.valid_frames };
     let rows = view.log_mel.chunks(view.n_frames).flat_map(|row| &row[..shown]);
     let mut values: Vec<f32> = rows.copied().filter(|value| value.is_finite()).collect();
@@ -318,7 +319,7 @@ mod tests {
         );
         let svg = spectrogram_svg(&SpectrogramView { centres_hz: &[150.0, 2_040.0], ..view(&values, 2, 7) });
         assert!(
-            [">centre of mel band (kHz)<", ">0.1<", ">2.0<"]
+            [">centre of mel band (kHz)<", ">0.15<", ">2.0<"]
                 .iter()
                 .all(|text| svg.as_ref().is_ok_and(|svg| svg.contains(text)))
         );

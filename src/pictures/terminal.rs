@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::pictures::inspection::{InspectionView, WaveView};
-use crate::pictures::spectrogram::{SpectrogramView, n_window_rows, value_range, window_starts};
+use crate::pictures::spectrogram::{SpectrogramView, n_window_rows, window_starts};
 use crate::pictures::{tick_label, ticks};
 
 /// Columns of a line.
@@ -94,7 +94,7 @@ fn waveform(out: &mut String, wave: &WaveView<'_>) {
 
 /// Means of blocks of bands and frames as shades, the highest bands on top; below it the windows.
 fn spectrogram(out: &mut String, view: &SpectrogramView<'_>) {
-    let (low, high) = value_range(view);
+    let (low, high) = shown_range(view);
     let n_rows = BAND_ROWS.min(view.n_mels);
     for row in (0..n_rows).rev() {
         let bands = row * view.n_mels / n_rows..(row + 1) * view.n_mels / n_rows;
@@ -129,6 +129,19 @@ fn spectrogram(out: &mut String, view: &SpectrogramView<'_>) {
     }
     time_axis(out, view.first_second, view.first_second + view.frame_seconds * view.n_frames as f64);
     legend(out, &ruler, &[('=', "sound"), ('-', "padding")]);
+}
+
+/// From the quietest fifth to the loudest hundredth of the sound: five shades have no room for what is rarer.
+fn shown_range(view: &SpectrogramView<'_>) -> (f32, f32) {
+    let shown = if view.valid_frames == 0 { view.n_frames } else { view.valid_frames };
+    let rows = view.log_mel.chunks(view.n_frames).flat_map(|row| &row[..shown]);
+    let mut values: Vec<f32> = rows.copied().filter(|value| value.is_finite()).collect();
+    values.sort_unstable_by(f32::total_cmp);
+    match (values.get(values.len() / 5), values.get(values.len() * 99 / 100)) {
+        (Some(&low), Some(&high)) if low < high => (low, high),
+        (Some(&low), _) => (low - 0.5, low + 0.5),
+        _ => (0.0, 1.0),
+    }
 }
 
 /// `[3------]` over the columns of one window.

@@ -38,7 +38,7 @@ fn an_inspection_says_what_the_tables_say() {
     assert!(fact(&ended, "duration").starts_with(&format!("{:.3} s", row.duration_s.expect("a length"))));
     assert_eq!(fact(&ended, "padding"), format!("{:.1} % of the wave", 100.0 * feature.pad_fraction));
     assert_eq!(fact(&ended, "truncated") == "no", !feature.truncated);
-    assert!(fact(&ended, "sound").starts_with(&format!("{} frames", feature.valid_frames)));
+    assert!(fact(&ended, "sound").starts_with(&format!("{} of 313 frames", feature.valid_frames)));
     let (low, high) = (feature.mel_min.expect("values"), feature.mel_max.expect("values"));
     assert!(fact(&ended, "spectrogram").ends_with(&format!("{low:.2} to {high:.2}")));
     // 40,000 samples of the demo make 313 frames.
@@ -59,7 +59,7 @@ fn the_picture_is_one_svg_and_every_front_end_can_be_shown() {
         let svg = std::fs::read_to_string(mill.path(&out)).expect("the picture");
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.matches("data:image/png").count() == 1);
         for text in
-            [">amplitude<", ">time in the recording (s)<", ">6</text>", &format!("front end: profile {profile}")]
+            [">of full scale<", ">time in the recording (s)<", ">6</text>", &format!("front end: profile {profile}")]
         {
             assert!(svg.contains(text), "{text}");
         }
