@@ -145,9 +145,12 @@ mod tests {
         Fingerprint::of([Definition::with(code, front_end).to_string()])
     }
 
-    /// One change per field, in the order of declaration, and the part that it belongs to.
+    /// Name of a constant, the part that it belongs to, and a change of it.
+    type Change<T> = (&'static str, &'static str, fn(&mut T));
+
+    /// One change per field, in the order of declaration.
     #[rustfmt::skip]
-    fn changes() -> Vec<(&'static str, &'static str, fn(&mut FrontEnd))> {
+    fn changes() -> Vec<Change<FrontEnd>> {
         vec![
             ("channel", "decoder", |f| f.channel = Channel::Only(0)),
             ("sample_rate", "resampler", |f| f.sample_rate = SampleRate(22_050)),
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    fn code_changes() -> Vec<(&'static str, &'static str, fn(&mut Code))> {
+    fn code_changes() -> Vec<Change<Code>> {
         vec![
             ("decoder", "decoder", |c| c.decoder += 1),
             ("front_end", "arithmetic", |c| c.front_end += 1),

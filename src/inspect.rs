@@ -13,11 +13,12 @@ use crate::network::NetworkSpec;
 use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
+use crate::signal::condition::Conditioned;
 use crate::signal::mel::{MelBank, band_centres_hz};
 use crate::signal::profile::{FrontEnd, profile};
 use crate::signal::tiles::n_windows;
 use crate::storage::fingerprint::Fingerprint;
-use crate::units::Seed;
+use crate::units::{SampleRate, Seed};
 
 /// Whose front end and windows are taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,20 +124,7 @@ fn of_bytes(plan: Plan, file: &Path, bytes: &[u8]) -> Result<Inspection> {
     let definition = Definition::of(&front_end);
     let fingerprint = Fingerprint::of([definition.to_string()]);
     let mut facts = facts_of_recording(&decoded, samples.len(), &levels);
-    let seconds = |(from, to): (usize, usize)| rate.seconds(to) - rate.seconds(from);
-    facts.push((
-        "used",
-        format!(
-            "{:.3} s, from {:.3} s on, at {} Hz",
-            seconds(used),
-            rate.seconds(used.0),
-            grouped(front_end.sample_rate.0.into())
-        ),
-    ));
-    let cut =
-        if shape.truncated { format!("{:.3} s at the end", seconds((used.1, samples.len()))) } else { "no".into() };
-    facts.push(("truncated", cut));
-    facts.push(("padding", format!("{:.1} % of the wave", 100.0 * shape.pad_fraction)));
+    facts.extend(facts_of_use(&front_end, &shape, rate, used, samples.len()));
     facts.extend(facts_of_spectrogram(&front_end, windows, &log_mel, valid_frames)?);
     facts.push(("fingerprint", fingerprint.to_string()));
     facts.push(("content", blake3::hash(bytes).to_hex()[..32].to_string()));
@@ -179,6 +167,23 @@ fn facts_of_recording(decoded: &Decoded, n_samples: usize, levels: &Levels) -> V
         ("levels", format!("RMS {:.1} dBFS, peak {:.1} dBFS", levels.rms_dbfs, levels.peak_dbfs)),
         ("clipped", clipped),
         ("silence", format!("{:.2} s before, {:.2} s after", levels.leading_silence_s, levels.trailing_silence_s)),
+    ]
+}
+
+/// What of `n_samples` goes into the spectrogram.
+fn facts_of_use(
+    front_end: &FrontEnd,
+    shape: &Conditioned,
+    rate: SampleRate,
+    (first, last): (usize, usize),
+    n_samples: usize,
+) -> [(&'static str, String); 3] {
+    let (from, seconds) = (rate.seconds(first), rate.seconds(last - first));
+    let cut = if shape.truncated { format!("{:.3} s at the end", rate.seconds(n_samples - last)) } else { "no".into() };
+    [
+        ("used", format!("{seconds:.3} s, from {from:.3} s on, at {} Hz", grouped(front_end.sample_rate.0.into()))),
+        ("truncated", cut),
+        ("padding", format!("{:.1} % of the wave", 100.0 * shape.pad_fraction)),
     ]
 }
 

