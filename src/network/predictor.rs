@@ -250,10 +250,10 @@ impl Predictor {
 /// Takes a whole recording's image through the shared trunk, then its windows through the blocks behind the seam.
 fn run_recording(blocks: &[BlockWeights], spec: &NetworkSpec, seam: Seam, scratch: &mut Scratch, features: &mut [f32]) {
     let cut = spec.cut();
-    for index in 0..cut {
+    for (index, block) in blocks[..cut].iter().enumerate() {
         let mut whole = std::mem::take(&mut scratch.whole);
         let mut next = std::mem::take(&mut scratch.images[index + 1]);
-        run_block(&blocks[index], index, scratch, if index + 1 == cut { &mut whole } else { &mut next });
+        run_block(block, index, scratch, if index + 1 == cut { &mut whole } else { &mut next });
         (scratch.whole, scratch.images[index + 1]) = (whole, next);
     }
     for (window, features) in features.chunks_exact_mut(spec.lstm_inputs()).enumerate() {
