@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one peer of the benchmarks into a folder of its own, once: nothing outside it is touched.
-#   install.sh DEST PEER        PEER is pytorch, keras or onnxruntime
+#   install.sh DEST PEER        PEER is pytorch, keras, onnxruntime or features
 set -eu
 dest=$1/$2
 requirements=$(dirname "$0")/$2.requirements
