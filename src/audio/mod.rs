@@ -5,6 +5,7 @@ mod dot;
 mod kaiser;
 pub mod levels;
 pub mod resample;
+mod walk;
 mod wav;
 mod write;
 

@@ -1,17 +1,20 @@
 //! One shard: a pure, idempotent function from a plan file to one file of spectrograms.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::augment::Donor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor, Spectrogram};
 use crate::progress::Meter;
+use crate::signal::summary::summary;
 use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
-use crate::tables::features::{FeatureRow, to_blob};
+use crate::tables::features::{FeatureRow, FeatureWriter};
 use crate::tables::manifest::Status;
-use crate::tables::{TableWriter, read_columns, read_rows};
+use crate::tables::{read_columns, read_rows};
 
 /// Where one shard comes from and goes to.
 pub struct ShardJob {
@@ -40,10 +43,12 @@ pub fn run_shard(
         return Ok(());
     }
     atomic::publish(&job.staging, &job.output, |out| {
-        let mut writer = TableWriter::<FeatureRow>::new(out)?;
-        let mut scratch = extractor.scratch();
+        let mut writer = FeatureWriter::new(out)?;
+        let mut worker =
+            Worker { extractor, fingerprint, corpora, n_copies, scratch: extractor.scratch(), bytes: Vec::new() };
         for row in &plan {
-            writer.write(&feature_rows(extractor, fingerprint, corpora, n_copies, row, &mut scratch)?)?;
+            worker.add_rows(row, &mut writer)?;
+            writer.write_full_group()?;
             meter.advance(1);
         }
         writer.finish()
@@ -67,48 +72,79 @@ fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
     n_found == n_rows
 }
 
-/// The rows of one recording: its original and its copies.
-fn feature_rows(
-    extractor: &Extractor,
-    fingerprint: &Fingerprint,
-    corpora: &Path,
+/// What makes the rows of one recording after the other, in the same buffers.
+struct Worker<'a> {
+    extractor: &'a Extractor,
+    fingerprint: &'a Fingerprint,
+    corpora: &'a Path,
     n_copies: u32,
-    plan: &FeaturePlanRow,
-    scratch: &mut ExtractScratch,
-) -> Result<Vec<FeatureRow>> {
-    let splits: Vec<&str> = plan.splits.split(',').collect();
-    let blank = |copy: u32| FeatureRow {
+    scratch: ExtractScratch,
+    /// The file of a recording.
+    bytes: Vec<u8>,
+}
+
+impl Worker<'_> {
+    /// Adds the rows of one recording: its original and its copies.
+    fn add_rows(&mut self, plan: &FeaturePlanRow, writer: &mut FeatureWriter) -> Result<()> {
+        let n_before = writer.n_rows();
+        match self.add_spectrograms(plan, writer) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Recording => {
+                // Half a recording is none.
+                writer.take_back(n_before);
+                for copy in 0..=self.n_copies {
+                    let blank = blank(self.fingerprint, plan, copy);
+                    let reject_reason = Some(error.reason());
+                    writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.at(self.corpora.join(&plan.path))),
+        }
+    }
+
+    fn add_spectrograms(&mut self, plan: &FeaturePlanRow, writer: &mut FeatureWriter) -> Result<()> {
+        let donors = planned_donors(self.corpora, plan)?;
+        let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
+        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
+        let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
+        read_into(&self.corpora.join(&plan.path), &mut self.bytes)
+            .map_err(|error| Error::recording("cannot be read").because(error))?;
+        if blake3::hash(&self.bytes).to_hex().as_str() != plan.content_hash {
+            return Err(Error::recording("changed since ingest: run ingest again"));
+        }
+        let (extractor, fingerprint) = (self.extractor, self.fingerprint);
+        extractor.extract(&self.bytes, &plan.content_hash, &copies, &mut self.scratch, |spectrogram| {
+            let row = fill(blank(fingerprint, plan, spectrogram.copy), extractor, &spectrogram);
+            writer.push(row, Some(spectrogram.log_mel));
+            Ok(())
+        })
+    }
+}
+
+/// A recording's file, into memory that is used again; what one long recording took is given back at the next.
+fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    /// 30 seconds of stereo at 96 kHz and 24 bits.
+    const KEPT: usize = 16 << 20;
+    bytes.clear();
+    bytes.shrink_to(KEPT);
+    let mut file = File::open(path)?;
+    bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+    file.read_to_end(bytes).map(|_| ())
+}
+
+/// A row without a spectrogram.
+fn blank(fingerprint: &Fingerprint, plan: &FeaturePlanRow, copy: u32) -> FeatureRow {
+    let side = plan.splits.split(',').nth(copy as usize).filter(|name| !name.is_empty());
+    FeatureRow {
         recording_id: plan.recording_id.clone(),
         corpus: plan.corpus.clone(),
         content_hash: plan.content_hash.clone(),
         copy,
         emotion: plan.emotion.clone(),
-        split: splits.get(copy as usize).filter(|name| !name.is_empty()).map(|name| name.to_string()),
+        split: side.map(str::to_string),
         fingerprint: fingerprint.to_string(),
         ..FeatureRow::default()
-    };
-    let path = corpora.join(&plan.path);
-    let donors = planned_donors(corpora, plan)?;
-    let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
-    let copies: Vec<Copy> =
-        (0..=n_copies).map(|number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) }).collect();
-    let mut rows = Vec::with_capacity(n_copies as usize + 1);
-    let extracted =
-        std::fs::read(&path).map_err(|error| Error::recording("cannot be read").because(error)).and_then(|bytes| {
-            if blake3::hash(&bytes).to_hex().as_str() != plan.content_hash {
-                return Err(Error::recording("changed since ingest: run ingest again"));
-            }
-            extractor.extract(&bytes, &plan.content_hash, &copies, scratch, |spectrogram| {
-                rows.push(fill(blank(spectrogram.copy), extractor, &spectrogram));
-                Ok(())
-            })
-        });
-    match extracted {
-        Ok(()) => Ok(rows),
-        Err(error) if error.kind() == ErrorKind::Recording => Ok((0..=n_copies)
-            .map(|copy| FeatureRow { status: Status::Rejected, reject_reason: Some(error.reason()), ..blank(copy) })
-            .collect()),
-        Err(error) => Err(error.at(path)),
     }
 }
 
@@ -120,12 +156,7 @@ fn planned_donors(corpora: &Path, plan: &FeaturePlanRow) -> Result<Vec<Vec<Donor
 }
 
 fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -> FeatureRow {
-    let log_mel = spectrogram.log_mel;
-    let n = log_mel.len() as f64;
-    let mean = log_mel.iter().map(|&value| f64::from(value)).sum::<f64>() / n;
-    let variance = log_mel.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
-    let (low, high) =
-        log_mel.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)));
+    let found = summary(spectrogram.log_mel);
     row.augmentation = spectrogram.augmentation.clone();
     row.snr_db = spectrogram.snr_db;
     row.n_mels = extractor.front_end().n_mels as u32;
@@ -133,10 +164,9 @@ fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -
     row.valid_frames = spectrogram.valid_frames as u32;
     row.pad_fraction = spectrogram.conditioned.pad_fraction;
     row.truncated = spectrogram.conditioned.truncated;
-    row.mel_mean = Some(mean);
-    row.mel_std = Some(variance.sqrt());
-    row.mel_min = Some(f64::from(low));
-    row.mel_max = Some(f64::from(high));
-    row.log_mel = Some(to_blob(log_mel));
+    row.mel_mean = Some(found.mean);
+    row.mel_std = Some(found.deviation);
+    row.mel_min = Some(f64::from(found.least));
+    row.mel_max = Some(f64::from(found.greatest));
     row
 }
