@@ -84,7 +84,7 @@ pub fn run(corpora: &Path, out: &Path) -> Result<Value> {
                 }
                 clock.time(8, || writer.write_full_group())?;
             }
-            clock.time(8, || writer.finish())?;
+            clock.time(8, || writer.finish().map(|_| ()))?;
             clock.time(8, || std::io::Write::flush(file)).map_err(|error| Error::machine("flush").because(error))?;
             inside = begun.elapsed();
             Ok(())

@@ -53,16 +53,16 @@ fn dot(row: &[Taps], samples: &[f32]) -> f32 {
     total(sums)
 }
 
-/// Dot products of a row with four stretches of samples.
+/// Dot products of a row with the samples from each of four places on; the samples must be there.
 #[inline(always)]
-pub(super) fn dot_four(row: &[Taps], samples: [&[f32]; 4]) -> [f32; 4] {
-    samples.map(|samples| dot(row, samples))
+pub(super) fn dot_four(row: &[Taps], input: &[f32], places: [usize; 4]) -> [f32; 4] {
+    places.map(|place| dot(row, &input[place..place + row.len() * LANES]))
 }
 
-/// Dot products of two rows with four stretches of samples.
+/// Dot products of two rows with the samples from each of four places on.
 #[inline(always)]
-pub(super) fn dot_two_four(low: &[Taps], high: &[Taps], samples: [&[f32]; 4]) -> ([f32; 4], [f32; 4]) {
-    (dot_four(low, samples), dot_four(high, samples))
+pub(super) fn dot_two_four(low: &[Taps], high: &[Taps], input: &[f32], places: [usize; 4]) -> ([f32; 4], [f32; 4]) {
+    (dot_four(low, input, places), dot_four(high, input, places))
 }
 
 /// The dot product where the row reaches over an end of the input, which is zero there: row element `k`
@@ -95,25 +95,36 @@ pub(super) mod avx2 {
     /// [`super::dot_four`].
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(in super::super) fn dot_four(row: &[Taps], samples: [&[f32]; 4]) -> [f32; 4] {
-        samples.map(|samples| {
+    pub(in super::super) fn dot_four(row: &[Taps], input: &[f32], places: [usize; 4]) -> [f32; 4] {
+        let mut totals = [0.0; 4];
+        for (sum, place) in totals.iter_mut().zip(places) {
             let (mut left, mut right) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+            let samples = &input[place..place + row.len() * LANES];
             for (taps, samples) in row.iter().zip(samples.as_chunks::<LANES>().0) {
                 let (samples_left, samples_right) = load(samples);
                 let (taps_left, taps_right) = load(&taps.0);
                 left = _mm256_add_ps(left, _mm256_mul_ps(taps_left, samples_left));
                 right = _mm256_add_ps(right, _mm256_mul_ps(taps_right, samples_right));
             }
-            total(left, right)
-        })
+            *sum = total(left, right);
+        }
+        totals
     }
 
     /// [`super::dot_two_four`].
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(in super::super) fn dot_two_four(low: &[Taps], high: &[Taps], samples: [&[f32]; 4]) -> ([f32; 4], [f32; 4]) {
-        let both = samples.map(|samples| dot_two(low, high, samples));
-        (both.map(|both| both.0), both.map(|both| both.1))
+    pub(in super::super) fn dot_two_four(
+        low: &[Taps],
+        high: &[Taps],
+        input: &[f32],
+        places: [usize; 4],
+    ) -> ([f32; 4], [f32; 4]) {
+        let (mut lows, mut highs) = ([0.0; 4], [0.0; 4]);
+        for ((low_total, high_total), place) in lows.iter_mut().zip(&mut highs).zip(places) {
+            (*low_total, *high_total) = dot_two(low, high, &input[place..place + low.len() * LANES]);
+        }
+        (lows, highs)
     }
 
     /// Dot products of two rows with the same samples, which are loaded once.
@@ -162,47 +173,70 @@ pub(super) mod avx512 {
     /// [`super::dot_four`].
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(in super::super) fn dot_four(row: &[Taps], samples: [&[f32]; 4]) -> [f32; 4] {
-        let mut sums = [_mm512_setzero_ps(); 4];
-        let [a, b, c, d] = samples.map(|samples| samples.as_chunks::<LANES>().0);
-        for ((((taps, a), b), c), d) in row.iter().zip(a).zip(b).zip(c).zip(d) {
-            let taps = load(&taps.0);
-            for (sums, samples) in sums.iter_mut().zip([a, b, c, d]) {
-                *sums = _mm512_add_ps(*sums, _mm512_mul_ps(taps, load(samples)));
-            }
+    pub(in super::super) fn dot_four(row: &[Taps], input: &[f32], places: [usize; 4]) -> [f32; 4] {
+        let (zero, [a, b, c, d]) = (_mm512_setzero_ps(), places);
+        check(row, input, places);
+        let (mut a_sums, mut b_sums, mut c_sums, mut d_sums) = (zero, zero, zero, zero);
+        for (index, taps) in row.iter().enumerate() {
+            // SAFETY: `check` has found `row.len() * LANES` samples from each place on.
+            let samples = |place: usize| unsafe { _mm512_loadu_ps(input.as_ptr().add(place + index * LANES)) };
+            let taps = load(taps);
+            a_sums = _mm512_add_ps(a_sums, _mm512_mul_ps(taps, samples(a)));
+            b_sums = _mm512_add_ps(b_sums, _mm512_mul_ps(taps, samples(b)));
+            c_sums = _mm512_add_ps(c_sums, _mm512_mul_ps(taps, samples(c)));
+            d_sums = _mm512_add_ps(d_sums, _mm512_mul_ps(taps, samples(d)));
         }
-        totals(sums)
+        totals(a_sums, b_sums, c_sums, d_sums)
     }
 
     /// [`super::dot_two_four`].
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(in super::super) fn dot_two_four(low: &[Taps], high: &[Taps], samples: [&[f32]; 4]) -> ([f32; 4], [f32; 4]) {
-        let (mut low_sums, mut high_sums) = ([_mm512_setzero_ps(); 4], [_mm512_setzero_ps(); 4]);
-        let [a, b, c, d] = samples.map(|samples| samples.as_chunks::<LANES>().0);
-        for (((((low, high), a), b), c), d) in low.iter().zip(high).zip(a).zip(b).zip(c).zip(d) {
-            let (low, high) = (load(&low.0), load(&high.0));
-            for ((low_sums, high_sums), samples) in low_sums.iter_mut().zip(&mut high_sums).zip([a, b, c, d]) {
-                let samples = load(samples);
-                *low_sums = _mm512_add_ps(*low_sums, _mm512_mul_ps(low, samples));
-                *high_sums = _mm512_add_ps(*high_sums, _mm512_mul_ps(high, samples));
-            }
+    pub(in super::super) fn dot_two_four(
+        low: &[Taps],
+        high: &[Taps],
+        input: &[f32],
+        places: [usize; 4],
+    ) -> ([f32; 4], [f32; 4]) {
+        let (zero, [a, b, c, d]) = (_mm512_setzero_ps(), places);
+        check(low, input, places);
+        let (mut a_low, mut b_low, mut c_low, mut d_low) = (zero, zero, zero, zero);
+        let (mut a_high, mut b_high, mut c_high, mut d_high) = (zero, zero, zero, zero);
+        for (index, (low, high)) in low.iter().zip(high).enumerate() {
+            // SAFETY: `check` has found `low.len() * LANES` samples from each place on.
+            let samples = |place: usize| unsafe { _mm512_loadu_ps(input.as_ptr().add(place + index * LANES)) };
+            let (low, high) = (load(low), load(high));
+            let (a, b, c, d) = (samples(a), samples(b), samples(c), samples(d));
+            a_low = _mm512_add_ps(a_low, _mm512_mul_ps(low, a));
+            a_high = _mm512_add_ps(a_high, _mm512_mul_ps(high, a));
+            b_low = _mm512_add_ps(b_low, _mm512_mul_ps(low, b));
+            b_high = _mm512_add_ps(b_high, _mm512_mul_ps(high, b));
+            c_low = _mm512_add_ps(c_low, _mm512_mul_ps(low, c));
+            c_high = _mm512_add_ps(c_high, _mm512_mul_ps(high, c));
+            d_low = _mm512_add_ps(d_low, _mm512_mul_ps(low, d));
+            d_high = _mm512_add_ps(d_high, _mm512_mul_ps(high, d));
         }
-        (totals(low_sums), totals(high_sums))
+        (totals(a_low, b_low, c_low, d_low), totals(a_high, b_high, c_high, d_high))
+    }
+
+    /// That there is a sample for each tap, from each place on.
+    #[inline]
+    fn check(row: &[Taps], input: &[f32], places: [usize; 4]) {
+        let last = input.len().checked_sub(row.len() * LANES).expect("an input of at least one row");
+        assert!(places.iter().all(|&place| place <= last), "samples for every tap");
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn load(values: &[f32; LANES]) -> __m512 {
-        // SAFETY: the array holds the sixteen values that are read; no alignment is asked for.
-        unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    fn load(taps: &Taps) -> __m512 {
+        // SAFETY: these are sixteen values, in a line of the cache of their own.
+        unsafe { _mm512_load_ps(taps.0.as_ptr()) }
     }
 
     /// [`super::total`] of four registers: halves are added two registers at a time, then quarters of all four.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn totals(sums: [__m512; 4]) -> [f32; 4] {
-        let [a, b, c, d] = sums;
+    fn totals(a: __m512, b: __m512, c: __m512, d: __m512) -> [f32; 4] {
         let eights = |a, b| {
             _mm512_add_ps(_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
         };
@@ -236,29 +270,28 @@ mod tests {
     fn every_kernel_gives_the_same_bits() {
         for n in [16, 32, 96, 160, 352] {
             let (low, high) = (taps(&noise(1, n)), taps(&noise(2, n)));
-            let stretches = [3, 4, 5, 6].map(|seed| noise(seed, n));
-            let samples = stretches.each_ref().map(Vec::as_slice);
-            let expected = (dot_four(&low, samples), dot_two_four(&low, &high, samples));
+            let (input, places) = (noise(3, n + 40), [3, 40, 0, 17]);
+            let expected = (dot_four(&low, &input, places), dot_two_four(&low, &high, &input, places));
             assert_eq!(expected.0, expected.1.0);
-            assert_eq!(edge_dot(&low, samples[0], 7, 7), expected.0[0]);
+            assert_eq!(edge_dot(&low, &input, 10, 7), expected.0[0]);
             for kernel in Kernel::known() {
                 let found = match kernel {
-                    Kernel::Portable => (dot_four(&low, samples), dot_two_four(&low, &high, samples)),
+                    Kernel::Portable => (dot_four(&low, &input, places), dot_two_four(&low, &high, &input, places)),
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: the processor has AVX2.
                     Kernel::Avx2 => unsafe {
-                        (avx2::dot_four(&low, samples), avx2::dot_two_four(&low, &high, samples))
+                        (avx2::dot_four(&low, &input, places), avx2::dot_two_four(&low, &high, &input, places))
                     },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: the processor has AVX-512.
                     Kernel::Avx512 => unsafe {
-                        (avx512::dot_four(&low, samples), avx512::dot_two_four(&low, &high, samples))
+                        (avx512::dot_four(&low, &input, places), avx512::dot_two_four(&low, &high, &input, places))
                     },
                 };
                 assert_eq!(found, expected, "{kernel:?}");
             }
             let row = low.iter().flat_map(|taps| taps.0);
-            let exact: f64 = row.zip(samples[0]).map(|(tap, &sample)| f64::from(tap) * f64::from(sample)).sum();
+            let exact: f64 = row.zip(&input[3..]).map(|(tap, &sample)| f64::from(tap) * f64::from(sample)).sum();
             assert!((f64::from(expected.0[0]) - exact).abs() < 1e-4, "{n}");
         }
     }

@@ -110,8 +110,8 @@ impl Resampler {
         self.fill(
             input,
             output,
-            |row, samples| avx2::dot_four(row, samples),
-            |low, high, samples| avx2::dot_two_four(low, high, samples),
+            |row, input, places| avx2::dot_four(row, input, places),
+            |low, high, input, places| avx2::dot_two_four(low, high, input, places),
         );
     }
 
@@ -121,8 +121,8 @@ impl Resampler {
         self.fill(
             input,
             output,
-            |row, samples| avx512::dot_four(row, samples),
-            |low, high, samples| avx512::dot_two_four(low, high, samples),
+            |row, input, places| avx512::dot_four(row, input, places),
+            |low, high, input, places| avx512::dot_two_four(low, high, input, places),
         );
     }
 
@@ -132,36 +132,38 @@ impl Resampler {
         &self,
         input: &[f32],
         output: &mut [f32],
-        dot_four: impl Fn(&[Taps], [&[f32]; 4]) -> [f32; 4],
-        dot_two_four: impl Fn(&[Taps], &[Taps], [&[f32]; 4]) -> ([f32; 4], [f32; 4]),
+        dot_four: impl Fn(&[Taps], &[f32], [usize; 4]) -> [f32; 4],
+        dot_two_four: impl Fn(&[Taps], &[Taps], &[f32], [usize; 4]) -> ([f32; 4], [f32; 4]),
     ) {
         // Row element 0 meets input `position - before`; the padding of a row counts as part of it.
         let before = self.half - 1;
         let n_stretches = output.len().div_ceil(self.walk.n_outputs);
         for stretch in 0..n_stretches {
             let (first, outputs) = (stretch * self.walk.n_inputs, &mut output[stretch * self.walk.n_outputs..]);
-            let n_left = outputs.len();
-            let samples_of = |step: &Step| {
-                let begin = (first + step.position as usize).checked_sub(before)?;
-                input.get(begin..begin + self.row_length).filter(|_| (step.output as usize) < n_left)
-            };
             for (row, steps) in self.walk.rows() {
+                // A row's outputs are in order of time: those within the input stand together.
+                let is_early = |step: &Step| first + (step.position as usize) < before;
+                let is_late = |step: &Step| first + step.position as usize - before + self.row_length > input.len();
+                let n_early = steps.iter().take_while(|step| is_early(step)).count();
+                let n_late = steps[n_early..].iter().rev().take_while(|step| is_late(step)).count();
+                let inside = &steps[n_early..steps.len() - n_late];
+                for step in steps[..n_early].iter().chain(&steps[n_early + inside.len()..]) {
+                    self.edge_value(input, row, step, first, outputs);
+                }
                 let (low, high) = (self.row(row), if self.interpolated { self.row(row + 1) } else { &[] });
-                let (fours, rest) = steps.as_chunks::<4>();
-                for four in fours {
-                    let [Some(a), Some(b), Some(c), Some(d)] = four.each_ref().map(samples_of) else {
-                        four.iter().for_each(|step| self.edge_value(input, row, step, first, outputs));
-                        continue;
-                    };
+                for index in (0..inside.len()).step_by(4) {
+                    // The last four may have been made in part by the four before; fewer than four are made twice.
+                    let at = |i: usize| &inside[(index.min(inside.len().saturating_sub(4)) + i).min(inside.len() - 1)];
+                    let four = [at(0), at(1), at(2), at(3)];
+                    let places = four.map(|step| first + step.position as usize - before);
                     let values = if self.interpolated {
-                        let (low, high) = dot_two_four(low, high, [a, b, c, d]);
+                        let (low, high) = dot_two_four(low, high, input, places);
                         std::array::from_fn(|i| low[i] + four[i].share * (high[i] - low[i]))
                     } else {
-                        dot_four(low, [a, b, c, d])
+                        dot_four(low, input, places)
                     };
                     four.iter().zip(values).for_each(|(step, value)| outputs[step.output as usize] = value);
                 }
-                rest.iter().for_each(|step| self.edge_value(input, row, step, first, outputs));
             }
         }
     }

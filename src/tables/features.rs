@@ -59,7 +59,12 @@ pub struct FeatureWriter<'a> {
 impl<'a> FeatureWriter<'a> {
     /// Begins a file in `out`.
     pub fn new(out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
-        Ok(Self { table: TableWriter::new(out)?, rows: Vec::new(), narrow: Vec::new(), offsets: vec![0] })
+        Self::in_memory_of(Vec::new(), out)
+    }
+
+    /// [`FeatureWriter::new`], in the memory that the writer of another file gave back.
+    pub fn in_memory_of(narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
+        Ok(Self { table: TableWriter::new(out)?, rows: Vec::new(), narrow, offsets: vec![0] })
     }
 
     /// Rows that have been added and not been written.
@@ -90,10 +95,11 @@ impl<'a> FeatureWriter<'a> {
         if self.rows.len() < ROW_GROUP_ROWS { Ok(()) } else { self.write() }
     }
 
-    /// Ends the file.
-    pub fn finish(mut self) -> Result<()> {
+    /// Ends the file; gives the memory of a row group back.
+    pub fn finish(mut self) -> Result<Vec<u16>> {
         self.write()?;
-        self.table.finish()
+        self.table.finish()?;
+        Ok(self.narrow)
     }
 
     fn write(&mut self) -> Result<()> {

@@ -107,13 +107,16 @@ impl<'a, R: Row> TableWriter<'a, R> {
 
 /// Publishes `rows` as the Parquet file `target`.
 pub fn publish_rows<R: Row>(staging: &Path, target: &Path, rows: &[R]) -> Result<()> {
-    atomic::publish(staging, target, |out| {
-        let mut writer = TableWriter::<R>::new(out)?;
-        for chunk in rows.chunks(1024) {
-            writer.write(chunk)?;
-        }
-        writer.finish()
-    })
+    atomic::publish(staging, target, |out| write_rows(out, rows))
+}
+
+/// Writes `rows` as a Parquet file.
+pub fn write_rows<R: Row>(out: &mut (dyn std::io::Write + Send), rows: &[R]) -> Result<()> {
+    let mut writer = TableWriter::<R>::new(out)?;
+    for chunk in rows.chunks(1024) {
+        writer.write(chunk)?;
+    }
+    writer.finish()
 }
 
 fn to_batch<R: Row>(schema: &SchemaRef, rows: &[R]) -> Result<RecordBatch> {

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::augment::Donor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor, Spectrogram};
 use crate::progress::Meter;
 use crate::signal::summary::summary;
-use crate::storage::atomic;
+use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
 use crate::tables::features::{FeatureRow, FeatureWriter};
@@ -26,33 +27,118 @@ pub struct ShardJob {
     pub staging: PathBuf,
 }
 
-/// Computes one shard from its plan: a pure, idempotent function with one output file.
-///
-/// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a reason.
-pub fn run_shard(
-    extractor: &Extractor,
-    fingerprint: &Fingerprint,
-    corpora: &Path,
-    n_copies: u32,
-    job: &ShardJob,
-    meter: &dyn Meter,
-) -> Result<()> {
-    let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
-    if is_whole(&job.output, plan.len() * (n_copies as usize + 1), fingerprint) {
-        meter.advance(plan.len() as u64);
-        return Ok(());
+/// What all shards of a run have in common.
+pub struct ShardMaker<'a> {
+    pub extractor: &'a Extractor,
+    pub fingerprint: &'a Fingerprint,
+    pub corpora: &'a Path,
+    pub n_copies: u32,
+    pub meter: &'a dyn Meter,
+    buffers: Mutex<Vec<Buffers>>,
+}
+
+/// Buffers of one shard at a time, which go from shard to shard: fresh memory costs more than what is done to it.
+struct Buffers {
+    scratch: ExtractScratch,
+    /// The file of a recording.
+    bytes: Vec<u8>,
+    /// The spectrograms of a row group.
+    narrow: Vec<u16>,
+}
+
+impl<'a> ShardMaker<'a> {
+    /// A maker without buffers; as many are made as shards are worked on at once.
+    pub fn new(
+        extractor: &'a Extractor,
+        fingerprint: &'a Fingerprint,
+        corpora: &'a Path,
+        n_copies: u32,
+        meter: &'a dyn Meter,
+    ) -> Self {
+        Self { extractor, fingerprint, corpora, n_copies, meter, buffers: Mutex::default() }
     }
-    atomic::publish(&job.staging, &job.output, |out| {
-        let mut writer = FeatureWriter::new(out)?;
-        let mut worker =
-            Worker { extractor, fingerprint, corpora, n_copies, scratch: extractor.scratch(), bytes: Vec::new() };
-        for row in &plan {
-            worker.add_rows(row, &mut writer)?;
-            writer.write_full_group()?;
-            meter.advance(1);
+
+    /// Computes one shard from its plan: a pure, idempotent function with one output file, which is visible once it is
+    /// published.
+    ///
+    /// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a
+    /// reason. Memory: one recording, and the spectrograms of one row group twice, however long the shard is.
+    pub fn make(&self, job: &ShardJob) -> Result<Option<Written>> {
+        let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
+        if is_whole(&job.output, plan.len() * (self.n_copies as usize + 1), self.fingerprint) {
+            self.meter.advance(plan.len() as u64);
+            return Ok(None);
         }
-        writer.finish()
-    })
+        let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
+        let mut buffers = waiting.unwrap_or_else(|| Buffers {
+            scratch: self.extractor.scratch(),
+            bytes: Vec::new(),
+            narrow: Vec::new(),
+        });
+        let written = atomic::write_aside(&job.staging, &job.output, |out| {
+            let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
+            for row in &plan {
+                self.add_rows(row, &mut buffers, &mut writer)?;
+                writer.write_full_group()?;
+                self.meter.advance(1);
+            }
+            buffers.narrow = writer.finish()?;
+            Ok(())
+        })?;
+        self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
+        Ok(Some(written))
+    }
+
+    /// Adds the rows of one recording: its original and its copies.
+    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
+        let n_before = writer.n_rows();
+        match self.add_spectrograms(plan, buffers, writer) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Recording => {
+                // Half a recording is none.
+                writer.take_back(n_before);
+                for copy in 0..=self.n_copies {
+                    let blank = self.blank(plan, copy);
+                    let reject_reason = Some(error.reason());
+                    writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.at(self.corpora.join(&plan.path))),
+        }
+    }
+
+    fn add_spectrograms(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
+        let donors = planned_donors(self.corpora, plan)?;
+        let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
+        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
+        let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
+        read_into(&self.corpora.join(&plan.path), &mut buffers.bytes)
+            .map_err(|error| Error::recording("cannot be read").because(error))?;
+        if blake3::hash(&buffers.bytes).to_hex().as_str() != plan.content_hash {
+            return Err(Error::recording("changed since ingest: run ingest again"));
+        }
+        self.extractor.extract(&buffers.bytes, &plan.content_hash, &copies, &mut buffers.scratch, |spectrogram| {
+            let row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
+            writer.push(row, Some(spectrogram.log_mel));
+            Ok(())
+        })
+    }
+
+    /// A row without a spectrogram.
+    fn blank(&self, plan: &FeaturePlanRow, copy: u32) -> FeatureRow {
+        let side = plan.splits.split(',').nth(copy as usize).filter(|name| !name.is_empty());
+        FeatureRow {
+            recording_id: plan.recording_id.clone(),
+            corpus: plan.corpus.clone(),
+            content_hash: plan.content_hash.clone(),
+            copy,
+            emotion: plan.emotion.clone(),
+            split: side.map(str::to_string),
+            fingerprint: self.fingerprint.to_string(),
+            ..FeatureRow::default()
+        }
+    }
 }
 
 fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
@@ -72,56 +158,6 @@ fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
     n_found == n_rows
 }
 
-/// What makes the rows of one recording after the other, in the same buffers.
-struct Worker<'a> {
-    extractor: &'a Extractor,
-    fingerprint: &'a Fingerprint,
-    corpora: &'a Path,
-    n_copies: u32,
-    scratch: ExtractScratch,
-    /// The file of a recording.
-    bytes: Vec<u8>,
-}
-
-impl Worker<'_> {
-    /// Adds the rows of one recording: its original and its copies.
-    fn add_rows(&mut self, plan: &FeaturePlanRow, writer: &mut FeatureWriter) -> Result<()> {
-        let n_before = writer.n_rows();
-        match self.add_spectrograms(plan, writer) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Recording => {
-                // Half a recording is none.
-                writer.take_back(n_before);
-                for copy in 0..=self.n_copies {
-                    let blank = blank(self.fingerprint, plan, copy);
-                    let reject_reason = Some(error.reason());
-                    writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.at(self.corpora.join(&plan.path))),
-        }
-    }
-
-    fn add_spectrograms(&mut self, plan: &FeaturePlanRow, writer: &mut FeatureWriter) -> Result<()> {
-        let donors = planned_donors(self.corpora, plan)?;
-        let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
-        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
-        let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
-        read_into(&self.corpora.join(&plan.path), &mut self.bytes)
-            .map_err(|error| Error::recording("cannot be read").because(error))?;
-        if blake3::hash(&self.bytes).to_hex().as_str() != plan.content_hash {
-            return Err(Error::recording("changed since ingest: run ingest again"));
-        }
-        let (extractor, fingerprint) = (self.extractor, self.fingerprint);
-        extractor.extract(&self.bytes, &plan.content_hash, &copies, &mut self.scratch, |spectrogram| {
-            let row = fill(blank(fingerprint, plan, spectrogram.copy), extractor, &spectrogram);
-            writer.push(row, Some(spectrogram.log_mel));
-            Ok(())
-        })
-    }
-}
-
 /// A recording's file, into memory that is used again; what one long recording took is given back at the next.
 fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     /// 30 seconds of stereo at 96 kHz and 24 bits.
@@ -131,21 +167,6 @@ fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     let mut file = File::open(path)?;
     bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(0));
     file.read_to_end(bytes).map(|_| ())
-}
-
-/// A row without a spectrogram.
-fn blank(fingerprint: &Fingerprint, plan: &FeaturePlanRow, copy: u32) -> FeatureRow {
-    let side = plan.splits.split(',').nth(copy as usize).filter(|name| !name.is_empty());
-    FeatureRow {
-        recording_id: plan.recording_id.clone(),
-        corpus: plan.corpus.clone(),
-        content_hash: plan.content_hash.clone(),
-        copy,
-        emotion: plan.emotion.clone(),
-        split: side.map(str::to_string),
-        fingerprint: fingerprint.to_string(),
-        ..FeatureRow::default()
-    }
 }
 
 /// Whose voices each copy may take, as files.
