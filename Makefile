@@ -21,7 +21,7 @@ BENCH     = python3 tests/peers/bench.py --library $(RUNTIME) $(ARGS) \
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test check fmt clippy doc run status bench-train bench-score bench-stream agreement $(STAGES)
+.PHONY: help build runtime python demo test check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ bench-train: ## a training step beside PyTorch and Keras, recorded in docs/bench
 bench-score: runtime ## inference beside ONNX Runtime, recorded in docs/benchmarks/
 	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) onnxruntime || true)
 	@$(BENCH) score
+
+bench-features: build ## the features stage beside librosa, torchaudio and numpy on CORPORA's recordings, recorded likewise
+	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) features)
+	@python3 tests/peers/bench_features.py --sermill $(SERMILL) --corpora $(CORPORA) $(ARGS) \
+	  $(if $(PEERS_PYTHON),--python $(PEERS_PYTHON),--peers $(PEERS))
 
 agreement: ## stored spectrograms of real recordings against librosa: CORPORA= STORE= (features of pipelines/paper.toml)
 	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) librosa)

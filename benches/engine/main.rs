@@ -3,10 +3,12 @@
 //!     engine inputs FOLDER                                        what every engine reads: log_mel.f32, model.onnx
 //!     engine train  FOLDER BATCH SECONDS THREADS                  training steps
 //!     engine score  FOLDER BATCH SECONDS THREADS PROVIDER LIBRARY inference through one provider
+//!     engine features CORPORA OUT                                 steps of the features stage apart, over recordings
 //!     engine peak   THREADS                                       fused multiply-adds that the machine can do
 //!
 //! Prints one JSON object.
 
+mod features;
 mod inputs;
 mod peak;
 mod score;
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(None) => {
-            eprintln!("`make bench-train` and `make bench-score` run this; see benches/engine/main.rs");
+            eprintln!(
+                "`make bench-train`, `make bench-score` and `make bench-features` run this; see benches/engine/main.rs"
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -50,6 +54,7 @@ fn run(args: &[&str]) -> Result<Option<serde_json::Value>> {
             provider.parse()?,
             Path::new(library),
         )?,
+        ["features", corpora, out] => features::run(Path::new(corpora), Path::new(out))?,
         ["peak", threads] => peak::run(number(threads)?),
         _ => return Err(Error::recipe(format!("no engine takes {args:?}"))),
     }))

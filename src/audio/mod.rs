@@ -11,6 +11,7 @@ mod pcm;
 pub mod resample;
 #[cfg(test)]
 mod resample_proof;
+mod walk;
 mod wav;
 mod wav_format;
 mod write;

@@ -5,10 +5,11 @@
 //! `c = 0.91 min(1, to / from)`, zeros outside the input.
 //! Sums run in 16 fixed lanes without fused multiply-add, so that every kernel gives the same bits.
 
+use super::dot::{Kernel, LANES, Taps, dot_four, dot_two_four, edge_dot};
 #[cfg(target_arch = "x86_64")]
-use super::dot::avx2;
-use super::dot::{Kernel, LANES, dot, dot_two, edge_dot};
+use super::dot::{avx2, avx512};
 use super::kaiser::{KAISER_BETA, Window, ZERO_CROSSINGS};
+use super::walk::{Step, Walk};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -66,12 +67,13 @@ pub struct Resampler {
     /// `from / to` in lowest terms.
     from: u64,
     to: u64,
-    /// Rows of taps, `[n_rows, row_length]`, in the order of the input samples they meet.
-    taps: Vec<f32>,
+    /// Rows of taps, `[n_rows, row_length / LANES]`, in the order of the input samples they meet.
+    taps: Vec<Taps>,
     row_length: usize,
     /// Taps on each side of the output's time; row element `k` meets input `floor(t) - half + 1 + k`.
     half: usize,
     interpolated: bool,
+    walk: Walk,
     kernel: Kernel,
 }
 
@@ -93,14 +95,16 @@ impl Resampler {
         // Interpolation needs the row after the last phase.
         let (phases, n_rows) = if interpolated { (INTERPOLATED_PHASES, INTERPOLATED_PHASES + 1) } else { (to, to) };
         let window = Window::new();
-        let mut taps = vec![0.0; if from == to { 0 } else { n_rows as usize * row_length }];
-        for (phase, row) in taps.chunks_exact_mut(row_length).enumerate() {
+        let n_rows = if from == to { 0 } else { n_rows as usize };
+        let mut taps = vec![Taps([0.0; LANES]); n_rows * row_length / LANES];
+        for (phase, row) in taps.chunks_exact_mut(row_length / LANES).enumerate() {
             let fraction = phase as f64 / phases as f64;
-            for (k, tap) in row[..2 * half].iter_mut().enumerate() {
+            for (k, tap) in row.iter_mut().flat_map(|taps| &mut taps.0).take(2 * half).enumerate() {
                 *tap = window.impulse(cutoff, fraction + (half as f64 - 1.0 - k as f64)) as f32;
             }
         }
-        Ok(Self { from, to, taps, row_length, half, interpolated, kernel: Kernel::fastest() })
+        let walk = Walk::new(from, to, phases);
+        Ok(Self { from, to, taps, row_length, half, interpolated, walk, kernel: Kernel::fastest() })
     }
 
     /// Samples that come out of `n_in` samples: `ceil(n_in to / from)`.
@@ -121,10 +125,13 @@ impl Resampler {
         }
         output.resize(self.output_length(input.len()), 0.0);
         match self.kernel {
-            Kernel::Portable => self.fill(input, output, dot, dot_two),
+            Kernel::Portable => self.fill(input, output, dot_four, dot_two_four),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this kernel is chosen only where the processor has AVX2.
             Kernel::Avx2 => unsafe { self.fill_avx2(input, output) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this kernel is chosen only where the processor has AVX-512.
+            Kernel::Avx512 => unsafe { self.fill_avx512(input, output) },
         }
     }
 
@@ -134,97 +141,79 @@ impl Resampler {
         self.fill(
             input,
             output,
-            |row, samples| avx2::dot(row, samples),
-            |low, high, samples| avx2::dot_two(low, high, samples),
+            |row, input, places| avx2::dot_four(row, input, places),
+            |low, high, input, places| avx2::dot_two_four(low, high, input, places),
         );
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx2")]
+    fn fill_avx512(&self, input: &[f32], output: &mut [f32]) {
+        self.fill(
+            input,
+            output,
+            |row, input, places| avx512::dot_four(row, input, places),
+            |low, high, input, places| avx512::dot_two_four(low, high, input, places),
+        );
+    }
+
+    /// Makes the outputs row by row, four at a time where the filter lies wholly within the input.
     #[inline(always)]
     fn fill(
         &self,
         input: &[f32],
         output: &mut [f32],
-        dot: impl Fn(&[f32], &[f32]) -> f32,
-        dot_two: impl Fn(&[f32], &[f32], &[f32]) -> (f32, f32),
+        dot_four: impl Fn(&[Taps], &[f32], [usize; 4]) -> [f32; 4],
+        dot_two_four: impl Fn(&[Taps], &[Taps], &[f32], [usize; 4]) -> ([f32; 4], [f32; 4]),
     ) {
-        let mut clock = Clock::new(self.from, self.to);
         // Row element 0 meets input `position - before`; the padding of a row counts as part of it.
         let before = self.half - 1;
-        let last_start = input.len().checked_sub(self.row_length);
-        let is_inside =
-            |clock: &Clock| clock.position >= before && last_start.is_some_and(|last| clock.position - before <= last);
-        let mut values = output.iter_mut();
-        while !is_inside(&clock) {
-            let Some(value) = values.next() else { return };
-            *value = self.edge_value(input, &clock);
-            clock.tick();
-        }
-        while is_inside(&clock) {
-            let Some(value) = values.next() else { return };
-            let samples = &input[clock.position - before..][..self.row_length];
-            *value = if self.interpolated {
-                let (low, high, share) = self.neighbours(clock.phase);
-                let (low, high) = dot_two(low, high, samples);
-                low + share * (high - low)
-            } else {
-                dot(self.row(clock.phase as usize), samples)
-            };
-            clock.tick();
-        }
-        for value in values {
-            *value = self.edge_value(input, &clock);
-            clock.tick();
+        let n_stretches = output.len().div_ceil(self.walk.n_outputs);
+        for stretch in 0..n_stretches {
+            let (first, outputs) = (stretch * self.walk.n_inputs, &mut output[stretch * self.walk.n_outputs..]);
+            for (row, steps) in self.walk.rows() {
+                // A row's outputs are in order of time: those within the input stand together.
+                let is_early = |step: &Step| first + (step.position as usize) < before;
+                let is_late = |step: &Step| first + step.position as usize - before + self.row_length > input.len();
+                let n_early = steps.iter().take_while(|step| is_early(step)).count();
+                let n_late = steps[n_early..].iter().rev().take_while(|step| is_late(step)).count();
+                let inside = &steps[n_early..steps.len() - n_late];
+                for step in steps[..n_early].iter().chain(&steps[n_early + inside.len()..]) {
+                    self.edge_value(input, row, step, first, outputs);
+                }
+                let (low, high) = (self.row(row), if self.interpolated { self.row(row + 1) } else { &[] });
+                for index in (0..inside.len()).step_by(4) {
+                    // The last four may have been made in part by the four before; fewer than four are made twice.
+                    let at = |i: usize| &inside[(index.min(inside.len().saturating_sub(4)) + i).min(inside.len() - 1)];
+                    let four = [at(0), at(1), at(2), at(3)];
+                    let places = four.map(|step| first + step.position as usize - before);
+                    let values = if self.interpolated {
+                        let (low, high) = dot_two_four(low, high, input, places);
+                        std::array::from_fn(|i| low[i] + four[i].share * (high[i] - low[i]))
+                    } else {
+                        dot_four(low, input, places)
+                    };
+                    four.iter().zip(values).for_each(|(step, value)| outputs[step.output as usize] = value);
+                }
+            }
         }
     }
 
+    /// One output, also where its filter reaches over an end of the input, or nothing where it is behind the last one.
     #[inline(never)]
-    fn edge_value(&self, input: &[f32], clock: &Clock) -> f32 {
-        let before = self.half - 1;
+    fn edge_value(&self, input: &[f32], row: usize, step: &Step, first: usize, outputs: &mut [f32]) {
+        let Some(value) = outputs.get_mut(step.output as usize) else { return };
+        let (position, before) = (first + step.position as usize, self.half - 1);
+        *value = edge_dot(self.row(row), input, position, before);
         if self.interpolated {
-            let (low, high, share) = self.neighbours(clock.phase);
-            let low = edge_dot(low, input, clock.position, before);
-            low + share * (edge_dot(high, input, clock.position, before) - low)
-        } else {
-            edge_dot(self.row(clock.phase as usize), input, clock.position, before)
+            *value += step.share * (edge_dot(self.row(row + 1), input, position, before) - *value);
         }
     }
 
     #[inline(always)]
-    fn row(&self, index: usize) -> &[f32] {
-        &self.taps[index * self.row_length..][..self.row_length]
-    }
-
-    /// The rows below and above a phase, and how far it lies between them.
-    #[inline(always)]
-    fn neighbours(&self, phase: u64) -> (&[f32], &[f32], f32) {
-        let scaled = phase * INTERPOLATED_PHASES;
-        let index = (scaled / self.to) as usize;
-        (self.row(index), self.row(index + 1), (scaled % self.to) as f32 / self.to as f32)
-    }
-}
-
-/// The time of one output sample: `position + phase / to` input samples, exactly.
-struct Clock {
-    position: usize,
-    phase: u64,
-    whole: usize,
-    part: u64,
-    to: u64,
-}
-
-impl Clock {
-    fn new(from: u64, to: u64) -> Self {
-        Self { position: 0, phase: 0, whole: (from / to) as usize, part: from % to, to }
-    }
-
-    #[inline(always)]
-    fn tick(&mut self) {
-        self.position += self.whole;
-        self.phase += self.part;
-        if self.phase >= self.to {
-            self.phase -= self.to;
-            self.position += 1;
-        }
+    fn row(&self, index: usize) -> &[Taps] {
+        let length = self.row_length / LANES;
+        &self.taps[index * length..][..length]
     }
 }
 
@@ -362,10 +351,13 @@ mod tests {
         for &(from, to) in PAIRS {
             let (mut fast, mut portable) = (Vec::new(), Vec::new());
             let mut plan = plan(from, to);
-            plan.resample(&input, &mut fast);
             plan.kernel = Kernel::Portable;
             plan.resample(&input, &mut portable);
-            assert_eq!(fast, portable, "{from} -> {to}");
+            for kernel in Kernel::known() {
+                plan.kernel = kernel;
+                plan.resample(&input, &mut fast);
+                assert_eq!(fast, portable, "{from} -> {to}, {kernel:?}");
+            }
         }
     }
 

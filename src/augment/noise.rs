@@ -70,7 +70,16 @@ pub(super) fn add_noise(kernel: Kernel, seed: Seed, deviation: f32, wave: &mut [
         #[cfg(target_arch = "x86_64")]
         // SAFETY: this kernel is chosen only where the processor has AVX2.
         Kernel::Avx2 => unsafe { add_noise_avx2(seed, deviation, wave) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: this kernel is chosen only where the processor has AVX-512.
+        Kernel::Avx512 => unsafe { add_noise_avx512(seed, deviation, wave) },
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+fn add_noise_avx512(seed: Seed, deviation: f32, wave: &mut [f32]) {
+    add_noise_inline(seed, deviation, wave);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -192,7 +201,9 @@ mod tests {
             add_noise(kernel, Seed(6), 0.1, &mut wave);
             wave
         };
-        assert_eq!(noise(Kernel::fastest()), noise(Kernel::Portable));
+        for kernel in Kernel::known() {
+            assert_eq!(noise(kernel), noise(Kernel::Portable), "{kernel:?}");
+        }
     }
 
     #[test]

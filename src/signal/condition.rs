@@ -1,5 +1,6 @@
 //! Makes waves of one length and one level: skip the offset, z-score, truncate or pad.
 
+use super::kernel::Kernel;
 use super::profile::FrontEnd;
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
@@ -38,9 +39,7 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
     if wave.is_empty() {
         return Err(Error::recording(format!("nothing is left after the first {} s", front_end.offset_s)));
     }
-    let n = wave.len() as f64;
-    let mean = sum_of(wave, |x| x) / n;
-    let deviation = (sum_of(wave, |x| (x - mean) * (x - mean)) / n).sqrt();
+    let (mean, deviation) = mean_and_deviation(Kernel::fastest(), wave);
     if deviation.is_nan() || deviation < LOWEST_DEVIATION {
         return Err(Error::recording(format!(
             "a constant signal: standard deviation {deviation:.1e}, at least {LOWEST_DEVIATION:e} is needed"
@@ -58,8 +57,57 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
     })
 }
 
-/// Sum over the wave in f64, with eight partial sums in a fixed order so that the loop does not wait for itself.
-pub(crate) fn sum_of(wave: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+/// Mean and population deviation in f64.
+fn mean_and_deviation(kernel: Kernel, wave: &[f32]) -> (f64, f64) {
+    let n = wave.len() as f64;
+    let mean = sum_of(kernel, wave, Term::Value) / n;
+    (mean, (sum_of(kernel, wave, Term::SquareFrom(mean)) / n).sqrt())
+}
+
+/// What is summed of each sample.
+#[derive(Clone, Copy)]
+pub(crate) enum Term {
+    Value,
+    /// The square of its distance.
+    SquareFrom(f64),
+}
+
+/// Sum over the wave in f64, with eight partial sums in a fixed order so that the loop does not wait for itself: the same
+/// bits from every kernel.
+pub(crate) fn sum_of(kernel: Kernel, wave: &[f32], term: Term) -> f64 {
+    match kernel {
+        Kernel::Portable => sum_inline(wave, term),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: this kernel is chosen only where the processor has AVX2.
+        Kernel::Avx2 => unsafe { sum_avx2(wave, term) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: this kernel is chosen only where the processor has AVX-512.
+        Kernel::Avx512 => unsafe { sum_avx512(wave, term) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_avx2(wave: &[f32], term: Term) -> f64 {
+    sum_inline(wave, term)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+fn sum_avx512(wave: &[f32], term: Term) -> f64 {
+    sum_inline(wave, term)
+}
+
+#[inline(always)]
+fn sum_inline(wave: &[f32], term: Term) -> f64 {
+    match term {
+        Term::Value => sum_by(wave, |x| x),
+        Term::SquareFrom(centre) => sum_by(wave, |x| (x - centre) * (x - centre)),
+    }
+}
+
+#[inline(always)]
+fn sum_by(wave: &[f32], term: impl Fn(f64) -> f64) -> f64 {
     let (eights, rest) = wave.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for eight in eights {
@@ -146,5 +194,16 @@ mod tests {
         assert_eq!(first(48_000, 0.0), Some(0.0));
         assert_eq!(first(60_000, 0.5), None);
         assert_eq!(first(48_000, 10.0), None);
+    }
+
+    #[test]
+    fn every_kernel_gives_the_same_bits() {
+        for n in [1, 7, 8, 1_003] {
+            let wave = noise(n);
+            for kernel in Kernel::known() {
+                let portable = mean_and_deviation(Kernel::Portable, &wave);
+                assert_eq!(mean_and_deviation(kernel, &wave), portable, "{kernel:?}, {n}");
+            }
+        }
     }
 }

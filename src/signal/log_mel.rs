@@ -15,7 +15,6 @@ pub struct MelPlan {
     n_samples: usize,
     n_frames: usize,
     n_bins: usize,
-    kernel: Kernel,
 }
 
 /// Buffers of one thread; any plan's scratch fits that plan only.
@@ -48,7 +47,6 @@ impl MelPlan {
             n_samples: front_end.n_samples,
             n_frames: front_end.n_frames(),
             n_bins: front_end.n_bins(),
-            kernel: Kernel::fastest(),
         })
     }
 
@@ -71,16 +69,46 @@ impl MelPlan {
     pub fn log_mel(&self, wave: &[f32], scratch: &mut MelScratch, out: &mut [f32]) {
         assert_eq!(wave.len(), self.n_samples, "samples of a wave");
         assert_eq!(out.len(), self.bands.spans.len() * self.n_frames, "values of a spectrogram");
-        for first_frame in (0..self.n_frames).step_by(LANES) {
-            let n_lanes = LANES.min(self.n_frames - first_frame);
-            self.stft.power(wave, first_frame, n_lanes, &mut scratch.stft, &mut scratch.power);
-            self.bands.log_mel(self.kernel, &scratch.power, &mut scratch.logs);
-            for (row, logs) in out.chunks_exact_mut(self.n_frames).zip(&scratch.logs) {
-                row[first_frame..first_frame + n_lanes].copy_from_slice(&logs[..n_lanes]);
+        let MelScratch { stft, power, logs } = scratch;
+        self.each_block(wave, stft, power, |first_frame, n_lanes, power| {
+            let rows = out.chunks_exact_mut(self.n_frames);
+            let Some(power) = power else {
+                let silence = ln(self.bands.floor);
+                rows.for_each(|row| row[first_frame..first_frame + n_lanes].fill(silence));
+                return;
+            };
+            self.bands.log_mel(self.stft.kernel, power, logs);
+            for (row, logs) in rows.zip(&*logs) {
+                match row[first_frame..].first_chunk_mut() {
+                    // Of a length that is known, this is one store and no call.
+                    Some(whole) => *whole = *logs,
+                    None => row[first_frame..].copy_from_slice(&logs[..n_lanes]),
+                }
             }
-        }
+        });
         if let LogScale::DecibelsBelowMax { top_db, .. } = self.log {
             decibels_below_max(out, top_db as f32);
+        }
+    }
+
+    /// The power spectra of one wave alone, left in the scratch: the first half of [`MelPlan::log_mel`], for measurements.
+    pub fn power(&self, wave: &[f32], scratch: &mut MelScratch) {
+        assert_eq!(wave.len(), self.n_samples, "samples of a wave");
+        self.each_block(wave, &mut scratch.stft, &mut scratch.power, |_, _, _| {});
+    }
+
+    /// Hands each block of frames to `sink`: its first frame, its frames, and their powers unless they are all zero.
+    fn each_block(
+        &self,
+        wave: &[f32],
+        scratch: &mut StftScratch,
+        power: &mut [[f32; LANES]],
+        mut sink: impl FnMut(usize, usize, Option<&[[f32; LANES]]>),
+    ) {
+        for first_frame in (0..self.n_frames).step_by(LANES) {
+            let n_lanes = LANES.min(self.n_frames - first_frame);
+            let is_heard = self.stft.power(wave, first_frame, n_lanes, scratch, power);
+            sink(first_frame, n_lanes, is_heard.then_some(&*power));
         }
     }
 }
@@ -117,7 +145,16 @@ impl Bands {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this kernel is chosen only where the processor has AVX2.
             Kernel::Avx2 => unsafe { self.log_mel_avx2(power, logs) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this kernel is chosen only where the processor has AVX-512.
+            Kernel::Avx512 => unsafe { self.log_mel_avx512(power, logs) },
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+    fn log_mel_avx512(&self, power: &[[f32; LANES]], logs: &mut [[f32; LANES]]) {
+        self.log_mel_inline(power, logs);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -252,8 +289,10 @@ mod tests {
             let mut plan = MelPlan::new(&known.front_end).expect("valid");
             let wave = wave(3, known.front_end.n_samples);
             let fast = spectrogram(&plan, &wave, &mut dirty(&plan));
-            plan.kernel = Kernel::Portable;
-            assert_eq!(fast, spectrogram(&plan, &wave, &mut dirty(&plan)), "{}", known.name);
+            for kernel in Kernel::known() {
+                plan.stft.kernel = kernel;
+                assert_eq!(fast, spectrogram(&plan, &wave, &mut dirty(&plan)), "{}, {kernel:?}", known.name);
+            }
         }
     }
 

@@ -20,11 +20,47 @@ const ROOM: &str = "free some space and run the same command again: finished wor
 /// Errors of the file system are `Machine` errors; errors of the closure are passed on with the target's name, and
 /// nothing is left behind.
 pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    let temporary = write_temporary(staging, target, write).map_err(|error| match error.kind() {
+    let Written { file, temporary, .. } = write_aside(staging, target, write)?;
+    if let Err(error) = file.sync_all() {
+        let _ = fs::remove_file(&temporary);
+        return Err(failed("cannot sync", &temporary, error).or_at(target).or_hint(ROOM));
+    }
+    move_into(&temporary, target)
+}
+
+/// A file that has been written aside and is neither synced nor visible yet; dropping it leaves the temporary behind for
+/// whoever clears the staging folder.
+pub struct Written {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Written {
+    /// Syncs the file and renames it to its target. The target's folder is not synced: that is for files which wait in a
+    /// staging folder and are made again when they are gone after a crash.
+    pub fn publish(self) -> Result<()> {
+        self.file.sync_all().map_err(|error| failed("cannot sync", &self.temporary, error))?;
+        fs::rename(&self.temporary, &self.target).map_err(|error| failed("cannot publish", &self.target, error))
+    }
+
+    /// Renames it to its target without syncing anything: for files that only the run reads which writes them.
+    pub fn publish_unsynced(self) -> Result<()> {
+        fs::rename(&self.temporary, &self.target).map_err(|error| failed("cannot publish", &self.target, error))
+    }
+}
+
+/// The first half of [`publish`]: writes the temporary; syncing can then be left to another thread.
+pub fn write_aside(
+    staging: &Path,
+    target: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
+) -> Result<Written> {
+    let (temporary, file) = write_temporary(staging, target, write).map_err(|error| match error.kind() {
         ErrorKind::Machine => error.or_at(target).or_hint(ROOM),
         _ => error.or_at(target),
     })?;
-    move_into(&temporary, target)
+    Ok(Written { file, temporary, target: target.to_path_buf() })
 }
 
 /// [`publish`] for bytes that are already there.
@@ -36,7 +72,7 @@ fn write_temporary(
     staging: &Path,
     target: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
-) -> Result<PathBuf> {
+) -> Result<(PathBuf, File)> {
     create_folder(staging)?;
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let temporary = staging.join(format!("{name}.{}.partial", std::process::id()));
@@ -44,14 +80,15 @@ fn write_temporary(
         File::create(&temporary).map_err(|error| failed("cannot create", &temporary, error)).and_then(|file| {
             let mut buffered = BufWriter::with_capacity(1 << 18, file);
             write(&mut buffered)?;
-            let file = buffered.into_inner().map_err(|error| failed("cannot write", target, error.into_error()))?;
-            file.sync_all().map_err(|error| failed("cannot sync", &temporary, error))
+            buffered.into_inner().map_err(|error| failed("cannot write", target, error.into_error()))
         });
-    if let Err(error) = written {
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
+    match written {
+        Ok(file) => Ok((temporary, file)),
+        Err(error) => {
+            let _ = fs::remove_file(&temporary);
+            Err(error)
+        }
     }
-    Ok(temporary)
 }
 
 /// Renames a finished, synced file or folder to `target` (a file there is replaced) and syncs the folder.
@@ -59,6 +96,19 @@ pub fn move_into(finished: &Path, target: &Path) -> Result<()> {
     let folder = target.parent().ok_or_else(|| Error::bug("a target without a folder").at(target))?;
     create_folder(folder)?;
     fs::rename(finished, target).map_err(|error| failed("cannot publish", target, error))?;
+    sync_folder(folder)
+}
+
+/// [`move_into`] for many files of one folder, which is synced once, at the end.
+pub fn move_all_into(finished: &[(PathBuf, PathBuf)], folder: &Path) -> Result<()> {
+    if finished.is_empty() {
+        return Ok(());
+    }
+    create_folder(folder)?;
+    for (from, to) in finished {
+        debug_assert_eq!(to.parent(), Some(folder));
+        fs::rename(from, to).map_err(|error| failed("cannot publish", to, error))?;
+    }
     sync_folder(folder)
 }
 

@@ -20,6 +20,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -89,6 +90,13 @@ impl<'a, R: Row> TableWriter<'a, R> {
     /// Appends rows.
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
+        self.write_columns(batch.columns().to_vec())
+    }
+
+    fn write_columns(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        // The schema's metadata (version, units) travels with the batch.
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
         self.writer.write(&batch).map_err(|error| Error::machine("cannot write a Parquet file").because(error))
     }
 
@@ -105,20 +113,20 @@ impl<'a, R: Row> TableWriter<'a, R> {
 
 /// Publishes `rows` as the Parquet file `target`.
 pub fn publish_rows<R: Row>(staging: &Path, target: &Path, rows: &[R]) -> Result<()> {
-    atomic::publish(staging, target, |out| {
-        let mut writer = TableWriter::<R>::new(out)?;
-        for chunk in rows.chunks(1024) {
-            writer.write(chunk)?;
-        }
-        writer.finish()
-    })
+    atomic::publish(staging, target, |out| write_rows(out, rows))
+}
+
+/// Writes `rows` as a Parquet file.
+pub fn write_rows<R: Row>(out: &mut (dyn std::io::Write + Send), rows: &[R]) -> Result<()> {
+    let mut writer = TableWriter::<R>::new(out)?;
+    for chunk in rows.chunks(1024) {
+        writer.write(chunk)?;
+    }
+    writer.finish()
 }
 
 fn to_batch<R: Row>(schema: &SchemaRef, rows: &[R]) -> Result<RecordBatch> {
-    let batch = serde_arrow::to_record_batch(schema.fields(), &rows)
-        .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
-    // The schema's metadata (version, units) travels with the batch.
-    RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
+    serde_arrow::to_record_batch(schema.fields(), &rows)
         .map_err(|error| Error::bug("rows do not fit their schema").because(error))
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs one peer of the benchmarks or of `make agreement` into a folder of its own, once: nothing outside it is touched.
-#   install.sh DEST PEER        PEER is pytorch, keras, onnxruntime or librosa
+#   install.sh DEST PEER        PEER is pytorch, keras, onnxruntime, librosa or features
 set -eu
 dest=$1/$2
 requirements=$(dirname "$0")/$2.requirements

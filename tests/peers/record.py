@@ -26,8 +26,8 @@ def commit():
     return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "-uno") else "")
 
 
-def write(folder, name, result, rounds, notes):
-    """Writes `<folder>/<today>-<name>/`: `result.json`, `raw.json`, `README.md`; gives its path.
+def write(folder, name, result, rounds, notes, page=None):
+    """Writes `<folder>/<today>-<name>/`: `result.json`, `raw.json`, `README.md` (by `page`); gives its path.
 
     A second run of a day replaces the first.
     """
@@ -36,11 +36,12 @@ def write(folder, name, result, rounds, notes):
     (target / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     # One line per round keeps the steps raw and the file readable.
     (target / "raw.json").write_text("[\n" + ",\n".join(json.dumps(one) for one in rounds) + "\n]\n")
-    (target / "README.md").write_text(page(name, result, notes))
+    (target / "README.md").write_text((page or batches_page)(name, result, notes))
     return target
 
 
-def page(name, result, notes):
+def batches_page(name, result, notes):
+    """The page of engines that are told sizes of a batch."""
     on = result["machine"]
     lines = [f"# bench-{name}, {datetime.date.today().isoformat()}", "",
              f"{on['processor']}, {on['architecture']}, {on['cores']} cores, {on['memory_gb']} GB, {on['kernel']}; "

@@ -9,6 +9,7 @@ mod shard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
 use serde_json::{Map, json};
@@ -19,15 +20,15 @@ use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::signal::mel::MelBank;
 use crate::stages::{Ctx, Done, Inputs, Stage};
-use crate::storage::atomic;
+use crate::storage::atomic::{self, Written};
 use crate::storage::commit::Commit;
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::feature_plan::FeaturePlanRow;
 use crate::tables::features::FeatureRow;
-use crate::tables::{folder_of, publish_rows, read_columns, schema_of};
+use crate::tables::{folder_of, read_columns, schema_of, write_rows};
 
 use plan::{SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
-pub use shard::{ShardJob, run_shard};
+pub use shard::{ShardJob, ShardMaker};
 
 /// Raised when the same plan would give other bytes.
 const REVISION: u32 = 3;
@@ -86,15 +87,14 @@ impl Stage for Features {
         let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
             plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
         for (id, rows) in &new {
-            publish_rows(&ctx.store.staging("features"), &work.plan_file(id), rows)?;
+            let staging = ctx.store.staging("features");
+            atomic::create_folder(&ctx.store.plans("features"))?;
+            atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, rows))?.publish_unsynced()?;
         }
         let n_new: usize = new.iter().map(|(_, rows)| rows.len()).sum();
         let meter = ctx.progress.begin("features", n_new as u64);
-        ctx.pool.install(|| {
-            new.par_iter().try_for_each(|(id, _)| {
-                run_shard(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, &work.job(id), meter.as_ref())
-            })
-        })?;
+        let maker = ShardMaker::new(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, meter.as_ref());
+        work.make_all(&maker, &new.iter().map(|(id, _)| work.job(id)).collect::<Vec<_>>())?;
         drop(meter);
         work.commit(settings, &plan, n_new as u64)
     }
@@ -125,6 +125,25 @@ impl Work<'_> {
         ShardJob { plan: self.plan_file(id), output: self.finished(id), staging: self.ctx.store.staging("features") }
     }
 
+    /// Makes shards side by side on the pool. One more thread waits for the disk: it syncs what is finished while the
+    /// pool goes on, and the pool waits when it is as many shards ahead as it has threads.
+    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<()> {
+        let (send, finished) = sync_channel::<Written>(self.ctx.n_threads());
+        std::thread::scope(|scope| {
+            let syncing = scope.spawn(move || finished.into_iter().try_for_each(Written::publish));
+            let made = self.ctx.pool.install(|| {
+                jobs.par_iter().try_for_each(|job| match maker.make(job)? {
+                    // Nobody listens any more when a sync has failed; its error is the one that counts.
+                    Some(written) => send.send(written).map_err(|_| Error::bug("nobody syncs")),
+                    None => Ok(()),
+                })
+            });
+            drop(send);
+            syncing.join().unwrap_or_else(|_| Err(Error::bug("syncing broke off")))?;
+            made
+        })
+    }
+
     /// Checks that every shard is there, publishes the new ones, drops those that no longer belong.
     fn commit(
         &self,
@@ -135,9 +154,9 @@ impl Work<'_> {
         let store = &self.ctx.store;
         let folder = folder_of::<FeatureRow>(store);
         let wanted: BTreeSet<PathBuf> = plan.keys().map(|id| self.published(id)).collect();
-        for id in plan.keys().filter(|id| !self.published(id).exists()) {
-            atomic::move_into(&self.finished(id), &self.published(id))?;
-        }
+        let new = plan.keys().filter(|id| !self.published(id).exists());
+        let moves: Vec<_> = new.map(|id| (self.finished(id), self.published(id))).collect();
+        atomic::move_all_into(&moves, &folder)?;
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             if !wanted.contains(&entry.path()) {
                 atomic::remove(&entry.path())?;

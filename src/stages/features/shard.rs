@@ -1,18 +1,22 @@
 //! One shard: a pure, idempotent function from a plan file to one file of spectrograms.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::augment::Donor;
 use crate::definition::{Definition, METADATA_KEY};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor, Spectrogram};
 use crate::progress::Meter;
-use crate::storage::atomic;
+use crate::signal::summary::summary;
+use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
-use crate::tables::features::{FeatureRow, to_blob};
+use crate::tables::features::{FeatureRow, FeatureWriter};
 use crate::tables::manifest::Status;
-use crate::tables::{TableWriter, read_columns, read_rows};
+use crate::tables::{read_columns, read_rows};
 
 /// Where one shard comes from and goes to.
 pub struct ShardJob {
@@ -24,32 +28,119 @@ pub struct ShardJob {
     pub staging: PathBuf,
 }
 
-/// Computes one shard from its plan: a pure, idempotent function with one output file.
-///
-/// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a reason.
-pub fn run_shard(
-    extractor: &Extractor,
-    fingerprint: &Fingerprint,
-    corpora: &Path,
-    n_copies: u32,
-    job: &ShardJob,
-    meter: &dyn Meter,
-) -> Result<()> {
-    let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
-    if is_whole(&job.output, plan.len() * (n_copies as usize + 1), fingerprint) {
-        meter.advance(plan.len() as u64);
-        return Ok(());
+/// What all shards of a run have in common.
+pub struct ShardMaker<'a> {
+    pub extractor: &'a Extractor,
+    pub fingerprint: &'a Fingerprint,
+    pub corpora: &'a Path,
+    pub n_copies: u32,
+    pub meter: &'a dyn Meter,
+    buffers: Mutex<Vec<Buffers>>,
+}
+
+/// Buffers of one shard at a time, which go from shard to shard: fresh memory costs more than what is done to it.
+struct Buffers {
+    scratch: ExtractScratch,
+    /// The file of a recording.
+    bytes: Vec<u8>,
+    /// The spectrograms of a row group.
+    narrow: Vec<u16>,
+}
+
+impl<'a> ShardMaker<'a> {
+    /// A maker without buffers; as many are made as shards are worked on at once.
+    pub fn new(
+        extractor: &'a Extractor,
+        fingerprint: &'a Fingerprint,
+        corpora: &'a Path,
+        n_copies: u32,
+        meter: &'a dyn Meter,
+    ) -> Self {
+        Self { extractor, fingerprint, corpora, n_copies, meter, buffers: Mutex::default() }
     }
-    atomic::publish(&job.staging, &job.output, |out| {
-        let mut writer = TableWriter::<FeatureRow>::new(out)?;
-        writer.note(METADATA_KEY, &Definition::of(extractor.front_end()).to_string());
-        let mut scratch = extractor.scratch();
-        for row in &plan {
-            writer.write(&feature_rows(extractor, fingerprint, corpora, n_copies, row, &mut scratch)?)?;
-            meter.advance(1);
+
+    /// Computes one shard from its plan: a pure, idempotent function with one output file, which is visible once it is
+    /// published.
+    ///
+    /// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a
+    /// reason. Memory: one recording, and the spectrograms of one row group twice, however long the shard is.
+    pub fn make(&self, job: &ShardJob) -> Result<Option<Written>> {
+        let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
+        if is_whole(&job.output, plan.len() * (self.n_copies as usize + 1), self.fingerprint) {
+            self.meter.advance(plan.len() as u64);
+            return Ok(None);
         }
-        writer.finish()
-    })
+        let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
+        let mut buffers = waiting.unwrap_or_else(|| Buffers {
+            scratch: self.extractor.scratch(),
+            bytes: Vec::new(),
+            narrow: Vec::new(),
+        });
+        let written = atomic::write_aside(&job.staging, &job.output, |out| {
+            let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
+            writer.note(METADATA_KEY, &Definition::of(self.extractor.front_end()).to_string());
+            for row in &plan {
+                self.add_rows(row, &mut buffers, &mut writer)?;
+                writer.write_full_group()?;
+                self.meter.advance(1);
+            }
+            buffers.narrow = writer.finish()?;
+            Ok(())
+        })?;
+        self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
+        Ok(Some(written))
+    }
+
+    /// Adds the rows of one recording: its original and its copies.
+    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
+        let n_before = writer.n_rows();
+        match self.add_spectrograms(plan, buffers, writer) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Recording => {
+                // Half a recording is none.
+                writer.take_back(n_before);
+                for copy in 0..=self.n_copies {
+                    let blank = self.blank(plan, copy);
+                    let reject_reason = Some(error.reason());
+                    writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.at(self.corpora.join(&plan.path))),
+        }
+    }
+
+    fn add_spectrograms(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
+        let donors = planned_donors(self.corpora, plan)?;
+        let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
+        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
+        let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
+        read_into(&self.corpora.join(&plan.path), &mut buffers.bytes)
+            .map_err(|error| Error::recording("cannot be read").because(error))?;
+        if blake3::hash(&buffers.bytes).to_hex().as_str() != plan.content_hash {
+            return Err(Error::recording("changed since ingest: run ingest again"));
+        }
+        self.extractor.extract(&buffers.bytes, &plan.content_hash, &copies, &mut buffers.scratch, |spectrogram| {
+            let row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
+            writer.push(row, Some(spectrogram.log_mel));
+            Ok(())
+        })
+    }
+
+    /// A row without a spectrogram.
+    fn blank(&self, plan: &FeaturePlanRow, copy: u32) -> FeatureRow {
+        let side = plan.splits.split(',').nth(copy as usize).filter(|name| !name.is_empty());
+        FeatureRow {
+            recording_id: plan.recording_id.clone(),
+            corpus: plan.corpus.clone(),
+            content_hash: plan.content_hash.clone(),
+            copy,
+            emotion: plan.emotion.clone(),
+            split: side.map(str::to_string),
+            fingerprint: self.fingerprint.to_string(),
+            ..FeatureRow::default()
+        }
+    }
 }
 
 fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
@@ -69,49 +160,15 @@ fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
     n_found == n_rows
 }
 
-/// The rows of one recording: its original and its copies.
-fn feature_rows(
-    extractor: &Extractor,
-    fingerprint: &Fingerprint,
-    corpora: &Path,
-    n_copies: u32,
-    plan: &FeaturePlanRow,
-    scratch: &mut ExtractScratch,
-) -> Result<Vec<FeatureRow>> {
-    let splits: Vec<&str> = plan.splits.split(',').collect();
-    let blank = |copy: u32| FeatureRow {
-        recording_id: plan.recording_id.clone(),
-        corpus: plan.corpus.clone(),
-        content_hash: plan.content_hash.clone(),
-        copy,
-        emotion: plan.emotion.clone(),
-        split: splits.get(copy as usize).filter(|name| !name.is_empty()).map(|name| name.to_string()),
-        fingerprint: fingerprint.to_string(),
-        ..FeatureRow::default()
-    };
-    let path = corpora.join(&plan.path);
-    let donors = planned_donors(corpora, plan)?;
-    let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
-    let copies: Vec<Copy> =
-        (0..=n_copies).map(|number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) }).collect();
-    let mut rows = Vec::with_capacity(n_copies as usize + 1);
-    let extracted =
-        std::fs::read(&path).map_err(|error| Error::recording("cannot be read").because(error)).and_then(|bytes| {
-            if blake3::hash(&bytes).to_hex().as_str() != plan.content_hash {
-                return Err(Error::recording("changed since ingest: run ingest again"));
-            }
-            extractor.extract(&bytes, &plan.content_hash, &copies, scratch, |spectrogram| {
-                rows.push(fill(blank(spectrogram.copy), extractor, &spectrogram));
-                Ok(())
-            })
-        });
-    match extracted {
-        Ok(()) => Ok(rows),
-        Err(error) if error.kind() == ErrorKind::Recording => Ok((0..=n_copies)
-            .map(|copy| FeatureRow { status: Status::Rejected, reject_reason: Some(error.reason()), ..blank(copy) })
-            .collect()),
-        Err(error) => Err(error.at(path)),
-    }
+/// A recording's file, into memory that is used again; what one long recording took is given back at the next.
+fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    /// 30 seconds of stereo at 96 kHz and 24 bits.
+    const KEPT: usize = 16 << 20;
+    bytes.clear();
+    bytes.shrink_to(KEPT);
+    let mut file = File::open(path)?;
+    bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+    file.read_to_end(bytes).map(|_| ())
 }
 
 /// Whose voices each copy may take, as files.
@@ -122,12 +179,7 @@ fn planned_donors(corpora: &Path, plan: &FeaturePlanRow) -> Result<Vec<Vec<Donor
 }
 
 fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -> FeatureRow {
-    let log_mel = spectrogram.log_mel;
-    let n = log_mel.len() as f64;
-    let mean = log_mel.iter().map(|&value| f64::from(value)).sum::<f64>() / n;
-    let variance = log_mel.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / n;
-    let (low, high) =
-        log_mel.iter().fold((f32::MAX, f32::MIN), |(low, high), &value| (low.min(value), high.max(value)));
+    let found = summary(spectrogram.log_mel);
     row.augmentation = spectrogram.augmentation.clone();
     row.snr_db = spectrogram.snr_db;
     row.n_mels = extractor.front_end().n_mels as u32;
@@ -135,10 +187,9 @@ fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -
     row.valid_frames = spectrogram.valid_frames as u32;
     row.pad_fraction = spectrogram.conditioned.pad_fraction;
     row.truncated = spectrogram.conditioned.truncated;
-    row.mel_mean = Some(mean);
-    row.mel_std = Some(variance.sqrt());
-    row.mel_min = Some(f64::from(low));
-    row.mel_max = Some(f64::from(high));
-    row.log_mel = Some(to_blob(log_mel));
+    row.mel_mean = Some(found.mean);
+    row.mel_std = Some(found.deviation);
+    row.mel_min = Some(f64::from(found.least));
+    row.mel_max = Some(f64::from(found.greatest));
     row
 }

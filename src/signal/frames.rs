@@ -1,0 +1,265 @@
+//! Real transforms of many frames at once, one frame per lane: what makes power spectra of powers of two fast.
+//!
+//! A frame of `2 n` real samples is a complex transform of `n` points (even samples real, odd ones imaginary), radix 4,
+//! decimated in frequency, in place; a last step takes the halves apart and squares. The window's samples stand at the
+//! beginning of the frame and not in its middle, which turns phases and leaves powers alone; so the points behind them are
+//! zero, and the first pass is told how many quarters it need not read.
+
+use std::f64::consts::TAU;
+
+use super::lanes::Lanes;
+
+/// Immutable plan for frames of a power of two; see the module.
+pub(super) struct Frames {
+    /// Complex points.
+    n: usize,
+    /// Quarters of the points that are not known to be zero: 1, 2 or 4.
+    n_quarters: usize,
+    /// Half the taper of each sample that is read: zero behind the window. Half, because the last step adds two of each.
+    taper: Vec<f32>,
+    /// `w^j, w^2j, w^3j` as pairs, for `j` in the quarter of each pass, pass after pass.
+    twiddles: Vec<[f32; 6]>,
+    /// Where a point of the spectrum lies after the passes.
+    places: Vec<usize>,
+    /// `exp(-i pi k / n)` for `k` up to `n / 2`.
+    turns: Vec<[f32; 2]>,
+}
+
+/// Where the samples of a block of frames lie: sample `k` of the frame in lane `l` at `offsets[k] + l`.
+pub(super) struct Samples<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) offsets: &'a [usize],
+}
+
+/// A complex number per lane.
+type Complex<V> = (V, V);
+
+impl Frames {
+    /// Plans frames of `n_fft` samples under `window`; nothing where `n_fft` is no power of two from 8 on.
+    pub(super) fn new(n_fft: usize, window: &[f64]) -> Option<Self> {
+        if n_fft < 8 || !n_fft.is_power_of_two() {
+            return None;
+        }
+        let n = n_fft / 2;
+        let n_quarters = window.len().div_ceil(2).div_ceil(n / 4).next_power_of_two();
+        let mut taper: Vec<f32> = window.iter().map(|value| (0.5 * value) as f32).collect();
+        taper.resize(n_quarters * (n / 4) * 2, 0.0);
+        let root = |k: usize, of: usize| {
+            let (sin, cos) = (-TAU * k as f64 / of as f64).sin_cos();
+            [cos as f32, sin as f32]
+        };
+        let mut twiddles = Vec::new();
+        let mut size = n;
+        while size >= 4 {
+            for j in 0..size / 4 {
+                let [one, two, three] = [1, 2, 3].map(|times| root(times * j % size, size));
+                twiddles.push([one[0], one[1], two[0], two[1], three[0], three[1]]);
+            }
+            size /= 4;
+        }
+        Some(Self {
+            n,
+            n_quarters,
+            taper,
+            twiddles,
+            places: (0..n).map(|k| place(k, n)).collect(),
+            turns: (0..=n / 2).map(|k| root(k, 2 * n)).collect(),
+        })
+    }
+
+    /// Samples of a frame that are read: the window's, and zeros up to the end of a quarter.
+    pub(super) fn n_read(&self) -> usize {
+        self.taper.len()
+    }
+
+    /// Values of f32 that `work` needs for registers of `N` lanes.
+    pub(super) fn work_length(&self, n_lanes: usize) -> usize {
+        2 * self.n * n_lanes
+    }
+
+    /// `|X|^2` of `V::N` frames: bin `k` of lane `l` goes to `power[k * stride + l]`.
+    ///
+    /// `work`   `[work_length(V::N)]`, any content.
+    /// `power`  `[n_fft / 2 + 1]` rows of `stride` values, of which the first `V::N` are written.
+    /// Proof    `power_matches_the_f64_twin`, `every_kernel_gives_the_same_bits`.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn power<V: Lanes>(&self, samples: &Samples, work: &mut [f32], power: &mut [f32], stride: usize) {
+        assert!(samples.offsets.len() >= self.n_read() && work.len() >= self.work_length(V::N));
+        assert!(samples.offsets.iter().all(|offset| offset + V::N <= samples.values.len()));
+        assert!(stride >= V::N && power.len() >= self.n * stride + V::N);
+        // SAFETY: the lengths have just been checked, and the caller knows the processor.
+        unsafe {
+            self.first_pass::<V>(samples, work.as_mut_ptr());
+            self.other_passes::<V>(work.as_mut_ptr());
+            self.squares::<V>(work.as_ptr(), power.as_mut_ptr(), stride);
+        }
+    }
+
+    /// Reads the samples, tapers them, and does the first pass on the quarters that are there.
+    #[inline(always)]
+    unsafe fn first_pass<V: Lanes>(&self, samples: &Samples, work: *mut f32) {
+        let quarter = self.n / 4;
+        // SAFETY: `power` has checked that each offset leaves room for a register, and that `work` holds all points.
+        unsafe {
+            let point = |index: usize| -> Complex<V> {
+                let value = |k: usize| {
+                    V::load(samples.values.as_ptr().add(*samples.offsets.get_unchecked(k)))
+                        * V::splat(*self.taper.get_unchecked(k))
+                };
+                (value(2 * index), value(2 * index + 1))
+            };
+            for j in 0..quarter {
+                let twiddles = self.twiddles.get_unchecked(j);
+                let four = match self.n_quarters {
+                    1 => [point(j); 4],
+                    2 => {
+                        let (a, b) = (point(j), point(j + quarter));
+                        [add(a, b), add_turned(a, b), sub(a, b), sub_turned(a, b)]
+                    }
+                    _ => butterfly(point(j), point(j + quarter), point(j + 2 * quarter), point(j + 3 * quarter)),
+                };
+                store_turned(four, twiddles, work, j, quarter);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn other_passes<V: Lanes>(&self, work: *mut f32) {
+        let (mut size, mut first) = (self.n / 4, self.n / 4);
+        // SAFETY: every index stays below `n`, and `work` holds `n` points.
+        unsafe {
+            while size >= 4 {
+                let quarter = size / 4;
+                for j in 0..quarter {
+                    let twiddles = self.twiddles.get_unchecked(first + j);
+                    for at in (j..self.n).step_by(size) {
+                        let point = |index: usize| load::<V>(work, at + index * quarter);
+                        let four = butterfly(point(0), point(1), point(2), point(3));
+                        if j == 0 {
+                            four.into_iter().enumerate().for_each(|(index, z)| store(z, work, at + index * quarter));
+                        } else {
+                            store_turned(four, twiddles, work, at, quarter);
+                        }
+                    }
+                }
+                (size, first) = (quarter, first + quarter);
+            }
+            if size == 2 {
+                for at in (0..self.n).step_by(2) {
+                    let (a, b) = (load::<V>(work, at), load::<V>(work, at + 1));
+                    store(add(a, b), work, at);
+                    store(sub(a, b), work, at + 1);
+                }
+            }
+        }
+    }
+
+    /// Takes the spectra of even and odd samples apart, puts the frame's together, and squares.
+    #[inline(always)]
+    unsafe fn squares<V: Lanes>(&self, work: *const f32, power: *mut f32, stride: usize) {
+        let n = self.n;
+        // SAFETY: places are below `n`; `power` has checked that rows 0 to `n` are there.
+        unsafe {
+            for (k, turn) in self.turns.iter().enumerate() {
+                let a = load::<V>(work, *self.places.get_unchecked(k));
+                let b = load::<V>(work, *self.places.get_unchecked((n - k) % n));
+                let even = (a.0 + b.0, a.1 - b.1);
+                // -i (a - conj b)
+                let odd = (a.1 + b.1, b.0 - a.0);
+                let odd = times(odd, turn[0], turn[1]);
+                let square = |z: Complex<V>| z.0 * z.0 + z.1 * z.1;
+                square(add(even, odd)).store(power.add(k * stride));
+                square(sub(even, odd)).store(power.add((n - k) * stride));
+            }
+        }
+    }
+}
+
+/// Where point `k` of a spectrum of `size` points lies after passes of radix 4 and a last one of radix 2.
+fn place(k: usize, size: usize) -> usize {
+    if size < 4 { k } else { k % 4 * (size / 4) + place(k / 4, size / 4) }
+}
+
+#[inline(always)]
+fn add<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+#[inline(always)]
+fn sub<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    (a.0 - b.0, a.1 - b.1)
+}
+
+/// `a - i b`.
+#[inline(always)]
+fn add_turned<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    (a.0 + b.1, a.1 - b.0)
+}
+
+/// `a + i b`.
+#[inline(always)]
+fn sub_turned<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    (a.0 - b.1, a.1 + b.0)
+}
+
+/// The transform of four points.
+#[inline(always)]
+fn butterfly<V: Lanes>(a: Complex<V>, b: Complex<V>, c: Complex<V>, d: Complex<V>) -> [Complex<V>; 4] {
+    let (even, odd) = ((add(a, c), sub(a, c)), (add(b, d), sub(b, d)));
+    [add(even.0, odd.0), add_turned(even.1, odd.1), sub(even.0, odd.0), sub_turned(even.1, odd.1)]
+}
+
+/// `z (re + i im)`.
+///
+/// # Safety
+/// The processor has the instructions of `V`: there is a value.
+#[inline(always)]
+unsafe fn times<V: Lanes>(z: Complex<V>, re: f32, im: f32) -> Complex<V> {
+    // SAFETY: as above.
+    let (re, im) = unsafe { (V::splat(re), V::splat(im)) };
+    (z.0 * re - z.1 * im, z.0 * im + z.1 * re)
+}
+
+/// # Safety
+/// `work` holds point `at`.
+#[inline(always)]
+unsafe fn load<V: Lanes>(work: *const f32, at: usize) -> Complex<V> {
+    // SAFETY: a point is two registers.
+    unsafe { (V::load(work.add(2 * at * V::N)), V::load(work.add((2 * at + 1) * V::N))) }
+}
+
+/// # Safety
+/// `work` holds point `at`.
+#[inline(always)]
+unsafe fn store<V: Lanes>(z: Complex<V>, work: *mut f32, at: usize) {
+    // SAFETY: a point is two registers.
+    unsafe {
+        z.0.store(work.add(2 * at * V::N));
+        z.1.store(work.add((2 * at + 1) * V::N));
+    }
+}
+
+/// Stores four points a quarter apart, turned by their twiddles.
+///
+/// # Safety
+/// `work` holds them.
+#[inline(always)]
+unsafe fn store_turned<V: Lanes>(
+    four: [Complex<V>; 4],
+    twiddles: &[f32; 6],
+    work: *mut f32,
+    at: usize,
+    quarter: usize,
+) {
+    let [w1_re, w1_im, w2_re, w2_im, w3_re, w3_im] = *twiddles;
+    // SAFETY: as the caller promises.
+    unsafe {
+        store(four[0], work, at);
+        store(times(four[1], w1_re, w1_im), work, at + quarter);
+        store(times(four[2], w2_re, w2_im), work, at + 2 * quarter);
+        store(times(four[3], w3_re, w3_im), work, at + 3 * quarter);
+    }
+}
