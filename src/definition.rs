@@ -31,7 +31,7 @@ struct Code {
 const CODE: Code = Code {
     decoder: 1,
     resampler: DESIGN,
-    front_end: 1,
+    front_end: 2,
     storage: "float16, little-endian, [n_mels, n_frames] in C order, lowest band first",
 };
 
@@ -243,7 +243,7 @@ window: symmetric Hamming of 256, centred in the transform
 transform: n_fft 512, |X|^2 / n_fft
 bank: 128 triangles on the HTK scale, peak 1, 0.0 to 10750.0 Hz
 log: ln(max(mel, 1e-10))
-arithmetic: front end v1, f32
+arithmetic: front end v2, f32
 storage: float16, little-endian, [n_mels, n_frames] in C order, lowest band first
 ";
         assert_eq!(Definition::of(&profile("paper").expect("known")).to_string(), expected);
