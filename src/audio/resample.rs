@@ -182,18 +182,23 @@ impl Resampler {
                     self.edge_value(input, row, step, first, outputs);
                 }
                 let (low, high) = (self.row(row), if self.interpolated { self.row(row + 1) } else { &[] });
-                for index in (0..inside.len()).step_by(4) {
-                    // The last four may have been made in part by the four before; fewer than four are made twice.
-                    let at = |i: usize| &inside[(index.min(inside.len().saturating_sub(4)) + i).min(inside.len() - 1)];
-                    let four = [at(0), at(1), at(2), at(3)];
-                    let places = four.map(|step| first + step.position as usize - before);
+                let mut make = |four: &[Step; 4]| {
+                    let places = four.each_ref().map(|step| first + step.position as usize - before);
                     let values = if self.interpolated {
                         let (low, high) = dot_two_four(low, high, input, places);
                         std::array::from_fn(|i| low[i] + four[i].share * (high[i] - low[i]))
                     } else {
                         dot_four(low, input, places)
                     };
-                    four.iter().zip(values).for_each(|(step, value)| outputs[step.output as usize] = value);
+                    for (step, value) in four.iter().zip(values) {
+                        outputs[step.output as usize] = value;
+                    }
+                };
+                let (fours, rest) = inside.as_chunks();
+                fours.iter().for_each(&mut make);
+                if let [one, ..] = rest {
+                    // What is missing of four is made once more.
+                    make(&std::array::from_fn(|i| *rest.get(i).unwrap_or(one)));
                 }
             }
         }

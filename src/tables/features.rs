@@ -1,16 +1,17 @@
 //! `features`: one row per recording and copy, with its log-mel spectrogram.
 
-use std::sync::Arc;
-
-use arrow::array::BinaryArray;
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::errors::ParquetError;
+use parquet::file::writer::SerializedFileWriter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::tables::manifest::Status;
-use crate::tables::{ROW_GROUP_ROWS, Row, TableWriter, to_batch};
+use crate::tables::{ROW_GROUP_ROWS, Row, TableWriter, blob_pages, to_batch};
 
 /// See `schemas/features.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,15 +46,18 @@ impl Row for FeatureRow {
 
 /// Writes rows whose spectrograms are still f32, a row group at a time.
 ///
-/// A spectrogram is narrowed to where the column's array wants it, and is not copied on its way through serde. The file is
-/// the one that [`TableWriter`] writes of the same rows. Proof: `spectrograms_aside_give_the_same_file`.
+/// A spectrogram is narrowed to where its page is written from, and is copied once more, into the file.
+/// Proof: `blobs_come_back_from_every_reader`.
 pub struct FeatureWriter<'a> {
-    table: TableWriter<'a, FeatureRow>,
+    schema: SchemaRef,
+    file: SerializedFileWriter<&'a mut (dyn std::io::Write + Send)>,
+    columns: ArrowRowGroupWriterFactory,
+    n_groups: usize,
     rows: Vec<FeatureRow>,
-    /// Stored forms of all spectrograms of these rows.
+    /// Stored forms of all spectrograms of these rows, each after its length.
     narrow: Vec<u16>,
-    /// Where each row's begins, in bytes, and where the last one ends.
-    offsets: Vec<i32>,
+    /// Where each row's ends, in bytes.
+    ends: Vec<usize>,
 }
 
 impl<'a> FeatureWriter<'a> {
@@ -63,8 +67,11 @@ impl<'a> FeatureWriter<'a> {
     }
 
     /// [`FeatureWriter::new`], in the memory that the writer of another file gave back.
-    pub fn in_memory_of(narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
-        Ok(Self { table: TableWriter::new(out)?, rows: Vec::new(), narrow, offsets: vec![0] })
+    pub fn in_memory_of(mut narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
+        let TableWriter { schema, writer, .. } = TableWriter::<FeatureRow>::new(out)?;
+        let (file, columns) = writer.into_serialized_writer().map_err(cannot_write)?;
+        narrow.clear();
+        Ok(Self { schema, file, columns, n_groups: 0, rows: Vec::new(), narrow, ends: Vec::new() })
     }
 
     /// Adds an entry to the file's own key-value metadata.
@@ -79,20 +86,22 @@ impl<'a> FeatureWriter<'a> {
 
     /// Adds a row with its spectrogram; what stands in its own field `log_mel` is not looked at.
     pub fn push(&mut self, row: FeatureRow, log_mel: Option<&[f32]>) {
-        let begin = self.narrow.len();
         if let Some(log_mel) = log_mel {
+            let length = (2 * log_mel.len()) as u32;
+            self.narrow.extend([length as u16, (length >> 16) as u16].map(u16::to_le));
+            let begin = self.narrow.len();
             self.narrow.resize(begin + log_mel.len(), 0);
             narrow(log_mel, &mut self.narrow[begin..]);
         }
-        self.offsets.push((2 * self.narrow.len()) as i32);
+        self.ends.push(2 * self.narrow.len());
         self.rows.push(FeatureRow { log_mel: None, ..row });
     }
 
     /// Takes back all but the first `n_rows` of the rows that have not been written.
     pub fn take_back(&mut self, n_rows: usize) {
         self.rows.truncate(n_rows);
-        self.offsets.truncate(n_rows + 1);
-        self.narrow.truncate(self.offsets[self.offsets.len() - 1] as usize / 2);
+        self.ends.truncate(n_rows);
+        self.narrow.truncate(self.ends.last().map_or(0, |end| end / 2));
     }
 
     /// Writes the rows when there are enough for a row group; they can then not be taken back.
@@ -103,7 +112,7 @@ impl<'a> FeatureWriter<'a> {
     /// Ends the file; gives the memory of a row group back.
     pub fn finish(mut self) -> Result<Vec<u16>> {
         self.write()?;
-        self.table.finish()?;
+        self.file.close().map_err(cannot_write)?;
         Ok(self.narrow)
     }
 
@@ -111,20 +120,42 @@ impl<'a> FeatureWriter<'a> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let batch = to_batch(&self.table.schema, &self.rows)?;
-        let column = self.table.schema.index_of("log_mel").expect("the contract has this column");
-        let bytes = Buffer::from_vec(std::mem::take(&mut self.narrow));
-        let has_one: Vec<bool> = self.offsets.windows(2).map(|ends| ends[0] < ends[1]).collect();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
-        let mut columns = batch.columns().to_vec();
-        columns[column] = Arc::new(BinaryArray::new(offsets, bytes.clone(), Some(NullBuffer::from(has_one))));
-        self.table.write_columns(columns)?;
+        let batch = to_batch(&self.schema, &self.rows)?;
+        self.write_group(&batch).map_err(cannot_write)?;
+        self.n_groups += 1;
         self.rows.clear();
-        // The same memory serves the next row group: fresh pages cost more than what is written to them.
-        self.narrow = bytes.into_vec().unwrap_or_default();
+        self.ends.clear();
         self.narrow.clear();
         Ok(())
     }
+
+    fn write_group(&mut self, batch: &RecordBatch) -> std::result::Result<(), ParquetError> {
+        let writers = self.columns.create_column_writers(self.n_groups)?;
+        let about = self.file.schema_descr().columns().to_vec();
+        let mut group = self.file.next_row_group()?;
+        for (index, mut writer) in writers.into_iter().enumerate() {
+            let field = self.schema.field(index);
+            if field.name() == "log_mel" {
+                blob_pages::append(&mut group, about[index].clone(), bytes_of(&self.narrow), &self.ends)?;
+                continue;
+            }
+            for leaf in compute_leaves(field, batch.column(index))? {
+                writer.write(&leaf)?;
+            }
+            writer.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close().map(|_| ())
+    }
+}
+
+fn cannot_write(error: ParquetError) -> Error {
+    Error::machine("cannot write a Parquet file").because(error)
+}
+
+/// The bytes of values that are little-endian already.
+fn bytes_of(values: &[u16]) -> &[u8] {
+    // SAFETY: two bytes for each value, and every byte is one.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), 2 * values.len()) }
 }
 
 /// Narrows values to the bits of little-endian float16.
@@ -178,6 +209,9 @@ impl FeatureRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::atomic;
+    use crate::tables::blobs::BlobFile;
+    use crate::tables::{publish_rows, read_rows};
 
     #[test]
     fn a_blob_comes_back_within_half_a_unit_of_float16() {
@@ -191,28 +225,45 @@ mod tests {
     }
 
     #[test]
-    fn spectrograms_aside_give_the_same_file() {
+    fn blobs_come_back_from_every_reader() {
         let log_mel = |row: usize| -> Vec<f32> { (0..2_000).map(|i| (row * 7 + i) as f32 * 0.01 - 20.0).collect() };
         let has_one = |row: usize| row % 5 != 3;
-        let (mut whole, mut aside) = (Vec::new(), Vec::new());
-        let mut by_rows = TableWriter::<FeatureRow>::new(&mut whole).expect("begun");
-        let mut writer = FeatureWriter::new(&mut aside).expect("begun");
-        for group in [0..64, 64..65, 65..150] {
-            let row = |row: usize| FeatureRow { copy: row as u32, ..FeatureRow::example() };
-            let blob = |row: usize| has_one(row).then(|| to_blob(&log_mel(row)));
-            let rows: Vec<FeatureRow> = group.clone().map(|at| FeatureRow { log_mel: blob(at), ..row(at) }).collect();
-            by_rows.write(&rows).expect("written");
-            for at in group {
-                let before = writer.n_rows();
-                writer.push(row(999), Some(&log_mel(5)));
-                writer.push(row(1_000), None);
-                writer.take_back(before);
-                writer.push(row(at), has_one(at).then(|| log_mel(at)).as_deref());
-                writer.write_full_group().expect("written");
+        let row = |row: usize| FeatureRow { copy: row as u32, ..FeatureRow::example() };
+        let blob = |row: usize| has_one(row).then(|| to_blob(&log_mel(row)));
+        let folder = tempfile::tempdir().expect("temporary folder");
+        // A last page of one row, of all rows, of none; row groups of 64 and of what is left.
+        for n_rows in [0, 1, 8, 64, 65, 150] {
+            let [aside, plain] = ["aside", "plain"].map(|name| folder.path().join(format!("{name}{n_rows}.parquet")));
+            atomic::publish(folder.path(), &aside, |out| {
+                let mut writer = FeatureWriter::new(out)?;
+                for at in 0..n_rows {
+                    let before = writer.n_rows();
+                    writer.push(row(999), Some(&log_mel(5)));
+                    writer.push(row(1_000), None);
+                    writer.take_back(before);
+                    writer.push(row(at), has_one(at).then(|| log_mel(at)).as_deref());
+                    writer.write_full_group()?;
+                }
+                writer.finish().map(|_| ())
+            })
+            .expect("written");
+            let rows: Vec<FeatureRow> = (0..n_rows).map(|at| FeatureRow { log_mel: blob(at), ..row(at) }).collect();
+            publish_rows(folder.path(), &plain, &rows).expect("written");
+            assert_eq!(read_rows::<FeatureRow>(&aside).expect("read"), rows);
+            let lengths = vec![4_000; n_rows];
+            let (file, places) = BlobFile::open(&aside, "log_mel", &lengths, false).expect("opened");
+            assert_eq!(
+                places.iter().filter(|place| place.is_some()).count(),
+                (0..n_rows).filter(|&at| has_one(at)).count()
+            );
+            let mut scratch = Vec::new();
+            for (at, place) in places.into_iter().enumerate() {
+                let found = place.map(|place| file.read(place, 4_000, &mut scratch).expect("read").to_vec());
+                assert_eq!(found, blob(at), "row {at} of {n_rows}");
             }
+            // All but the pages of the blobs is what Parquet's own writer makes of the same rows.
+            let sizes = [aside, plain].map(|path| std::fs::metadata(path).expect("there").len());
+            assert!(sizes[0].abs_diff(sizes[1]) < 1_000, "{n_rows} rows: {sizes:?} bytes");
         }
-        by_rows.finish().expect("ended");
-        writer.finish().expect("ended");
-        assert!(whole == aside, "{} and {} bytes", whole.len(), aside.len());
     }
 }

@@ -4,6 +4,7 @@
 //! schema of the contract: a column that is missing, of another type or null where it must not be is an error, when
 //! written and when read.
 
+mod blob_pages;
 pub mod blobs;
 pub mod confusion;
 pub mod feature_plan;
@@ -20,7 +21,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -90,13 +90,6 @@ impl<'a, R: Row> TableWriter<'a, R> {
     /// Appends rows.
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
-        self.write_columns(batch.columns().to_vec())
-    }
-
-    fn write_columns(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
-        // The schema's metadata (version, units) travels with the batch.
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)
-            .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
         self.writer.write(&batch).map_err(|error| Error::machine("cannot write a Parquet file").because(error))
     }
 
@@ -126,7 +119,10 @@ pub fn write_rows<R: Row>(out: &mut (dyn std::io::Write + Send), rows: &[R]) -> 
 }
 
 fn to_batch<R: Row>(schema: &SchemaRef, rows: &[R]) -> Result<RecordBatch> {
-    serde_arrow::to_record_batch(schema.fields(), &rows)
+    let batch = serde_arrow::to_record_batch(schema.fields(), &rows)
+        .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
+    // The schema's metadata (version, units) travels with the batch.
+    RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
         .map_err(|error| Error::bug("rows do not fit their schema").because(error))
 }
 
