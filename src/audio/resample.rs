@@ -182,23 +182,29 @@ impl Resampler {
                     self.edge_value(input, row, step, first, outputs);
                 }
                 let (low, high) = (self.row(row), if self.interpolated { self.row(row + 1) } else { &[] });
-                let mut make = |four: &[Step; 4]| {
-                    let places = four.each_ref().map(|step| first + step.position as usize - before);
+                for index in (0..inside.len()).step_by(4) {
+                    let filled;
+                    let four = match inside[index..].first_chunk::<4>() {
+                        Some(four) => four,
+                        None => {
+                            // What is missing of four is made once more.
+                            filled = std::array::from_fn(|i| inside[(index + i).min(inside.len() - 1)]);
+                            &filled
+                        }
+                    };
+                    let [a, b, c, d] = four;
+                    let place = |step: &Step| first + step.position as usize - before;
+                    let places = [place(a), place(b), place(c), place(d)];
                     let values = if self.interpolated {
                         let (low, high) = dot_two_four(low, high, input, places);
-                        std::array::from_fn(|i| low[i] + four[i].share * (high[i] - low[i]))
+                        let between = |i: usize| low[i] + four[i].share * (high[i] - low[i]);
+                        [between(0), between(1), between(2), between(3)]
                     } else {
                         dot_four(low, input, places)
                     };
                     for (step, value) in four.iter().zip(values) {
                         outputs[step.output as usize] = value;
                     }
-                };
-                let (fours, rest) = inside.as_chunks();
-                fours.iter().for_each(&mut make);
-                if let [one, ..] = rest {
-                    // What is missing of four is made once more.
-                    make(&std::array::from_fn(|i| *rest.get(i).unwrap_or(one)));
                 }
             }
         }
