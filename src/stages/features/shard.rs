@@ -193,3 +193,58 @@ fn fill(mut row: FeatureRow, extractor: &Extractor, spectrogram: &Spectrogram) -
     row.mel_max = Some(f64::from(found.greatest));
     row
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::write_wav;
+    use crate::augment::Wanted;
+    use crate::progress::Silent;
+    use crate::signal::profile::{FrontEnd, profile};
+    use crate::tables::{count_rows, publish_rows};
+    use crate::units::{SampleRate, Seed};
+
+    #[test]
+    fn memory_of_a_shard_does_not_depend_on_its_recordings() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let wave: Vec<f32> = (0..12_000).map(|i| 0.1 * Seed(1).unit(i) as f32).collect();
+        let bytes = write_wav(&wave, SampleRate(16_000)).expect("a file");
+        atomic::publish_bytes(folder.path(), &path("a.wav"), &bytes).expect("written");
+        let row = FeaturePlanRow {
+            path: "a.wav".into(),
+            content_hash: blake3::hash(&bytes).to_hex().to_string(),
+            ..FeaturePlanRow::example()
+        };
+        let front_end = FrontEnd { n_samples: 4_000, ..profile("paper").expect("known") };
+        let noise = [Wanted::Named("white-noise".into())];
+        let extractor = Extractor::new(&front_end, &noise, Seed(1)).expect("an extractor");
+        let fingerprint = Fingerprint::of(["test"]);
+        let maker = ShardMaker::new(&extractor, &fingerprint, folder.path(), 1, &Silent);
+        let value_bytes = 2 * front_end.n_mels * front_end.n_frames();
+        // Two rows a recording: row groups are written when they are full, and nothing is kept but room for one.
+        for n_recordings in [40, 400, 40] {
+            let [plan, output] = ["plan", "shard"].map(|name| path(&format!("{n_recordings}.{name}")));
+            publish_rows(folder.path(), &plan, &vec![row.clone(); n_recordings]).expect("written");
+            let job = ShardJob { plan, output: output.clone(), staging: folder.path().join("staging") };
+            if let Some(written) = maker.make(&job).expect("made") {
+                written.publish().expect("published");
+            }
+            assert_eq!(count_rows(&output).expect("a table"), 2 * n_recordings as u64);
+            let buffers = maker.buffers.lock().expect("no panic");
+            assert_eq!(buffers.len(), 1, "one shard at a time, one set of buffers");
+            let kept = 2 * buffers[0].narrow.capacity();
+            let group = 64 * (value_bytes + 4);
+            assert!(
+                (group..=2 * group).contains(&kept),
+                "{n_recordings} recordings keep {kept} bytes, a row group has {group}"
+            );
+        }
+        assert!(
+            maker
+                .make(&ShardJob { plan: path("40.plan"), output: path("40.shard"), staging: path("staging") })
+                .expect("made")
+                .is_none()
+        );
+    }
+}
