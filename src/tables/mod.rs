@@ -26,7 +26,6 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::Serialize;
@@ -91,11 +90,6 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
         self.writer.write(&batch).map_err(|error| Error::machine("cannot write a Parquet file").because(error))
-    }
-
-    /// Adds an entry to the file's own key-value metadata.
-    pub fn note(&mut self, key: &str, text: &str) {
-        self.writer.append_key_value_metadata(KeyValue::new(key.to_string(), text.to_string()));
     }
 
     /// Ends the file.
