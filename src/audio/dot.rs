@@ -84,8 +84,7 @@ pub(super) fn edge_dot(row: &[Taps], input: &[f32], position: usize, before: usi
     total(sums)
 }
 
-/// Sum of the lanes by halves, the order in which vector registers fold. Lanes turned around by any number of places give
-/// the same bits: every addition meets the same two sums.
+/// Sum of the lanes by halves, the order in which vector registers fold.
 #[inline(always)]
 fn total(sums: [f32; LANES]) -> f32 {
     let eight: [f32; 8] = std::array::from_fn(|lane| sums[lane] + sums[lane + 8]);
@@ -182,60 +181,13 @@ pub(super) mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(in super::super) fn dot_four(row: &[Taps], input: &[f32], places: [usize; 4]) -> [f32; 4] {
-        check(row, input, places);
-        let turn = turn_to_lines(row, input, places);
-        if turn > 0 {
-            return dot_four_turned(row, input, places, turn);
-        }
         let (zero, [a, b, c, d]) = (_mm512_setzero_ps(), places);
+        check(row, input, places);
         let (mut a_sums, mut b_sums, mut c_sums, mut d_sums) = (zero, zero, zero, zero);
         for (index, taps) in row.iter().enumerate() {
             // SAFETY: `check` has found `row.len() * LANES` samples from each place on.
             let samples = |place: usize| unsafe { _mm512_loadu_ps(input.as_ptr().add(place + index * LANES)) };
             let taps = load(taps);
-            a_sums = _mm512_add_ps(a_sums, _mm512_mul_ps(taps, samples(a)));
-            b_sums = _mm512_add_ps(b_sums, _mm512_mul_ps(taps, samples(b)));
-            c_sums = _mm512_add_ps(c_sums, _mm512_mul_ps(taps, samples(c)));
-            d_sums = _mm512_add_ps(d_sums, _mm512_mul_ps(taps, samples(d)));
-        }
-        totals(a_sums, b_sums, c_sums, d_sums)
-    }
-
-    /// How far all four places lie behind the beginning of a line of the cache, if equally far; 0 where nothing is won.
-    ///
-    /// A register that crosses two lines is loaded twice. Where the pattern of places repeats every so many whole lines, as
-    /// from 48 to 21.5 kHz, taps are moved instead of samples: there is one load of them for four of samples.
-    #[inline]
-    fn turn_to_lines(row: &[Taps], input: &[f32], places: [usize; 4]) -> usize {
-        let start = input.as_ptr() as usize / size_of::<f32>();
-        let turn = (start + places[0]) % LANES;
-        let is_won = places.iter().all(|&place| {
-            (start + place) % LANES == turn && place >= turn && place - turn + (row.len() + 1) * LANES <= input.len()
-        });
-        if is_won { turn } else { 0 }
-    }
-
-    /// [`dot_four`] with every register of samples in one line of the cache, from `turn` samples before its place on.
-    ///
-    /// Taps are turned around by as many lanes, with zeros before the first and behind the last: the same bits, see
-    /// [`super::total`].
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn dot_four_turned(row: &[Taps], input: &[f32], places: [usize; 4], turn: usize) -> [f32; 4] {
-        let zero = _mm512_setzero_ps();
-        let [a, b, c, d] = places.map(|place| place - turn);
-        let (mut a_sums, mut b_sums, mut c_sums, mut d_sums) = (zero, zero, zero, zero);
-        // Lane l takes tap l - turn of this chunk, or tap l - turn + 16 of the one before.
-        let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        let lanes = _mm512_sub_epi32(numbers, _mm512_set1_epi32(turn as i32));
-        let from_before = _mm512_cmplt_epi32_mask(lanes, _mm512_setzero_si512());
-        let mut before = zero;
-        for index in 0..=row.len() {
-            let turned = row.get(index).map_or(zero, |taps| _mm512_permutexvar_ps(lanes, load(taps)));
-            let taps = _mm512_mask_blend_ps(from_before, turned, before);
-            before = turned;
-            // SAFETY: `turn_to_lines` has found room for one register more than there are of taps.
-            let samples = |place: usize| unsafe { _mm512_loadu_ps(input.as_ptr().add(place + index * LANES)) };
             a_sums = _mm512_add_ps(a_sums, _mm512_mul_ps(taps, samples(a)));
             b_sums = _mm512_add_ps(b_sums, _mm512_mul_ps(taps, samples(b)));
             c_sums = _mm512_add_ps(c_sums, _mm512_mul_ps(taps, samples(c)));
@@ -348,26 +300,6 @@ mod tests {
             let row = low.iter().flat_map(|taps| taps.0);
             let exact: f64 = row.zip(&input[3..]).map(|(tap, &sample)| f64::from(tap) * f64::from(sample)).sum();
             assert!((f64::from(expected.0[0]) - exact).abs() < 1e-4, "{n}");
-        }
-    }
-
-    #[test]
-    fn places_equally_far_from_a_line_of_the_cache_give_the_same_bits() {
-        let (row, input) = (taps(&noise(1, 160)), noise(3, 2_000));
-        for first in 0..40 {
-            let places = [first, first + 96, first + 192, first + 960];
-            for kernel in Kernel::known() {
-                let found = match kernel {
-                    Kernel::Portable => dot_four(&row, &input, places),
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: the processor has AVX2.
-                    Kernel::Avx2 => unsafe { avx2::dot_four(&row, &input, places) },
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: the processor has AVX-512.
-                    Kernel::Avx512 => unsafe { avx512::dot_four(&row, &input, places) },
-                };
-                assert_eq!(found, dot_four(&row, &input, places), "{kernel:?}, {first}");
-            }
         }
     }
 

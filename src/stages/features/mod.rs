@@ -86,11 +86,13 @@ impl Stage for Features {
             Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
         let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
             plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
-        for (id, rows) in &new {
-            let staging = ctx.store.staging("features");
-            atomic::create_folder(&ctx.store.plans("features"))?;
-            atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, rows))?.publish_unsynced()?;
-        }
+        let staging = ctx.store.staging("features");
+        atomic::create_folder(&ctx.store.plans("features"))?;
+        ctx.pool.install(|| {
+            new.par_iter().try_for_each(|(id, rows)| {
+                atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, rows))?.publish_unsynced()
+            })
+        })?;
         let n_new: usize = new.iter().map(|(_, rows)| rows.len()).sum();
         let meter = ctx.progress.begin("features", n_new as u64);
         let maker = ShardMaker::new(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, meter.as_ref());
@@ -164,12 +166,15 @@ impl Work<'_> {
         }
         let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
         let mut totals = Totals::default();
-        for (id, rows) in plan {
-            let counted = count(&self.published(id))?;
+        let counts: Vec<Totals> = self
+            .ctx
+            .pool
+            .install(|| plan.par_iter().map(|(id, _)| count(&self.published(id))).collect::<Result<_>>())?;
+        for ((id, rows), counted) in plan.iter().zip(&counts) {
             let entry =
                 ShardEntry { rows: rows.iter().map(Fingerprint::of_value).collect(), n_rejected: counted.rejected };
             index.shards.insert(id.clone(), entry);
-            totals.add(&counted);
+            totals.add(counted);
         }
         let text =
             serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
