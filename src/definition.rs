@@ -181,8 +181,9 @@ mod tests {
             ("resampler.kaiser_beta", "resampler", |c| c.resampler.kaiser_beta = 10.061),
             ("resampler.rolloff", "resampler", |c| c.resampler.rolloff = 0.92),
             ("resampler.exact_phases", "resampler", |c| c.resampler.exact_phases = 4_095),
-            ("resampler.interpolated_phases", "resampler", |c| c.resampler.interpolated_phases = 1_024),
-            ("resampler.lanes", "resampler", |c| c.resampler.lanes = 8),
+            ("resampler.segments", "resampler", |c| c.resampler.segments = 128),
+            ("resampler.degree", "resampler", |c| c.resampler.degree = 1),
+            ("resampler.block", "resampler", |c| c.resampler.block = 8),
         ]
     }
 
@@ -233,9 +234,10 @@ mod tests {
         let expected = "\
 decoder: v1, f32 with full scale 1, mean over the channels
 offset: the first 0.5 s are skipped, whole samples, before resampling
-resampler: to 21500 Hz: v1, polyphase Kaiser windowed sinc, 32 zero crossings per side, beta 10.06, cutoff 0.91 of the \
-lower Nyquist frequency, exact rational phases up to 4096, else 512 phases interpolated linearly, f32 taps, 16 partial sums \
-without fused multiply-add, zeros outside the input, output n at time n / to, ceil(n_in to / from) outputs
+resampler: to 21500 Hz: v2, polyphase Kaiser windowed sinc, 32 zero crossings per side, beta 10.06, cutoff 0.91 of the \
+lower Nyquist frequency, exact rational phases up to 4096, else polynomials of degree 2 through Chebyshev nodes of 64 \
+segments of the phase of each 16 outputs, f32 taps, sums in order of time without fused multiply-add, zeros outside the \
+input, output n at time n / to, ceil(n_in to / from) outputs
 level: z-score over all that is left, population deviation, f64 sums
 length: 65000 samples, cut or zeros on the right
 frames: every 128 samples, centred, zeros outside the wave

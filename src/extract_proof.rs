@@ -84,7 +84,7 @@ fn extracted(file: &[u8], front_end: &FrontEnd) -> Result<(Vec<f32>, Conditioned
 }
 
 /// Largest difference in ln units where the band is heard: within 70 dB of the loudest. Below that stand the residues of
-/// the resampler, which f32 taps and interpolated phases change.
+/// the resampler, which f32 taps and sums change.
 fn worst(values: &[f32], expected: &[f64], front_end: &FrontEnd) -> f64 {
     assert_eq!(values.len(), expected.len());
     let (per_decibel, to_ln) = match front_end.log {
@@ -107,7 +107,7 @@ fn the_whole_way_follows_the_definition_for_every_profile_and_rate() {
                 let (values, shape, valid_frames) = extracted(&file, &front_end).expect("a spectrogram");
                 let expected = by_definition(&samples, rate, &front_end);
                 let error = worst(&values, &expected, &front_end);
-                // f32 taps and sums err by 3e-6 of the wave, interpolated phases by 1.5e-5: 0.001 at 70 dB below the loudest.
+                // f32 taps and sums err by 3e-6 of the wave: 0.001 at 70 dB below the loudest.
                 assert!(error < 2e-3, "{}, {rate} Hz, {seconds} s: {error}", known.name);
                 assert_eq!(shape.truncated, seconds > 0.1);
                 assert_eq!(values.len(), 128 * front_end.n_frames());

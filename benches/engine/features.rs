@@ -24,7 +24,7 @@ const STEPS: [(&str, &str); 10] = [
     ("read", "the kernel's copy out of the page cache"),
     ("hash", "BLAKE3's arithmetic"),
     ("decode", "first touch of the samples' memory, then one load and one store a sample"),
-    ("resample", "loads: two registers, one across lines of the cache, for 16 multiplications"),
+    ("resample", "multiplications and additions, two registers of each a cycle; a fifth of the taps are zeros"),
     ("condition", "arithmetic in f64, three passes over the second-level cache"),
     ("noise", "integer multiplications of the generator, then a logarithm, a root and a sine"),
     ("stft, both", "additions and multiplications in registers; the work fits the first-level cache"),

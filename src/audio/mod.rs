@@ -1,13 +1,15 @@
 //! Opens recordings: any container and codec to mono samples, their levels, and a change of sample rate.
 
+mod bank;
+mod blocks;
 mod container;
 #[cfg(test)]
 mod dialects;
-mod dot;
 mod kaiser;
 pub mod levels;
 mod opus;
 mod pcm;
+mod phases;
 pub mod resample;
 #[cfg(test)]
 mod resample_proof;

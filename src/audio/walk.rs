@@ -1,19 +1,26 @@
-//! The order in which the resampler makes its outputs: those that meet the same taps one after the other.
+//! The order in which the resampler makes its blocks: those that meet the same taps one after the other.
 //!
-//! In order of time, every output meets other taps, and all rows of them stream through the processor again and again. The
-//! pattern of rows repeats after `to` outputs and `from` inputs, so it is sorted once, a stretch of whole periods at a time.
+//! In order of time, every block meets other taps, and all of them stream through the processor again and again. The
+//! pattern repeats after some periods of `to` outputs and `from` inputs, so it is sorted once, a stretch at a time.
 
-/// A stretch has at least this many outputs, so that rows are shared even where the pattern is short.
-const LEAST_OUTPUTS: u64 = 1024;
+use super::blocks::BLOCK;
+use super::phases::{Phases, periods};
 
-/// One output of a stretch.
+/// At least this many blocks of a stretch share each table, however short the pattern is.
+const LEAST_SHARED: u64 = 12;
+/// The same where a block only falls into the segment of a table by chance.
+const LEAST_SHARED_BY_CHANCE: u64 = 32;
+
+/// One block of a stretch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Which output, counted from the stretch's first.
+    /// Its first output, counted from the stretch's first.
     pub(super) output: u32,
-    /// The last input that is not later, counted from the stretch's first.
+    /// How many of its outputs belong to it; those behind are made by the next block.
+    pub(super) n_outputs: u32,
+    /// The last input that is not later than its first output, counted from the stretch's first.
     pub(super) position: u32,
-    /// How far its phase lies between its row and the next one.
+    /// Where its phase lies in the segment of its table, from -1 to 1.
     pub(super) share: f32,
 }
 
@@ -21,38 +28,49 @@ pub(super) struct Step {
 pub(super) struct Walk {
     pub(super) n_outputs: usize,
     pub(super) n_inputs: usize,
-    /// By row, then by time.
+    /// By table, then by time.
     steps: Vec<Step>,
-    /// Where each row's steps begin, and where the last row's end.
+    /// Where each table's steps begin, and where the last one's end.
     starts: Vec<usize>,
 }
 
 impl Walk {
-    /// Plans the way from `from` to `to`, in lowest terms, with `n_rows` rows of taps over the phases.
-    pub(super) fn new(from: u64, to: u64, n_rows: u64) -> Self {
-        let periods = LEAST_OUTPUTS.div_ceil(to);
-        let mut steps: Vec<(u64, Step)> = (0..periods * to)
-            .map(|output| {
-                let (position, phase) = (output * from / to, output * from % to);
-                let (row, rest) = (phase * n_rows / to, phase * n_rows % to);
-                let share = rest as f32 / to as f32;
-                (row, Step { output: output as u32, position: position as u32, share })
-            })
-            .collect();
-        steps.sort_by_key(|(row, step)| (*row, step.output));
-        let starts = (0..=n_rows).map(|row| steps.partition_point(|(other, _)| *other < row)).collect();
+    /// Plans the way from `from` to `to`, in lowest terms.
+    pub(super) fn new(from: u64, to: u64, phases: Phases) -> Self {
+        let pattern = periods(to) * to;
+        let n_blocks = pattern.div_ceil(BLOCK as u64);
+        let n_patterns = match phases {
+            Phases::Exact => LEAST_SHARED,
+            Phases::Segments(n) => (LEAST_SHARED_BY_CHANCE * n).div_ceil(n_blocks),
+        };
+        let step = |repeat: u64, block: u64| {
+            let within = block * BLOCK as u64;
+            let output = repeat * pattern + within;
+            let (position, phase) = (output * from / to, output * from % to);
+            let (table, share) = match phases {
+                Phases::Exact => (block, 0.0),
+                Phases::Segments(n) => (phase * n / to, (2.0 * (phase * n % to) as f64 / to as f64 - 1.0) as f32),
+            };
+            let n_outputs = (pattern - within).min(BLOCK as u64) as u32;
+            (table, Step { output: output as u32, n_outputs, position: position as u32, share })
+        };
+        let all = (0..n_patterns).flat_map(|repeat| (0..n_blocks).map(move |block| (repeat, block)));
+        let mut steps: Vec<(u64, Step)> = all.map(|(repeat, block)| step(repeat, block)).collect();
+        steps.sort_by_key(|(table, step)| (*table, step.output));
+        let n_tables = phases.n_tables(to);
+        let starts = (0..=n_tables).map(|table| steps.partition_point(|(other, _)| *other < table)).collect();
         Self {
-            n_outputs: (periods * to) as usize,
-            n_inputs: (periods * from) as usize,
+            n_outputs: (n_patterns * pattern) as usize,
+            n_inputs: (n_patterns * pattern / to * from) as usize,
             steps: steps.into_iter().map(|(_, step)| step).collect(),
             starts,
         }
     }
 
-    /// Each row that has outputs, with them.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, &[Step])> {
+    /// Each table that has blocks, with them.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, &[Step])> {
         let ends = self.starts.windows(2).enumerate();
-        ends.map(|(row, ends)| (row, &self.steps[ends[0]..ends[1]])).filter(|(_, steps)| !steps.is_empty())
+        ends.map(|(table, ends)| (table, &self.steps[ends[0]..ends[1]])).filter(|(_, steps)| !steps.is_empty())
     }
 }
 
@@ -62,20 +80,29 @@ mod tests {
 
     #[test]
     fn every_output_of_a_stretch_comes_once_at_its_time() {
-        for (from, to, n_rows) in [(96, 43, 43), (12_207, 10_750, 512), (8, 43, 43), (1, 6, 6), (24_413, 21_500, 512)] {
-            let walk = Walk::new(from, to, n_rows);
-            assert_eq!(walk.n_outputs as u64 * from, walk.n_inputs as u64 * to, "whole periods");
-            let mut seen = vec![false; walk.n_outputs];
-            for (row, steps) in walk.rows() {
-                for step in steps {
-                    assert!(!std::mem::replace(&mut seen[step.output as usize], true), "output {}", step.output);
-                    let phase = (row as f64 + f64::from(step.share)) / n_rows as f64;
-                    let time = f64::from(step.output) * from as f64 / to as f64;
-                    assert!((f64::from(step.position) + phase - time).abs() < 1e-6, "output {}", step.output);
-                    assert!(n_rows != to || step.share == 0.0, "exact phases need no neighbour");
+        let rates = [(96, 43), (8, 43), (441, 320), (1, 6), (3, 1), (12_207, 10_750), (24_413, 21_500)];
+        for (from, to) in rates {
+            for phases in [Phases::Exact, Phases::Segments(64)] {
+                let walk = Walk::new(from, to, phases);
+                assert_eq!(walk.n_outputs as u64 * from, walk.n_inputs as u64 * to, "whole periods");
+                let mut seen = vec![false; walk.n_outputs];
+                for (table, steps) in walk.tables() {
+                    for step in steps {
+                        let first = step.output as usize;
+                        for seen in &mut seen[first..first + step.n_outputs as usize] {
+                            assert!(!std::mem::replace(seen, true), "output {first} or one behind it");
+                        }
+                        let time = f64::from(step.output) * from as f64 / to as f64;
+                        let phase = match phases {
+                            Phases::Exact => (table * BLOCK) as f64 * from as f64 / to as f64 % 1.0,
+                            Phases::Segments(n) => (table as f64 + 0.5 + 0.5 * f64::from(step.share)) / n as f64,
+                        };
+                        assert!((f64::from(step.position) + phase - time).abs() < 1e-6, "output {first}");
+                    }
+                    assert!(steps.is_sorted_by_key(|step| step.position), "in order of time");
                 }
+                assert!(seen.iter().all(|&seen| seen));
             }
-            assert!(seen.iter().all(|&seen| seen));
         }
     }
 }

@@ -5,7 +5,7 @@ use super::noise::add_noise;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
 use crate::signal::fourier::Fourier;
-use crate::signal::kernel::Kernel;
+use crate::simd::Kernel;
 
 /// Gaussian noise with a power density proportional to `f^exponent` from 20 Hz up.
 ///

@@ -1,7 +1,7 @@
 //! Adding a disturbance at a signal-to-noise ratio.
 
 use crate::signal::condition::{Term, sum_of};
-use crate::signal::kernel::Kernel;
+use crate::simd::Kernel;
 use crate::units::Decibels;
 
 /// Mean square of the whole wave as it stands, padding included; 0 for none.

@@ -3,8 +3,8 @@
 use super::level::power;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
-use crate::signal::kernel::Kernel;
 use crate::signal::ln::ln;
+use crate::simd::Kernel;
 use crate::units::{Decibels, Seed};
 
 /// Whole decibels, all equally likely.

@@ -4,7 +4,7 @@ use super::noise::add_noise;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
 use crate::signal::fourier::Fourier;
-use crate::signal::kernel::Kernel;
+use crate::simd::Kernel;
 use crate::units::{Decibels, SampleRate};
 
 /// Convolves the recording with a room impulse response made for the copy: the direct sound, then 2.5 ms later Gaussian

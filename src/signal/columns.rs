@@ -3,7 +3,7 @@
 //! Consecutive frames begin `hop` samples apart. Cut into rows of `hop` samples and stored by columns, sample `k` of as many
 //! frames as one likes lies side by side: frame `t` reads row `t + k / hop`, column `k % hop`.
 
-use super::kernel::Kernel;
+use crate::simd::Kernel;
 
 /// Rows that are turned into columns together, and columns of them.
 const TILE: usize = 8;

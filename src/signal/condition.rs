@@ -1,8 +1,8 @@
 //! Makes waves of one length and one level: skip the offset, z-score, truncate or pad.
 
-use super::kernel::Kernel;
 use super::profile::FrontEnd;
 use crate::error::{Error, Result};
+use crate::simd::Kernel;
 use crate::units::SampleRate;
 
 /// Below this standard deviation (-160 dBFS, a tenth of the last bit of 24) a wave is a constant with rounding on it.

@@ -7,7 +7,7 @@
 
 use std::f64::consts::TAU;
 
-use super::lanes::Lanes;
+use crate::simd::Lanes;
 
 /// Immutable plan for frames of a power of two; see the module.
 pub(super) struct Frames {

@@ -1,11 +1,11 @@
 //! Log-mel spectrogram of a recording: the whole front end in one pass, without an allocation.
 
-use super::kernel::Kernel;
 use super::ln::ln;
 use super::mel::MelBank;
 use super::profile::{FrontEnd, LogScale, PowerScale};
 use super::stft::{LANES, Stft, StftScratch};
 use crate::error::Result;
+use crate::simd::Kernel;
 
 /// Plan of one front end: immutable, shared by threads.
 pub struct MelPlan {

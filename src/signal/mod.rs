@@ -7,10 +7,9 @@
 //! | [`window`]    | the taper of a frame                                                          |
 //! | [`stft`]      | short-time power spectrum                                                     |
 //! | `fourier`     | filters by way of the spectrum; with `stft` the only user of the FFT library   |
-//! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it, `lanes` its registers |
+//! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it                    |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
 //! | [`ln`]        | a logarithm that the compiler can vectorise, the same bits on every machine   |
-//! | `kernel`      | portable code or vector instructions, with the same bits                      |
 //! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
 //! | [`summary`]   | mean, deviation and extremes of a spectrogram                                  |
 //! | [`tiles`]     | the windows of frames that the network sees                                   |
@@ -22,8 +21,6 @@ mod columns;
 pub mod condition;
 pub(crate) mod fourier;
 mod frames;
-pub(crate) mod kernel;
-mod lanes;
 pub mod ln;
 pub mod log_mel;
 pub mod mel;

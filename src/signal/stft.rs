@@ -7,12 +7,12 @@ use rustfft::num_complex::Complex32;
 
 use super::columns::Columns;
 use super::frames::{Frames, Samples};
-use super::kernel::Kernel;
-#[cfg(target_arch = "x86_64")]
-use super::lanes::{Eight, Sixteen};
-use super::lanes::{Four, Lanes};
 use super::profile::FrontEnd;
 use super::window::window;
+use crate::simd::Kernel;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Eight, Sixteen};
+use crate::simd::{Four, Lanes};
 
 /// Frames that are worked on together: one vector register of AVX-512, two of AVX2.
 pub(super) const LANES: usize = 16;

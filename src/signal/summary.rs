@@ -1,6 +1,6 @@
 //! Mean, deviation and extremes of a spectrogram, in one pass.
 
-use super::kernel::Kernel;
+use crate::simd::Kernel;
 
 /// Partial sums, so that the loop does not wait for itself.
 const LANES: usize = 16;

@@ -11,7 +11,7 @@ use parquet::file::writer::SerializedFileWriter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::signal::kernel::Kernel;
+use crate::simd::Kernel;
 use crate::tables::manifest::Status;
 use crate::tables::{ROW_GROUP_ROWS, Row, TableWriter, blob_pages, to_batch};
 
@@ -56,8 +56,10 @@ pub struct FeatureWriter<'a> {
     columns: ArrowRowGroupWriterFactory,
     n_groups: usize,
     rows: Vec<FeatureRow>,
-    /// Stored forms of all spectrograms of these rows, each after its length.
+    /// Stored forms of all spectrograms of these rows, each after its length; what lies behind is of rows written before.
     narrow: Vec<u16>,
+    /// How much of `narrow` is of these rows.
+    n_narrow: usize,
     /// Where each row's ends, in bytes.
     ends: Vec<usize>,
 }
@@ -69,11 +71,10 @@ impl<'a> FeatureWriter<'a> {
     }
 
     /// [`FeatureWriter::new`], in the memory that the writer of another file gave back.
-    pub fn in_memory_of(mut narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
+    pub fn in_memory_of(narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
         let TableWriter { schema, writer, .. } = TableWriter::<FeatureRow>::new(out)?;
         let (file, columns) = writer.into_serialized_writer().map_err(cannot_write)?;
-        narrow.clear();
-        Ok(Self { schema, file, columns, n_groups: 0, rows: Vec::new(), narrow, ends: Vec::new() })
+        Ok(Self { schema, file, columns, n_groups: 0, rows: Vec::new(), narrow, n_narrow: 0, ends: Vec::new() })
     }
 
     /// Adds an entry to the file's own key-value metadata.
@@ -90,12 +91,15 @@ impl<'a> FeatureWriter<'a> {
     pub fn push(&mut self, row: FeatureRow, log_mel: Option<&[f32]>) {
         if let Some(log_mel) = log_mel {
             let length = (2 * log_mel.len()) as u32;
-            self.narrow.extend([length as u16, (length >> 16) as u16].map(u16::to_le));
-            let begin = self.narrow.len();
-            self.narrow.resize(begin + log_mel.len(), 0);
-            narrow(log_mel, &mut self.narrow[begin..]);
+            let begin = self.n_narrow + 2;
+            self.n_narrow = begin + log_mel.len();
+            if self.narrow.len() < self.n_narrow {
+                self.narrow.resize(self.n_narrow, 0);
+            }
+            self.narrow[begin - 2..begin].copy_from_slice(&[length as u16, (length >> 16) as u16].map(u16::to_le));
+            narrow(log_mel, &mut self.narrow[begin..self.n_narrow]);
         }
-        self.ends.push(2 * self.narrow.len());
+        self.ends.push(2 * self.n_narrow);
         self.rows.push(FeatureRow { log_mel: None, ..row });
     }
 
@@ -103,7 +107,7 @@ impl<'a> FeatureWriter<'a> {
     pub fn take_back(&mut self, n_rows: usize) {
         self.rows.truncate(n_rows);
         self.ends.truncate(n_rows);
-        self.narrow.truncate(self.ends.last().map_or(0, |end| end / 2));
+        self.n_narrow = self.ends.last().map_or(0, |end| end / 2);
     }
 
     /// Writes the rows when there are enough for a row group; they can then not be taken back.
@@ -127,7 +131,7 @@ impl<'a> FeatureWriter<'a> {
         self.n_groups += 1;
         self.rows.clear();
         self.ends.clear();
-        self.narrow.clear();
+        self.n_narrow = 0;
         Ok(())
     }
 
@@ -138,7 +142,12 @@ impl<'a> FeatureWriter<'a> {
         for (index, mut writer) in writers.into_iter().enumerate() {
             let field = self.schema.field(index);
             if field.name() == "log_mel" {
-                blob_pages::append(&mut group, about[index].clone(), bytes_of(&self.narrow), &self.ends)?;
+                blob_pages::append(
+                    &mut group,
+                    about[index].clone(),
+                    bytes_of(&self.narrow[..self.n_narrow]),
+                    &self.ends,
+                )?;
                 continue;
             }
             for leaf in compute_leaves(field, batch.column(index))? {

@@ -1,4 +1,4 @@
-//! Registers of frames: one frame per lane, the same additions and multiplications in every width, none of them fused.
+//! Registers of values: the same additions and multiplications in every width, none of them fused.
 //!
 //! Whatever is written once over [`Lanes`] gives the same bits on every processor.
 
@@ -8,7 +8,7 @@ use std::ops::{Add, Mul, Sub};
 ///
 /// A value comes only out of the `unsafe` constructors, whose callers know that the processor has the instructions; the
 /// operators need no further care.
-pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+pub(crate) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// Values in it.
     const N: usize;
 
@@ -33,7 +33,7 @@ pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Out
 
 /// What every machine can do: four lanes, which compilers turn into the vector instructions of any processor.
 #[derive(Clone, Copy)]
-pub(super) struct Four([f32; 4]);
+pub(crate) struct Four([f32; 4]);
 
 impl Lanes for Four {
     const N: usize = 4;
@@ -84,7 +84,7 @@ impl Mul for Four {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Eight, Sixteen};
+pub(crate) use x86::{Eight, Sixteen};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -95,11 +95,11 @@ mod x86 {
 
     /// A register of AVX.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Eight(__m256);
+    pub(crate) struct Eight(__m256);
 
     /// A register of AVX-512.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Sixteen(__m512);
+    pub(crate) struct Sixteen(__m512);
 
     impl Lanes for Eight {
         const N: usize = 8;
