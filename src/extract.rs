@@ -152,7 +152,10 @@ impl Extractor {
 
     /// Fills `resampled` with what the front end sees of a recording: after the offset, at its rate.
     fn read(&self, bytes: &[u8], decoded: &mut Vec<f32>, resampled: &mut Vec<f32>) -> Result<()> {
-        decoded.shrink_to(audio::KEPT_SAMPLES);
+        for buffer in [&mut *decoded, resampled] {
+            buffer.truncate(audio::KEPT_SAMPLES);
+            buffer.shrink_to(audio::KEPT_SAMPLES);
+        }
         let rate = audio::decode(bytes, self.front_end.channel, decoded)?.sample_rate;
         let kept = skip_offset(decoded, rate, self.front_end.offset_s);
         if kept.is_empty() {
@@ -178,6 +181,7 @@ impl Extractor {
         if self.chain.has(Place::Recording, &draws) {
             let room = scratch.resampled.len().max(self.front_end.n_samples);
             scratch.changed.clone_from(&scratch.resampled);
+            scratch.changed.shrink_to(room.max(audio::KEPT_SAMPLES));
             scratch.changed.resize(room, 0.0);
             let mut wave = Wave { samples: &mut scratch.changed, valid: scratch.resampled.len() };
             self.chain.apply(Place::Recording, &mut draws, &voices, &mut wave);

@@ -121,17 +121,23 @@ fn to_batch<R: Row>(schema: &SchemaRef, rows: &[R]) -> Result<RecordBatch> {
 }
 
 fn writer_properties(contract: &TableSchema) -> WriterProperties {
-    let zstd = Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a zstd level"));
-    let mut properties = WriterProperties::builder().set_compression(zstd).set_created_by("sermill".into());
+    let mut properties = WriterProperties::builder().set_created_by("sermill".into());
     if contract.columns.iter().any(|column| column.kind == ColumnType::Binary) {
-        properties = properties.set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).set_write_batch_size(BLOB_BATCH_ROWS);
+        // Beside the spectrograms of a row group its other columns are nothing, and a compressor for each of them costs
+        // more than they do.
+        properties = properties
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_write_batch_size(BLOB_BATCH_ROWS);
+    } else {
+        let zstd = Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a zstd level"));
+        properties = properties.set_compression(zstd);
     }
     for column in contract.columns.iter().filter(|column| column.kind == ColumnType::Binary) {
         let path = ColumnPath::from(column.name.as_str());
         properties = properties
             .set_column_encoding(path.clone(), Encoding::PLAIN)
             .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
             .set_column_statistics_enabled(path, EnabledStatistics::None);
     }
     properties.build()

@@ -23,15 +23,15 @@ use crate::stages::{Ctx, Done, Inputs, Stage};
 use crate::storage::atomic::{self, Written};
 use crate::storage::commit::Commit;
 use crate::storage::fingerprint::Fingerprint;
-use crate::tables::feature_plan::FeaturePlanRow;
 use crate::tables::features::FeatureRow;
 use crate::tables::{folder_of, read_columns, schema_of, write_rows};
 
-use plan::{SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
-pub use shard::{ShardJob, ShardMaker};
+use plan::{PlannedShard, SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
+use shard::n_rejected_of;
+pub use shard::{Made, ShardJob, ShardMaker};
 
 /// Raised when the same plan would give other bytes.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// See the module.
 pub struct Features;
@@ -81,24 +81,25 @@ impl Stage for Features {
         let n_copies = ctx.pipeline.stored_copies();
         let wanted = wanted_rows(ctx, &extractor)?;
         let old = read_index(ctx, settings);
-        let plan = cut_into_shards(wanted, &old, settings, config.shard_recordings);
+        let plan = ctx.pool.install(|| cut_into_shards(wanted, &old, settings, config.shard_recordings));
         let work =
             Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
-        let new: Vec<(&String, &Vec<FeaturePlanRow>)> =
-            plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
+        let new: Vec<(&String, &PlannedShard)> = plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
         let staging = ctx.store.staging("features");
         atomic::create_folder(&ctx.store.plans("features"))?;
         ctx.pool.install(|| {
-            new.par_iter().try_for_each(|(id, rows)| {
-                atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, rows))?.publish_unsynced()
+            new.par_iter().try_for_each(|(id, shard)| {
+                atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, &shard.rows))?
+                    .publish_unsynced()
             })
         })?;
-        let n_new: usize = new.iter().map(|(_, rows)| rows.len()).sum();
+        let n_new: usize = new.iter().map(|(_, shard)| shard.rows.len()).sum();
         let meter = ctx.progress.begin("features", n_new as u64);
         let maker = ShardMaker::new(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, meter.as_ref());
-        work.make_all(&maker, &new.iter().map(|(id, _)| work.job(id)).collect::<Vec<_>>())?;
+        let rejected = work.make_all(&maker, &new.iter().map(|(id, _)| work.job(id)).collect::<Vec<_>>())?;
         drop(meter);
-        work.commit(settings, &plan, n_new as u64)
+        let rejected = new.iter().map(|(id, _)| (*id).clone()).zip(rejected).collect();
+        work.commit(settings, &plan, &rejected, n_new as u64)
     }
 }
 
@@ -127,18 +128,24 @@ impl Work<'_> {
         ShardJob { plan: self.plan_file(id), output: self.finished(id), staging: self.ctx.store.staging("features") }
     }
 
-    /// Makes shards side by side on the pool. One more thread waits for the disk: it syncs what is finished while the
-    /// pool goes on, and the pool waits when it is as many shards ahead as it has threads.
-    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<()> {
+    /// Makes shards side by side on the pool; gives the number of rejected rows of each. One more thread waits for the
+    /// disk: it syncs what is finished while the pool goes on, and the pool waits when it is as many shards ahead as it
+    /// has threads.
+    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<Vec<u64>> {
         let (send, finished) = sync_channel::<Written>(self.ctx.n_threads());
         std::thread::scope(|scope| {
             let syncing = scope.spawn(move || finished.into_iter().try_for_each(Written::publish));
             let made = self.ctx.pool.install(|| {
-                jobs.par_iter().try_for_each(|job| match maker.make(job)? {
-                    // Nobody listens any more when a sync has failed; its error is the one that counts.
-                    Some(written) => send.send(written).map_err(|_| Error::bug("nobody syncs")),
-                    None => Ok(()),
-                })
+                // One at a time, so that no thread keeps a row of them while another has none.
+                let each = jobs.par_iter().with_max_len(1).map(|job| {
+                    let made = maker.make(job)?;
+                    if let Some(written) = made.written {
+                        // Nobody listens any more when a sync has failed; its error is the one that counts.
+                        send.send(written).map_err(|_| Error::bug("nobody syncs"))?;
+                    }
+                    Ok(made.n_rejected)
+                });
+                each.collect()
             });
             drop(send);
             syncing.join().unwrap_or_else(|_| Err(Error::bug("syncing broke off")))?;
@@ -146,18 +153,19 @@ impl Work<'_> {
         })
     }
 
-    /// Checks that every shard is there, publishes the new ones, drops those that no longer belong.
+    /// Checks that every shard is there, publishes the new ones, whose rejected rows are known, drops those that no longer
+    /// belong.
     fn commit(
         &self,
         settings: &Fingerprint,
-        plan: &BTreeMap<String, Vec<FeaturePlanRow>>,
+        plan: &BTreeMap<String, PlannedShard>,
+        rejected: &BTreeMap<String, u64>,
         n_done: u64,
     ) -> Result<Done> {
         let store = &self.ctx.store;
         let folder = folder_of::<FeatureRow>(store);
         let wanted: BTreeSet<PathBuf> = plan.keys().map(|id| self.published(id)).collect();
-        let new = plan.keys().filter(|id| !self.published(id).exists());
-        let moves: Vec<_> = new.map(|id| (self.finished(id), self.published(id))).collect();
+        let moves: Vec<_> = rejected.keys().map(|id| (self.finished(id), self.published(id))).collect();
         atomic::move_all_into(&moves, &folder)?;
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             if !wanted.contains(&entry.path()) {
@@ -165,24 +173,29 @@ impl Work<'_> {
             }
         }
         let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
-        let mut totals = Totals::default();
-        let counts: Vec<Totals> = self
-            .ctx
-            .pool
-            .install(|| plan.par_iter().map(|(id, _)| count(&self.published(id))).collect::<Result<_>>())?;
-        for ((id, rows), counted) in plan.iter().zip(&counts) {
-            let entry =
-                ShardEntry { rows: rows.iter().map(Fingerprint::of_value).collect(), n_rejected: counted.rejected };
-            index.shards.insert(id.clone(), entry);
-            totals.add(counted);
+        let n_copies = self.ctx.pipeline.stored_copies() as usize;
+        let counts: Vec<Totals> = self.ctx.pool.install(|| {
+            let each = plan.par_iter().map(|(id, shard)| match rejected.get(id) {
+                Some(&rejected) => Ok(Totals { rows: (shard.rows.len() * (n_copies + 1)) as u64, rejected }),
+                None => count(&self.published(id)),
+            });
+            each.collect::<Result<_>>()
+        })?;
+        for ((id, shard), counted) in plan.iter().zip(&counts) {
+            let rows = shard.fingerprints.clone();
+            index.shards.insert(id.clone(), ShardEntry { rows, n_rejected: counted.rejected });
         }
+        let totals = counts.iter().fold(Totals::default(), |sum, one| Totals {
+            rows: sum.rows + one.rows,
+            rejected: sum.rejected + one.rejected,
+        });
         let text =
             serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
         atomic::publish_bytes(&store.staging("features"), &store.side_index("features", SHARD_INDEX), &text)?;
         for folder in [store.plans("features"), store.staging("features")] {
             atomic::remove(&folder)?;
         }
-        let n_recordings: usize = plan.values().map(Vec::len).sum();
+        let n_recordings: usize = plan.values().map(|shard| shard.rows.len()).sum();
         let schema = schema_of::<FeatureRow>();
         let files = plan.keys().map(|id| format!("tables/{}/v{}/part-{id}.parquet", schema.table, schema.version));
         let mut summary = Map::new();
@@ -209,21 +222,12 @@ struct Totals {
     rejected: u64,
 }
 
-impl Totals {
-    fn add(&mut self, other: &Self) {
-        self.rows += other.rows;
-        self.rejected += other.rejected;
-    }
-}
-
 fn count(shard: &Path) -> Result<Totals> {
     let mut totals = Totals::default();
     for batch in read_columns::<FeatureRow>(shard, &["status"])? {
         let batch = batch.map_err(|error| Error::input("a shard cannot be read").at(shard).because(error))?;
         totals.rows += batch.num_rows() as u64;
-        let status = batch.column(0).as_any().downcast_ref::<arrow::array::StringArray>();
-        totals.rejected +=
-            status.map_or(0, |status| status.iter().filter(|value| *value == Some("rejected")).count() as u64);
+        totals.rejected += n_rejected_of(&batch).ok_or_else(|| Error::bug("a shard without a status").at(shard))?;
     }
     Ok(totals)
 }

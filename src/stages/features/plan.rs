@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Donor, Ring};
@@ -89,26 +90,36 @@ fn planned(donor: &Donor) -> PlannedDonor {
     PlannedDonor { content_hash: donor.content_hash.clone(), path: donor.file.to_string_lossy().into_owned() }
 }
 
+/// The recordings of one shard.
+pub(super) struct PlannedShard {
+    pub(super) rows: Vec<FeaturePlanRow>,
+    /// Of each row.
+    pub(super) fingerprints: Vec<Fingerprint>,
+}
+
 /// Shards that still stand are kept as they are; what is left over is cut into new ones, in order.
 pub(super) fn cut_into_shards(
     wanted: Vec<FeaturePlanRow>,
     old: &ShardIndex,
     settings: &Fingerprint,
     shard_recordings: usize,
-) -> BTreeMap<String, Vec<FeaturePlanRow>> {
+) -> BTreeMap<String, PlannedShard> {
     let mut open: HashMap<Fingerprint, FeaturePlanRow> =
-        wanted.into_iter().map(|row| (Fingerprint::of_value(&row), row)).collect();
+        wanted.into_par_iter().map(|row| (Fingerprint::of_value(&row), row)).collect();
     let mut plan = BTreeMap::new();
     for (id, entry) in &old.shards {
         if entry.rows.iter().all(|row| open.contains_key(row)) {
-            plan.insert(id.clone(), entry.rows.iter().filter_map(|row| open.remove(row)).collect::<Vec<_>>());
+            let rows = entry.rows.iter().filter_map(|row| open.remove(row)).collect();
+            plan.insert(id.clone(), PlannedShard { rows, fingerprints: entry.rows.clone() });
         }
     }
-    let mut rest: Vec<FeaturePlanRow> = open.into_values().collect();
-    rest.sort_by(|a, b| a.recording_id.cmp(&b.recording_id));
-    for rows in rest.chunks(shard_recordings) {
-        let id = Fingerprint::of_value(&(settings, rows)).short().to_string();
-        plan.insert(id, rows.to_vec());
+    let mut rest: Vec<(Fingerprint, FeaturePlanRow)> = open.into_iter().collect();
+    rest.sort_by(|(_, a), (_, b)| a.recording_id.cmp(&b.recording_id));
+    let mut rest = rest.into_iter().peekable();
+    while rest.peek().is_some() {
+        let (fingerprints, rows): (Vec<_>, Vec<_>) = rest.by_ref().take(shard_recordings).unzip();
+        let id = Fingerprint::of_value(&(settings, &fingerprints)).short().to_string();
+        plan.insert(id, PlannedShard { rows, fingerprints });
     }
     plan
 }

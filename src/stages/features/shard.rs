@@ -5,6 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use arrow::array::StringArray;
+use arrow::record_batch::RecordBatch;
+
 use crate::augment::Donor;
 use crate::definition::{Definition, METADATA_KEY};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +29,14 @@ pub struct ShardJob {
     pub output: PathBuf,
     /// Folder for its temporary.
     pub staging: PathBuf,
+}
+
+/// What became of one shard.
+pub struct Made {
+    /// Its file, to be published; nothing when it was there and whole.
+    pub written: Option<Written>,
+    /// Rows without a spectrogram.
+    pub n_rejected: u64,
 }
 
 /// What all shards of a run have in common.
@@ -64,11 +75,12 @@ impl<'a> ShardMaker<'a> {
     ///
     /// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a
     /// reason. Memory: one recording, and the spectrograms of one row group twice, however long the shard is.
-    pub fn make(&self, job: &ShardJob) -> Result<Option<Written>> {
+    pub fn make(&self, job: &ShardJob) -> Result<Made> {
         let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
-        if is_whole(&job.output, plan.len() * (self.n_copies as usize + 1), self.fingerprint) {
+        let n_rows = plan.len() * (self.n_copies as usize + 1);
+        if let Some(n_rejected) = rejected_of_whole(&job.output, n_rows, self.fingerprint) {
             self.meter.advance(plan.len() as u64);
-            return Ok(None);
+            return Ok(Made { written: None, n_rejected });
         }
         let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
         let mut buffers = waiting.unwrap_or_else(|| Buffers {
@@ -76,11 +88,12 @@ impl<'a> ShardMaker<'a> {
             bytes: Vec::new(),
             narrow: Vec::new(),
         });
+        let mut n_rejected = 0;
         let written = atomic::write_aside(&job.staging, &job.output, |out| {
             let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
             writer.note(METADATA_KEY, &Definition::of(self.extractor.front_end()).to_string());
             for row in &plan {
-                self.add_rows(row, &mut buffers, &mut writer)?;
+                n_rejected += self.add_rows(row, &mut buffers, &mut writer)?;
                 writer.write_full_group()?;
                 self.meter.advance(1);
             }
@@ -88,14 +101,14 @@ impl<'a> ShardMaker<'a> {
             Ok(())
         })?;
         self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
-        Ok(Some(written))
+        Ok(Made { written: Some(written), n_rejected })
     }
 
-    /// Adds the rows of one recording: its original and its copies.
-    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
+    /// Adds the rows of one recording, its original and its copies; gives the number of rejected ones.
+    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<u64> {
         let n_before = writer.n_rows();
         match self.add_spectrograms(plan, buffers, writer) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(0),
             Err(error) if error.kind() == ErrorKind::Recording => {
                 // Half a recording is none.
                 writer.take_back(n_before);
@@ -104,7 +117,7 @@ impl<'a> ShardMaker<'a> {
                     let reject_reason = Some(error.reason());
                     writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
                 }
-                Ok(())
+                Ok(u64::from(self.n_copies) + 1)
             }
             Err(error) => Err(error.at(self.corpora.join(&plan.path))),
         }
@@ -143,21 +156,32 @@ impl<'a> ShardMaker<'a> {
     }
 }
 
-fn is_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> bool {
+/// The rejected rows of an output that is there and whole.
+fn rejected_of_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> Option<u64> {
     if !output.exists() {
-        return false;
+        return None;
     }
-    let Ok(batches) = read_columns::<FeatureRow>(output, &["fingerprint"]) else { return false };
-    let mut n_found = 0;
-    for batch in batches {
-        let Ok(batch) = batch else { return false };
-        let column = batch.column(0).as_any().downcast_ref::<arrow::array::StringArray>();
-        if column.is_none_or(|column| column.iter().any(|value| value != Some(fingerprint.as_str()))) {
-            return false;
+    let (mut n_found, mut n_rejected) = (0, 0);
+    for batch in read_columns::<FeatureRow>(output, &["fingerprint", "status"]).ok()? {
+        let batch = batch.ok()?;
+        let is_ours = |value: Option<&str>| value == Some(fingerprint.as_str());
+        if !strings(&batch, "fingerprint")?.iter().all(is_ours) {
+            return None;
         }
         n_found += batch.num_rows();
+        n_rejected += n_rejected_of(&batch)?;
     }
-    n_found == n_rows
+    (n_found == n_rows).then_some(n_rejected)
+}
+
+/// The rejected rows among some with their column `status`.
+pub(super) fn n_rejected_of(batch: &RecordBatch) -> Option<u64> {
+    let statuses = strings(batch, "status")?;
+    Some(statuses.iter().filter(|status| *status == Some("rejected")).count() as u64)
+}
+
+fn strings<'b>(batch: &'b RecordBatch, column: &str) -> Option<&'b StringArray> {
+    batch.column_by_name(column)?.as_any().downcast_ref()
 }
 
 /// A recording's file, into memory that is used again; what one long recording took is given back at the next.
@@ -227,7 +251,7 @@ mod tests {
             let [plan, output] = ["plan", "shard"].map(|name| path(&format!("{n_recordings}.{name}")));
             publish_rows(folder.path(), &plan, &vec![row.clone(); n_recordings]).expect("written");
             let job = ShardJob { plan, output: output.clone(), staging: folder.path().join("staging") };
-            if let Some(written) = maker.make(&job).expect("made") {
+            if let Some(written) = maker.make(&job).expect("made").written {
                 written.publish().expect("published");
             }
             assert_eq!(count_rows(&output).expect("a table"), 2 * n_recordings as u64);
@@ -244,6 +268,7 @@ mod tests {
             maker
                 .make(&ShardJob { plan: path("40.plan"), output: path("40.shard"), staging: path("staging") })
                 .expect("made")
+                .written
                 .is_none()
         );
     }
