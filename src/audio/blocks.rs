@@ -17,7 +17,7 @@ pub(super) struct Taps(pub(super) [f32; BLOCK]);
 /// Outputs of a block.
 pub(super) type Outputs = [f32; BLOCK];
 
-/// `N` blocks of outputs by the same taps.
+/// Fills `N` blocks of outputs by the same taps.
 ///
 /// `table`   `[width][TERMS]`: for each sample of a window the coefficients of its taps, constant term first
 /// `places`  where the window of each block begins in `input`, which has `width` samples from there on
@@ -32,12 +32,12 @@ pub(super) unsafe fn blocks<V: Lanes, const TERMS: usize, const N: usize>(
     input: &[f32],
     places: [usize; N],
     shares: [f32; N],
-) -> [Outputs; N] {
+    outputs: &mut [Outputs; N],
+) {
     let width = table.len() / TERMS;
     let last = input.len().checked_sub(width).expect("an input of at least one window");
     assert!(places.iter().all(|&place| place <= last), "samples for every tap");
     let windows = places.map(|place| input[place..].as_ptr());
-    let mut outputs = [[0.0; BLOCK]; N];
     for lane in (0..BLOCK).step_by(V::N) {
         // SAFETY: as the caller promises.
         let mut sums = [[unsafe { V::splat(0.0) }; TERMS]; N];
@@ -61,7 +61,6 @@ pub(super) unsafe fn blocks<V: Lanes, const TERMS: usize, const N: usize>(
             unsafe { value.store(outputs.as_mut_ptr().add(lane)) };
         }
     }
-    outputs
 }
 
 #[cfg(test)]
@@ -104,31 +103,27 @@ mod tests {
     fn blocks_are_sums_in_order_of_time() {
         let input = noise(2, 100);
         for kernel in Kernel::known() {
-            let found: [[Outputs; 3]; 2] = match kernel {
+            let mut found = [[[7e7; BLOCK]; 3]; 2];
+            let [one, three] = &mut found;
+            match kernel {
+                // SAFETY: every processor has these.
                 Kernel::Portable => unsafe {
-                    // SAFETY: every processor has these.
-                    [
-                        blocks::<Four, 1, 3>(&table(1), &input, PLACES, SHARES),
-                        blocks::<Four, 3, 3>(&table(3), &input, PLACES, SHARES),
-                    ]
+                    blocks::<Four, 1, 3>(&table(1), &input, PLACES, SHARES, one);
+                    blocks::<Four, 3, 3>(&table(3), &input, PLACES, SHARES, three);
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has AVX2.
                 Kernel::Avx2 => unsafe {
-                    [
-                        blocks::<Eight, 1, 3>(&table(1), &input, PLACES, SHARES),
-                        blocks::<Eight, 3, 3>(&table(3), &input, PLACES, SHARES),
-                    ]
+                    blocks::<Eight, 1, 3>(&table(1), &input, PLACES, SHARES, one);
+                    blocks::<Eight, 3, 3>(&table(3), &input, PLACES, SHARES, three);
                 },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has AVX-512.
                 Kernel::Avx512 => unsafe {
-                    [
-                        blocks::<Sixteen, 1, 3>(&table(1), &input, PLACES, SHARES),
-                        blocks::<Sixteen, 3, 3>(&table(3), &input, PLACES, SHARES),
-                    ]
+                    blocks::<Sixteen, 1, 3>(&table(1), &input, PLACES, SHARES, one);
+                    blocks::<Sixteen, 3, 3>(&table(3), &input, PLACES, SHARES, three);
                 },
-            };
+            }
             for (terms, found) in [1, 3].into_iter().zip(found) {
                 for (block, lane) in (0..3).flat_map(|block| (0..BLOCK).map(move |lane| (block, lane))) {
                     let value = found[block][lane];
@@ -144,6 +139,6 @@ mod tests {
     #[should_panic(expected = "samples for every tap")]
     fn a_window_over_the_end_is_refused() {
         // SAFETY: every processor has these.
-        unsafe { blocks::<Four, 1, 1>(&table(1), &noise(2, 100), [64], [0.0]) };
+        unsafe { blocks::<Four, 1, 1>(&table(1), &noise(2, 100), [64], [0.0], &mut [[0.0; BLOCK]]) };
     }
 }

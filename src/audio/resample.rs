@@ -10,7 +10,7 @@
 use serde::Serialize;
 
 use super::bank::Bank;
-use super::blocks::{BLOCK, Outputs, blocks};
+use super::blocks::{BLOCK, Outputs, Taps, blocks};
 use super::kaiser::{KAISER_BETA, ZERO_CROSSINGS};
 use super::phases::{DEGREE, Phases};
 use super::walk::{Step, Walk};
@@ -172,34 +172,52 @@ impl Work<'_> {
         let Self { bank, walk, input, .. } = *self;
         let n_stretches = self.output.len().div_ceil(walk.n_outputs);
         let mut padded = vec![0.0; bank.width];
+        let mut made = [[0.0; BLOCK]; N];
         for stretch in 0..n_stretches {
-            let (first_in, first_out) = (stretch * walk.n_inputs, stretch * walk.n_outputs);
+            let at = (stretch * walk.n_inputs, stretch * walk.n_outputs);
             for (index, steps) in walk.tables() {
                 let table = bank.table(index);
-                let place = |step: &Step| (first_in + step.position as usize).checked_sub(bank.before);
-                let n_wanted = steps.partition_point(|step| first_out + (step.output as usize) < self.output.len());
-                let (early, steps) =
-                    steps[..n_wanted].split_at(steps[..n_wanted].partition_point(|s| place(s).is_none()));
-                let fits = |step: &Step| place(step).is_some_and(|place| place + bank.width <= input.len());
-                let (inside, late) = steps.split_at(steps.partition_point(fits));
-                for step in early.iter().chain(late) {
-                    fill_padded(input, first_in + step.position as usize, bank.before, &mut padded);
+                let (edges, mut inside) = self.edges_and_inside(steps, at);
+                for step in edges.into_iter().flatten() {
+                    fill_padded(input, at.0 + step.position as usize, bank.before, &mut padded);
+                    let mut made = [[0.0; BLOCK]];
                     // SAFETY: as the caller promises.
-                    let made = unsafe { blocks::<V, TERMS, 1>(table, &padded, [0], [step.share]) };
-                    put(self.output, first_out, step, &made[0]);
+                    unsafe { blocks::<V, TERMS, 1>(table, &padded, [0], [step.share], &mut made) };
+                    put(self.output, at.1, step, &made[0]);
                 }
-                let mut rest = inside;
-                while !rest.is_empty() {
+                while !inside.is_empty() {
                     // SAFETY: as the caller promises.
-                    let n_made = if rest.len() > HALF {
-                        unsafe { self.some::<V, TERMS, N>(table, rest, first_in, first_out) }
+                    let n_made = if inside.len() > HALF {
+                        unsafe { self.some::<V, TERMS, N>(table, inside, at, &mut made) }
                     } else {
-                        unsafe { self.some::<V, TERMS, HALF>(table, rest, first_in, first_out) }
+                        let made = made.first_chunk_mut().expect("HALF is less than N");
+                        unsafe { self.some::<V, TERMS, HALF>(table, inside, at, made) }
                     };
-                    rest = &rest[n_made..];
+                    inside = &inside[n_made..];
                 }
             }
         }
+    }
+
+    /// A table's blocks of a stretch that begins at these inputs and outputs, as far as they are wanted: by whether their
+    /// windows reach over an end of the input.
+    #[inline(always)]
+    fn edges_and_inside<'s>(&self, steps: &'s [Step], at: (usize, usize)) -> ([&'s [Step]; 2], &'s [Step]) {
+        let is_wanted = |step: &Step| at.1 + (step.output as usize) < self.output.len();
+        let is_early = |step: &Step| at.0 + (step.position as usize) < self.bank.before;
+        let end = self.input.len() + self.bank.before;
+        let fits = |step: &Step| at.0 + step.position as usize + self.bank.width <= end;
+        if let [first, .., last] = steps
+            && !is_early(first)
+            && is_wanted(last)
+            && fits(last)
+        {
+            return ([&[], &[]], steps);
+        }
+        let wanted = &steps[..steps.partition_point(is_wanted)];
+        let (early, others) = wanted.split_at(wanted.partition_point(is_early));
+        let (inside, late) = others.split_at(others.partition_point(fits));
+        ([early, late], inside)
     }
 
     /// Makes the first `N` of `steps`, or all of them; what is missing of `N` is the last one made again.
@@ -209,19 +227,19 @@ impl Work<'_> {
     #[inline(always)]
     unsafe fn some<V: Lanes, const TERMS: usize, const N: usize>(
         &mut self,
-        table: &[super::blocks::Taps],
+        table: &[Taps],
         steps: &[Step],
-        first_in: usize,
-        first_out: usize,
+        at: (usize, usize),
+        made: &mut [Outputs; N],
     ) -> usize {
         let n_made = steps.len().min(N);
         let step = |index: usize| &steps[index.min(n_made - 1)];
-        let places = std::array::from_fn(|index| first_in + step(index).position as usize - self.bank.before);
+        let places = std::array::from_fn(|index| at.0 + step(index).position as usize - self.bank.before);
         let shares = std::array::from_fn(|index| step(index).share);
         // SAFETY: as the caller promises.
-        let made = unsafe { blocks::<V, TERMS, N>(table, self.input, places, shares) };
-        for (step, values) in steps.iter().zip(&made) {
-            put(self.output, first_out, step, values);
+        unsafe { blocks::<V, TERMS, N>(table, self.input, places, shares, made) };
+        for (step, values) in steps.iter().zip(&*made) {
+            put(self.output, at.1, step, values);
         }
         n_made
     }
