@@ -29,7 +29,10 @@ const STEPS: [(&str, &str); 10] = [
     ("noise", "integer multiplications of the generator, then a logarithm, a root and a sine"),
     ("stft, both", "additions and multiplications in registers; the work fits the first-level cache"),
     ("mel and ln, both", "the logarithm's polynomial; stores into 128 rows"),
-    ("summary, f16, Parquet, both", "copies: narrowing into memory behind the caches, two by the writer, one into the page cache"),
+    (
+        "summary, f16, Parquet, both",
+        "copies: narrowing into memory behind the caches, two by the writer, one into the page cache",
+    ),
     ("fsync", "the disk"),
 ];
 
