@@ -16,8 +16,9 @@ use crate::signal::profile::FrontEnd;
 use crate::signal::valid_frames;
 use crate::units::{SampleRate, Seed};
 
-/// Plans of so many rates are kept (some MB each); corpora have a handful, folders of damaged recordings any number.
-const MAX_RESAMPLERS: usize = 64;
+/// Plans of rates are kept up to so many bytes: corpora have a handful of 1 MB, folders of damaged recordings any number, of
+/// up to 20 MB.
+const RESAMPLERS_BYTES: usize = 64 << 20;
 
 /// Immutable plan, shared by threads.
 pub struct Extractor {
@@ -238,7 +239,8 @@ impl Extractor {
             return Ok(resampler.clone());
         }
         let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
-        if known.len() >= MAX_RESAMPLERS {
+        let n_bytes: usize = known.values().map(|known| known.n_bytes()).sum();
+        if n_bytes + resampler.n_bytes() > RESAMPLERS_BYTES {
             known.clear();
         }
         known.insert(from, resampler.clone());
@@ -283,6 +285,19 @@ mod tests {
             Ok(())
         })?;
         Ok(made)
+    }
+
+    #[test]
+    fn plans_of_rates_are_kept_within_a_limit() {
+        let front_end = FrontEnd { n_samples: 1_000, ..profile("paper").expect("known") };
+        let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
+        let kept = || extractor.resamplers.lock().expect("no panic").values().map(|plan| plan.n_bytes()).sum::<usize>();
+        let usual: Vec<_> = [48_000, 24_414, 44_100, 16_000].map(|rate| extractor.resampler(SampleRate(rate))).into();
+        assert!(usual.iter().all(Result::is_ok) && kept() < 4 << 20, "{} bytes for the usual rates", kept());
+        for rate in (0..8).map(|i| 383_990 - 7 * i) {
+            extractor.resampler(SampleRate(rate)).expect("a plan");
+            assert!((1 << 20..=RESAMPLERS_BYTES).contains(&kept()), "{} bytes with {rate} Hz", kept());
+        }
     }
 
     #[test]

@@ -51,6 +51,10 @@ impl Bank {
         Self { taps, width, before, phases }
     }
 
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(self.taps.as_slice())
+    }
+
     /// Taps of one table, `[width][terms]`.
     #[inline(always)]
     pub(super) fn table(&self, index: usize) -> &[Taps] {

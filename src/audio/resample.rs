@@ -103,6 +103,11 @@ impl Resampler {
         (n_in as u128 * u128::from(self.to)).div_ceil(u128::from(self.from)) as usize
     }
 
+    /// Memory that the plan takes.
+    pub fn n_bytes(&self) -> usize {
+        self.plan.as_ref().map_or(0, |(bank, walk)| bank.n_bytes() + walk.n_bytes())
+    }
+
     /// Replaces `output` by `input` at the new rate.
     ///
     /// `input`   `[n_in]`, finite

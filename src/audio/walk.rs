@@ -67,6 +67,10 @@ impl Walk {
         }
     }
 
+    pub(super) fn n_bytes(&self) -> usize {
+        size_of_val(self.steps.as_slice())
+    }
+
     /// Each table that has blocks, with them.
     pub(super) fn tables(&self) -> impl Iterator<Item = (usize, &[Step])> {
         let ends = self.starts.windows(2).enumerate();
