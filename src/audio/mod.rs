@@ -16,6 +16,7 @@ mod resample_proof;
 mod walk;
 mod wav;
 mod wav_format;
+mod work;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
