@@ -234,11 +234,13 @@ impl Extractor {
     }
 
     fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {
-        let mut known = self.resamplers.lock().expect("no panic while a resampler is planned");
-        if let Some(resampler) = known.get(&from) {
+        let known = || self.resamplers.lock().expect("no panic while plans are looked up");
+        if let Some(resampler) = known().get(&from) {
             return Ok(resampler.clone());
         }
+        // Planned without the lock: other rates need not wait, and what two threads plan at once is the same.
         let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
+        let mut known = known();
         let n_bytes: usize = known.values().map(|known| known.n_bytes()).sum();
         if n_bytes + resampler.n_bytes() > RESAMPLERS_BYTES {
             known.clear();
