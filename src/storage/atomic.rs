@@ -24,12 +24,9 @@ const BUFFER: usize = 1 << 20;
 /// Errors of the file system are `Machine` errors; errors of the closure are passed on with the target's name, and
 /// nothing is left behind.
 pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    let Written { file, temporary, .. } = write_aside(staging, target, write)?;
-    if let Err(error) = file.sync_all() {
-        let _ = fs::remove_file(&temporary);
-        return Err(failed("cannot sync", &temporary, error).or_at(target).or_hint(ROOM));
-    }
-    move_into(&temporary, target)
+    let written = write_aside(staging, target, write)?;
+    written.sync()?;
+    move_into(&written.temporary, target)
 }
 
 /// A file that has been written aside and is neither synced nor visible yet; dropping it leaves the temporary behind for
@@ -44,8 +41,16 @@ impl Written {
     /// Syncs the file and renames it to its target. The target's folder is not synced: that is for files which wait in a
     /// staging folder and are made again when they are gone after a crash.
     pub fn publish(self) -> Result<()> {
-        self.file.sync_all().map_err(|error| failed("cannot sync", &self.temporary, error))?;
-        fs::rename(&self.temporary, &self.target).map_err(|error| failed("cannot publish", &self.target, error))
+        self.sync()?;
+        self.publish_unsynced()
+    }
+
+    /// Syncs the file; one that cannot be synced is removed.
+    fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|error| {
+            let _ = fs::remove_file(&self.temporary);
+            failed("cannot sync", &self.temporary, error).or_at(&self.target).or_hint(ROOM)
+        })
     }
 
     /// Renames it to its target without syncing anything: for files that only the run reads which writes them.
