@@ -6,14 +6,19 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::files;
+
 /// Short form used by every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Who can mend an error. [`ErrorKind::exit_code`] follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// One recording is unreadable, silent, truncated...: a row with a reason, never the end of a run.
+    /// One recording is silent, truncated, of an unknown format...: a row with a reason, never the end of a run.
     Recording,
+    /// The machine failed at one file. It may not fail the next time: a stage over many recordings goes on without the
+    /// file and is not up to date until it has been read; anybody else ends here.
+    Unreadable,
     /// The input as a whole is wrong: missing folder, empty corpus, foreign model.
     Input,
     /// The pipeline file or the command line is wrong.
@@ -29,7 +34,7 @@ impl ErrorKind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Recording | Self::Input | Self::Recipe => 2,
-            Self::Machine | Self::Bug => 3,
+            Self::Unreadable | Self::Machine | Self::Bug => 3,
         }
     }
 }
@@ -63,6 +68,12 @@ impl Error {
     /// The pipeline file or the command line is wrong.
     pub fn recipe(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Recipe, what)
+    }
+
+    /// A file could not be read: the machine's fault, of this file alone or of the whole process.
+    pub fn reading(what: impl Into<String>, error: std::io::Error) -> Self {
+        let kind = if files::is_of_the_process(&error) { ErrorKind::Machine } else { ErrorKind::Unreadable };
+        Self::new(kind, what).because(error)
     }
 
     /// The machine failed.
@@ -161,6 +172,7 @@ mod tests {
     fn exit_codes_tell_wrong_input_from_a_failing_machine() {
         assert_eq!(ErrorKind::Input.exit_code(), 2);
         assert_eq!(ErrorKind::Recipe.exit_code(), 2);
+        assert_eq!(ErrorKind::Unreadable.exit_code(), 3);
         assert_eq!(ErrorKind::Machine.exit_code(), 3);
         assert_eq!(ErrorKind::Bug.exit_code(), 3);
     }

@@ -13,6 +13,7 @@
 // 0: words that everything speaks
 pub mod emotion;
 pub mod error;
+pub mod files;
 pub(crate) mod simd;
 pub mod units;
 

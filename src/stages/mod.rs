@@ -97,6 +97,8 @@ pub struct Done {
     pub n_reused: u64,
     /// Items that are rows with a reason.
     pub n_rejected: u64,
+    /// Those among them that the machine failed at: the stage is not up to date until they have been read.
+    pub n_unread: u64,
     /// Printed as the stage's last line.
     pub summary: Map<String, Value>,
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     ("emotion", 0),
     ("error", 0),
+    ("files", 0),
     ("simd", 0),
     ("units", 0),
     ("audio", 1),

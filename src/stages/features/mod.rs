@@ -211,6 +211,7 @@ impl Work<'_> {
             n_done,
             n_reused: n_recordings as u64 - n_done,
             n_rejected: totals.rejected,
+            n_unread: 0,
             summary,
         })
     }

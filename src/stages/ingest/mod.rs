@@ -276,6 +276,7 @@ fn publish(
         n_done: rows.len() as u64 - n_reused,
         n_reused,
         n_rejected: rejected.len() as u64,
+        n_unread: 0,
         summary,
     })
 }

@@ -249,6 +249,7 @@ fn summarise(ctx: &Ctx, model_id: &str, metrics: &[MetricRow], files: &[PathBuf]
         n_done: files.len() as u64,
         n_reused: 0,
         n_rejected: 0,
+        n_unread: 0,
         summary,
     }
 }

@@ -312,6 +312,7 @@ impl<'a> Scorer<'a> {
             n_done,
             n_reused,
             n_rejected,
+            n_unread: 0,
             summary,
         })
     }

@@ -268,6 +268,7 @@ fn summarise(
         n_done: n_train as u64,
         n_reused: 0,
         n_rejected: 0,
+        n_unread: 0,
         summary,
     }
 }
