@@ -82,7 +82,7 @@ fn compare(options: &BTreeMap<String, String>) -> Result<Value> {
     }
     let best = rounds(options, &folder, sets);
     if options["keep"] != "yes" {
-        sets.iter().try_for_each(|&(name, n)| atomic::remove(&set_folder(&folder, name, n)))?;
+        sets.iter().try_for_each(|&(name, n)| remove_set(&set_folder(&folder, name, n)))?;
     }
     summary(options, sets, &best?)
 }
@@ -246,8 +246,15 @@ fn write_set(folder: &Path, n: usize) -> Result<()> {
             }
             writer.finish()
         })
+        .map(|_| ())
     })?;
-    atomic::remove(&staging)
+    atomic::remove_empty_folder(&staging).map(|_| ())
+}
+
+/// Removes a set that was written here.
+fn remove_set(folder: &Path) -> Result<()> {
+    atomic::entries(folder)?.iter().try_for_each(|shard| atomic::remove_file(shard))?;
+    atomic::remove_empty_folder(folder).map(|_| ())
 }
 
 fn noise_row(item: usize) -> FeatureRow {

@@ -18,6 +18,8 @@ pub enum Command {
     Run(Setting),
     /// What is stale, and why.
     Status(Setting),
+    /// Every committed file against its hash.
+    Verify(Verify),
     /// The synthetic corpus.
     Synth(Synth),
     /// One recording, closely.
@@ -40,11 +42,20 @@ pub struct Setting {
     pub n_threads: Option<usize>,
     /// What training may hold.
     pub memory_limit: Bytes,
+    /// Whether a run may keep less than half of what the last one had.
+    pub accept_loss: bool,
     pub overrides: Vec<String>,
     /// `None`: beside the program.
     pub runtime: Option<PathBuf>,
     pub input: Option<PathBuf>,
     pub quiet: bool,
+}
+
+/// Arguments of `verify`.
+pub struct Verify {
+    /// A recipe, whose name gives the store.
+    pub pipeline: Option<PathBuf>,
+    pub store: Option<PathBuf>,
 }
 
 /// Arguments of `synth`.
@@ -111,6 +122,7 @@ pub fn command_line() -> clap::Command {
         clap::Command::new("run").about("run the pipeline's stages in order, stale ones only"),
     ))
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
+    .subcommand(verify_command())
     .subcommand(synth_command())
     .subcommand(inspect_command())
     .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
@@ -120,6 +132,16 @@ pub fn command_line() -> clap::Command {
             .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
     )
     .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
+}
+
+fn verify_command() -> clap::Command {
+    let path = |name: &'static str, value: &'static str| {
+        Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf))
+    };
+    clap::Command::new("verify")
+        .about("read every committed file, and name what is damaged or gone and what makes it whole again")
+        .arg(path("store", "DIR").required_unless_present("pipeline").help("where tables and models lie"))
+        .arg(path("pipeline", "FILE").help("a recipe: its store is store/<pipeline name>"))
 }
 
 fn synth_command() -> clap::Command {
@@ -222,6 +244,12 @@ fn setting_args(command: clap::Command) -> clap::Command {
                 .action(ArgAction::Append)
                 .help("lay a value over the recipe; may be repeated"),
         )
+        .arg(
+            Arg::new("accept-loss")
+                .long("accept-loss")
+                .action(ArgAction::SetTrue)
+                .help("go on though less than half of the last run's recordings are left"),
+        )
         .arg(runtime_arg())
         .arg(Arg::new("quiet").long("quiet").short('q').action(ArgAction::SetTrue).help("no progress"))
 }
@@ -231,6 +259,7 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
     Ok(match name {
         "run" => Command::Run(setting(own)),
         "status" => Command::Status(setting(own)),
+        "verify" => Command::Verify(Verify { pipeline: path(own, "pipeline"), store: path(own, "store") }),
         "synth" => Command::Synth(Synth {
             folder: path(own, "dir").unwrap_or_default(),
             n_speakers: count(own, "speakers"),
@@ -278,6 +307,7 @@ fn setting(matches: &ArgMatches) -> Setting {
         corpora: path(matches, "corpora").unwrap_or_default(),
         n_threads: matches.get_one::<u16>("threads").map(|&n| usize::from(n)),
         memory_limit: matches.get_one("memory-limit").copied().unwrap_or(Bytes(0)),
+        accept_loss: matches.get_flag("accept-loss"),
         overrides,
         runtime: path(matches, "runtime"),
         input: matches.try_get_one::<PathBuf>("input").ok().flatten().cloned(),

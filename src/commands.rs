@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::audio::write_wav;
 use crate::augment::AUGMENTATIONS;
-use crate::cli::{self, Command, Inspect, Setting, Synth, Typed};
+use crate::cli::{self, Command, Inspect, Setting, Synth, Typed, Verify};
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::inspect;
 use crate::network::kernels::Isa;
 use crate::network::session::{self, Provider, Runtime};
@@ -22,6 +22,7 @@ use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
 use crate::storage::layout::Store;
 use crate::units::{SampleRate, Seed};
+use crate::verify::verify;
 
 /// Exit code of a run that rejected recordings.
 const DONE_WITH_REJECTS: u8 = 1;
@@ -47,6 +48,7 @@ fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
             run_stages(&setting, &wanted, stdout)
         }
         Command::Status(setting) => status(&setting, stdout),
+        Command::Verify(typed) => verify_store(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),
@@ -83,7 +85,7 @@ fn print(stdout: &mut dyn Write, line: &serde_json::Value) -> Result<()> {
 
 fn context(setting: &Setting) -> Result<Ctx> {
     let pipeline = Pipeline::read(&setting.pipeline, &setting.overrides)?;
-    let store = setting.store.clone().unwrap_or_else(|| Path::new("store").join(&pipeline.pipeline.name));
+    let store = setting.store.clone().unwrap_or_else(|| default_store(&pipeline));
     let progress: Box<dyn Progress> = if setting.quiet { Box::new(Silent) } else { progress::for_stderr() };
     Ok(Ctx {
         pipeline,
@@ -92,6 +94,7 @@ fn context(setting: &Setting) -> Result<Ctx> {
         input: setting.input.clone(),
         runtime_library: setting.runtime.clone().unwrap_or_else(session::default_library),
         memory_limit: setting.memory_limit,
+        accept_loss: setting.accept_loss,
         progress,
         pool: pool(setting.n_threads)?,
     })
@@ -136,22 +139,50 @@ fn status(setting: &Setting, stdout: &mut dyn Write) -> Result<u8> {
     Ok(0)
 }
 
+fn default_store(pipeline: &Pipeline) -> PathBuf {
+    Path::new("store").join(&pipeline.pipeline.name)
+}
+
+/// One line for each file that is not whole, and one for the store; exit code 2 when anything committed is not whole.
+fn verify_store(typed: &Verify, stdout: &mut dyn Write) -> Result<u8> {
+    let store = match (&typed.store, &typed.pipeline) {
+        (Some(store), _) => store.clone(),
+        (None, Some(file)) => default_store(&Pipeline::read(file, &[])?),
+        (None, None) => return Err(Error::recipe("no store is named")),
+    };
+    let verdict = pool(None)?.install(|| verify(&Store::new(&store)))?;
+    for finding in &verdict.findings {
+        print(stdout, &json!({ "file": finding.path, "state": finding.state, "heal": finding.heal }))?;
+    }
+    let count = |state: &str| verdict.findings.iter().filter(|finding| finding.state == state).count();
+    print(
+        stdout,
+        &json!({
+            "verify": store.display().to_string(),
+            "files": verdict.n_files,
+            "bytes": verdict.n_bytes,
+            "damaged": count("damaged"),
+            "gone": count("gone"),
+            "unknown": count("unknown"),
+        }),
+    )?;
+    Ok(if verdict.is_whole() { 0 } else { ErrorKind::Input.exit_code() })
+}
+
 fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
     let utterances = corpora::design(synth.n_speakers, synth.n_statements, synth.n_repetitions);
     let (rate, seed) = (SampleRate(synth.sample_rate_hz), Seed(synth.seed));
     let progress = progress::for_stderr();
     let meter = progress.begin("synth", utterances.len() as u64);
-    let staging = synth.folder.with_extension("staging");
     pool(None)?.install(|| {
         utterances.par_iter().try_for_each(|utterance| {
             let target = synth.folder.join(&utterance.relative);
             let bytes = write_wav(&corpora::synthesise(seed, utterance, rate), rate)?;
-            atomic::publish_bytes(&staging, &target, &bytes)?;
+            atomic::publish_beside(&target, &bytes)?;
             meter.advance(1);
             Ok(())
         })
     })?;
-    atomic::remove(&staging)?;
     let folder = synth.folder.display().to_string();
     print(
         stdout,
@@ -172,9 +203,7 @@ fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
         inspection.definition().parts().iter().for_each(|(name, part)| text.push_str(&wrapped(name, part)));
     }
     if let Some(out) = &typed.out {
-        let staging = out.with_extension("staging");
-        atomic::publish_bytes(&staging, out, inspection_svg(&inspection.view())?.as_bytes())?;
-        atomic::remove(&staging)?;
+        atomic::publish_beside(out, inspection_svg(&inspection.view())?.as_bytes())?;
         text.push('\n');
         text.push_str(&wrapped("picture", &out.display().to_string()));
     }

@@ -322,8 +322,8 @@ mod tests {
         let donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
         for change in [Some(b"other bytes".as_slice()), None] {
             match change {
-                Some(bytes) => atomic::publish_bytes(folder.path(), &donors[0].file, bytes).expect("written"),
-                None => atomic::remove(&donors[0].file).expect("removed"),
+                Some(bytes) => atomic::publish_beside(&donors[0].file, bytes).expect("written"),
+                None => atomic::remove_file(&donors[0].file).expect("removed"),
             }
             let error = babbling(&donors).expect_err("not what was planned");
             assert_eq!(error.kind(), ErrorKind::Recording);

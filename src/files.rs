@@ -63,6 +63,12 @@ pub fn not_a_file(kind: std::fs::FileType) -> &'static str {
     }
 }
 
+/// Whether a name from outside may become part of a path: 1 to 80 letters, digits, `-` and `_`.
+pub fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=80).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
 /// Tries once more what the machine failed at; what a second try cannot change is told at once.
 pub fn again<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     match attempt() {

@@ -41,6 +41,7 @@ pub mod tables;
 // 4: the work
 pub mod inspect;
 pub mod stages;
+pub mod verify;
 
 // 5, 6: what people type, and what it does
 pub mod cli;

@@ -60,6 +60,11 @@ impl Protocol {
         }
     }
 
+    /// The protocol called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Paper, Self::SourceDisjoint, Self::Unsplit].into_iter().find(|protocol| protocol.name() == name)
+    }
+
     /// The side on which training chooses its best epoch.
     pub fn monitored(self) -> Split {
         match self {

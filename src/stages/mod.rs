@@ -9,7 +9,7 @@ pub mod report;
 pub mod score;
 pub mod train;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -18,12 +18,15 @@ use serde_json::{Map, Value, json};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::storage::commit::Commit;
+use crate::storage::atomic;
+use crate::storage::commit::{self, Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::lock::StageLock;
+use crate::storage::publish::{OutFile, clear_staged, content_named, publish, staged_name};
+use crate::storage::record::FileRecord;
 use crate::tables::runs::RunRow;
-use crate::tables::{folder_of, publish_rows};
+use crate::tables::{Row, folder_of, publish_rows, write_rows};
 use crate::units::Bytes;
 
 /// Every stage, in the order of the chain.
@@ -44,6 +47,8 @@ pub struct Ctx {
     pub runtime_library: PathBuf,
     /// What training may hold; it changes no result.
     pub memory_limit: Bytes,
+    /// Whether a run may keep less than half of what the last one had.
+    pub accept_loss: bool,
     /// Where progress goes.
     pub progress: Box<dyn Progress>,
     /// Threads that do the work.
@@ -78,7 +83,7 @@ pub trait Stage: Sync {
     fn settings(&self, ctx: &Ctx) -> Fingerprint;
     /// Fingerprints of what it reads; an error says which stage must run first.
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs>;
-    /// Does the work; everything it publishes is complete on its own.
+    /// Does the work. What it makes waits in its staging folder; the driver publishes it.
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done>;
 }
 
@@ -87,10 +92,14 @@ pub trait Stage: Sync {
 pub struct Done {
     /// Fingerprint of the output.
     pub output: Fingerprint,
-    /// Files that make up the output, relative to the store.
-    pub files: Vec<String>,
-    /// Facts for later stages.
-    pub facts: BTreeMap<String, String>,
+    /// Every file of the output.
+    pub files: Vec<OutFile>,
+    /// Whether they take the place of all that the stage made before, and not of files of the same name alone.
+    pub is_whole: bool,
+    /// What later stages must know of how it was made.
+    pub evidence: Evidence,
+    /// Items that can be used; 0 where nothing is counted.
+    pub n_usable: u64,
     /// Items made anew.
     pub n_done: u64,
     /// Items kept from earlier runs.
@@ -122,49 +131,44 @@ pub fn stage(name: &str) -> Result<&'static dyn Stage> {
     })
 }
 
-/// Why `stage` would run now; `None` when its last output still stands.
+/// Why `stage` would run now; `None` when its last output still stands, whole.
 pub fn stale_because(ctx: &Ctx, stage: &dyn Stage) -> Result<Option<String>> {
     let Some(commit) = Commit::read(&ctx.store, &stage.slot(ctx))? else {
         return Ok(Some("it never ran on this store".into()));
     };
-    Ok(commit.stale_because(&stage.settings(ctx), &stage.inputs(ctx)?).or_else(|| missing_file(ctx, &commit)))
-}
-
-fn missing_file(ctx: &Ctx, commit: &Commit) -> Option<String> {
-    let gone = commit.files.iter().find(|file| !ctx.store.root().join(file).exists())?;
-    Some(format!("its output {gone} is gone"))
+    match commit.stale_because(&stage.settings(ctx), &stage.inputs(ctx)?) {
+        Some(reason) => Ok(Some(reason)),
+        None => ctx.pool.install(|| commit.damage(&ctx.store)),
+    }
 }
 
 /// Runs one stage unless its output still stands, and commits what it made.
 pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     stage.check(ctx)?;
-    let settings = stage.settings(ctx);
-    let _lock = StageLock::acquire(&ctx.store, &stage.slot(ctx))?;
+    let (store, slot, settings) = (&ctx.store, stage.slot(ctx), stage.settings(ctx));
+    let _lock = StageLock::acquire(store, &slot)?;
+    let orphans = ctx.pool.install(|| commit::recover(store, &slot))?;
     let inputs = stage.inputs(ctx)?;
-    if let Some(commit) = Commit::read(&ctx.store, &stage.slot(ctx))?
-        && commit.stale_because(&settings, &inputs).is_none()
-        && missing_file(ctx, &commit).is_none()
-    {
-        let summary = json!({ "stage": stage.name(), "fresh": true, "n_done": 0, "n_rejected": commit.n_rejected,
-            "run_id": commit.run_id });
-        return Ok(Outcome { summary, n_rejected: commit.n_rejected, fresh: true });
+    let last = last_of(ctx, stage)?;
+    if let Some(last) = &last {
+        enter(ctx, last)?;
+        if let Some(reason) = stale_in(ctx, last, &settings, &inputs)? {
+            ctx.progress.say(&format!("{}: {reason}", stage.name()));
+        } else {
+            let summary = json!({ "stage": stage.name(), "fresh": true, "n_done": 0, "n_rejected": last.n_rejected,
+                "run_id": last.run_id });
+            return Ok(Outcome { summary, n_rejected: last.n_rejected, fresh: true });
+        }
     }
     let started = jiff::Timestamp::now();
     let clock = Instant::now();
     let done = stage.run(ctx, &settings, &inputs)?;
     let seconds = clock.elapsed().as_secs_f64();
+    if let Some(last) = last.as_ref().filter(|last| last.settings == settings) {
+        guard_against_loss(ctx, stage, last.n_usable, done.n_usable)?;
+    }
     let run_id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.3fZ"), stage.name());
     let summary = summary_of(stage, &done, &run_id, seconds);
-    let commit = Commit {
-        stage: stage.slot(ctx),
-        run_id: run_id.clone(),
-        settings: settings.clone(),
-        inputs: inputs.clone(),
-        output: done.output.clone(),
-        files: done.files.clone(),
-        facts: done.facts.clone(),
-        n_rejected: done.n_rejected,
-    };
     let row = RunRow {
         run_id: run_id.clone(),
         stage: stage.name().into(),
@@ -183,10 +187,116 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
         n_threads: ctx.n_threads() as u32,
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let ledger = folder_of::<RunRow>(&ctx.store).join(format!("{run_id}.parquet"));
-    publish_rows(&ctx.store.staging(stage.name()), &ledger, &[row])?;
-    commit.publish(&ctx.store)?;
+    let mut commit = commit::blank(&slot, settings, done.output.clone());
+    (commit.run_id, commit.inputs, commit.evidence) = (run_id, inputs, done.evidence.clone());
+    (commit.n_usable, commit.n_rejected, commit.n_unread) = (done.n_usable, done.n_rejected, done.n_unread);
+    commit.run = serde_json::to_value(row).map_err(|error| Error::bug("a run has no JSON form").because(error))?;
+    publish_commit(ctx, commit, last.as_ref(), &done, orphans)?;
     Ok(Outcome { summary, n_rejected: done.n_rejected, fresh: false })
+}
+
+/// Why the last output does not stand; reads it when nothing else speaks against it.
+fn stale_in(ctx: &Ctx, last: &Commit, settings: &Fingerprint, inputs: &Inputs) -> Result<Option<String>> {
+    match last.stale_because(settings, inputs) {
+        Some(reason) => Ok(Some(reason)),
+        None => ctx.pool.install(|| last.damage(&ctx.store)),
+    }
+}
+
+/// A run that would keep less than half of what the last one of the same settings had asks first: a folder that is not
+/// mounted looks like one whose recordings are gone.
+fn guard_against_loss(ctx: &Ctx, stage: &dyn Stage, before: u64, now: u64) -> Result<()> {
+    if ctx.accept_loss || now >= before.div_ceil(2) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` would keep {now} usable recordings where the last run had {before}", stage.name()))
+        .at(ctx.store.root())
+        .hint("nothing was changed: look where they have gone, or run it with --accept-loss if that is meant"))
+}
+
+/// Announces the commit, gives its files their places, commits, enters the run, and clears what it no longer needs.
+fn publish_commit(
+    ctx: &Ctx,
+    mut commit: Commit,
+    last: Option<&Commit>,
+    done: &Done,
+    orphans: BTreeSet<String>,
+) -> Result<()> {
+    let store = &ctx.store;
+    commit.files = done.files.iter().map(|file| file.record.clone()).collect();
+    commit.earlier = last.map(|last| last.outlived_by(&commit.files, done.is_whole)).unwrap_or_default();
+    let stays: BTreeSet<&str> = commit.files.iter().chain(&commit.earlier).map(|file| file.path.as_str()).collect();
+    let of_last = last.into_iter().flat_map(|last| last.files.iter().chain(&last.earlier)).map(|file| &file.path);
+    let dropped = of_last.chain(&orphans).filter(|path| !stays.contains(path.as_str())).cloned().collect();
+    commit.orphans = orphans;
+    commit.announce(store)?;
+    publish(store, &commit.stage, &done.files, &dropped)?;
+    commit.publish(store)?;
+    enter(ctx, &commit)?;
+    clear_staged(store, &commit.stage)
+}
+
+/// Enters a committed run into the ledger, unless it stands there: the run that committed may have been killed before.
+fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
+    let row: RunRow = serde_json::from_value(commit.run.clone())
+        .map_err(|error| Error::bug("a commit holds no run").at(ctx.store.index(&commit.stage)).because(error))?;
+    let ledger = folder_of::<RunRow>(&ctx.store).join(format!("{}.parquet", row.run_id));
+    if ledger.exists() {
+        return Ok(());
+    }
+    publish_rows(&ctx.store.staging(&commit.stage), &ledger, &[row])
+}
+
+/// What `stage` last committed; one that is damaged is none, as its run makes another.
+pub fn last_of(ctx: &Ctx, stage: &dyn Stage) -> Result<Option<Commit>> {
+    Commit::read_sound(&ctx.store, &stage.slot(ctx))
+}
+
+/// Fingerprint of how the recipe draws the sides of recordings and copies.
+pub fn split_settings(ctx: &Ctx) -> Fingerprint {
+    let pipeline = &ctx.pipeline;
+    Fingerprint::of_value(&(&pipeline.split, pipeline.pipeline.seed, pipeline.features.copies))
+}
+
+/// What an output with sides must say of them.
+pub fn evidence_of_split(ctx: &Ctx) -> Evidence {
+    Evidence {
+        protocol: Some(ctx.pipeline.split.protocol.name().into()),
+        split: Some(split_settings(ctx)),
+        ..Evidence::default()
+    }
+}
+
+/// Refuses an output whose sides were drawn in another way than the recipe says now.
+pub fn require_split(ctx: &Ctx, upstream: &Commit) -> Result<()> {
+    if upstream.evidence.split.as_ref() == Some(&split_settings(ctx)) {
+        return Ok(());
+    }
+    let (now, then) = (ctx.pipeline.split.protocol.name(), upstream.evidence.protocol.as_deref().unwrap_or("unknown"));
+    let stage = &upstream.stage;
+    Err(Error::input(format!(
+        "the sides in the output of `{stage}` were drawn by protocol `{then}`, the recipe says `{now}`, or another seed, share          or number of copies"
+    ))
+    .at(ctx.store.root())
+    .hint(format!("run `sermill {stage}` with this recipe first")))
+}
+
+/// Writes `rows` as a file of their table that waits in the staging folder of `slot`; its name ends with its hash.
+pub fn stage_rows<R: Row>(store: &Store, slot: &str, stem: &str, rows: &[R]) -> Result<OutFile> {
+    let (staging, folder) = (store.staging(slot), folder_of::<R>(store));
+    let target = folder.join(format!("{stem}.parquet"));
+    let written = atomic::write_aside(&staging, &target, |out| write_rows(out, rows))?;
+    let name = content_named(stem, written.content());
+    let staged = staging.join(&name);
+    let content = written.publish(&staged)?;
+    Ok(OutFile { record: FileRecord { path: store.relative(&folder.join(name)), content }, staged: Some(staged) })
+}
+
+/// Writes `bytes` as a file that waits in the staging folder of `slot`; `path` is where it shall lie in the store.
+pub fn stage_bytes(store: &Store, slot: &str, path: String, bytes: &[u8]) -> Result<OutFile> {
+    let staged = store.staging(slot).join(staged_name(&path));
+    let content = atomic::publish_bytes(&store.staging(slot), &staged, bytes)?;
+    Ok(OutFile { record: FileRecord { path, content }, staged: Some(staged) })
 }
 
 fn summary_of(stage: &dyn Stage, done: &Done, run_id: &str, seconds: f64) -> Value {

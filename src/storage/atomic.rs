@@ -1,165 +1,301 @@
-//! The one writer: a file or folder is written aside, synced, and becomes visible whole by a rename.
+//! The one writer: a file is written aside, hashed as it goes, synced, and becomes visible whole by a rename.
 //!
 //! Order (what a crash may leave is always the old state or the new one): write the temporary, fsync it, rename it over
-//! the target, fsync the target's folder. Temporaries live in the store's `staging` folder, on the same file system but
-//! outside every table's folder, because readers that glob a table do not skip temporary names.
+//! the target, fsync the target's folder. Temporaries of a store lie in its `staging` folder, on the same file system but
+//! outside every table's folder, because readers that glob a table do not skip temporary names. A temporary has a name of
+//! its own that nothing had before, and is removed by whoever made it: when its writer fails, and after a crash when its
+//! stage runs again.
 // The std::fs writers are banned everywhere else by clippy.toml.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::record::Content;
 
 /// What helps against most failed writes.
 const ROOM: &str = "free some space and run the same command again: finished work is kept";
+
+/// Ending of temporaries; [`clear_temporaries`] knows them by it.
+const PARTIAL: &str = ".partial";
 
 /// Bytes of one write: the file system takes pages in larger pieces then. With 256 kB a run over a corpus takes 6 % longer, and
 /// from 4 MB on every file pays for fresh memory.
 const BUFFER: usize = 1 << 20;
 
-/// Writes `target` through a temporary in `staging`; the closure fills it.
-///
-/// Errors of the file system are `Machine` errors; errors of the closure are passed on with the target's name, and
-/// nothing is left behind.
-pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    let written = write_aside(staging, target, write)?;
-    written.sync()?;
-    move_into(&written.temporary, target)
-}
+/// What a closure writes a file through.
+pub type Out = BufWriter<Hashing>;
 
-/// A file that has been written aside and is neither synced nor visible yet; dropping it leaves the temporary behind for
-/// whoever clears the staging folder.
-pub struct Written {
+/// A file that hashes what is written to it.
+pub struct Hashing {
     file: File,
-    temporary: PathBuf,
-    target: PathBuf,
+    hasher: blake3::Hasher,
+    n_bytes: u64,
 }
 
-impl Written {
-    /// Syncs the file and renames it to its target. The target's folder is not synced: that is for files which wait in a
-    /// staging folder and are made again when they are gone after a crash.
-    pub fn publish(self) -> Result<()> {
-        self.sync()?;
-        self.publish_unsynced()
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.n_bytes += n as u64;
+        Ok(n)
     }
 
-    /// Syncs the file; one that cannot be synced is removed.
-    fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(|error| {
-            let _ = fs::remove_file(&self.temporary);
-            failed("cannot sync", &self.temporary, error).or_at(&self.target).or_hint(ROOM)
-        })
-    }
-
-    /// Renames it to its target without syncing anything: for files that only the run reads which writes them.
-    pub fn publish_unsynced(self) -> Result<()> {
-        fs::rename(&self.temporary, &self.target).map_err(|error| failed("cannot publish", &self.target, error))
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// The first half of [`publish`]: writes the temporary; syncing can then be left to another thread.
-pub fn write_aside(
-    staging: &Path,
-    target: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
-) -> Result<Written> {
-    let (temporary, file) = write_temporary(staging, target, write).map_err(|error| match error.kind() {
-        ErrorKind::Machine => error.or_at(target).or_hint(ROOM),
-        _ => error.or_at(target),
-    })?;
-    Ok(Written { file, temporary, target: target.to_path_buf() })
+/// A temporary that is removed when it is dropped before it has been renamed.
+struct Temporary(Option<PathBuf>);
+
+impl Temporary {
+    fn path(&self) -> &Path {
+        self.0.as_deref().expect("it is taken by the rename alone")
+    }
+
+    /// Renames it to `target`; one that cannot be renamed is removed.
+    fn rename(mut self, target: &Path) -> Result<()> {
+        fs::rename(self.path(), target).map_err(|error| failed("cannot publish", target, error))?;
+        self.0 = None;
+        Ok(())
+    }
 }
 
-/// [`publish`] for bytes that are already there.
-pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<()> {
-    publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
-}
-
-fn write_temporary(
-    staging: &Path,
-    target: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
-) -> Result<(PathBuf, File)> {
-    create_folder(staging)?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = staging.join(format!("{name}.{}.partial", std::process::id()));
-    let written =
-        File::create(&temporary).map_err(|error| failed("cannot create", &temporary, error)).and_then(|file| {
-            let mut buffered = BufWriter::with_capacity(BUFFER, file);
-            write(&mut buffered)?;
-            buffered.into_inner().map_err(|error| failed("cannot write", target, error.into_error()))
-        });
-    match written {
-        Ok(file) => Ok((temporary, file)),
-        Err(error) => {
-            let _ = fs::remove_file(&temporary);
-            Err(error)
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // The error that led here is the one to tell; a temporary that stays is cleared by the stage's next run.
+            let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Renames a finished, synced file or folder to `target` (a file there is replaced) and syncs the folder.
-pub fn move_into(finished: &Path, target: &Path) -> Result<()> {
-    let folder = target.parent().ok_or_else(|| Error::bug("a target without a folder").at(target))?;
+/// A file that has been written aside and is neither synced nor visible yet; dropping it removes it.
+pub struct Written {
+    file: File,
+    temporary: Temporary,
+    content: Content,
+}
+
+impl Written {
+    /// Size and hash of what was written.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Syncs the file and renames it to `target`, whose folder is there. The folder is not synced: that is for files which
+    /// wait in a staging folder and are made again when they are gone after a crash.
+    pub fn publish(self, target: &Path) -> Result<Content> {
+        self.file
+            .sync_all()
+            .map_err(|error| failed("cannot sync", self.temporary.path(), error).or_at(target).or_hint(ROOM))?;
+        self.publish_unsynced(target)
+    }
+
+    /// Renames it to `target` without syncing anything: for files that only the run reads which writes them.
+    pub fn publish_unsynced(self, target: &Path) -> Result<Content> {
+        self.temporary.rename(target)?;
+        Ok(self.content)
+    }
+}
+
+/// Writes a temporary in `staging`; the closure fills it. `target` gives the temporary its name, and errors theirs.
+///
+/// Errors of the file system are `Machine` errors; errors of the closure are passed on with the target's name, and
+/// nothing is left behind.
+pub fn write_aside(staging: &Path, target: &Path, write: impl FnOnce(&mut Out) -> Result<()>) -> Result<Written> {
+    write_temporary(staging, target, write).map_err(|error| match error.kind() {
+        ErrorKind::Machine => error.or_at(target).or_hint(ROOM),
+        _ => error.or_at(target),
+    })
+}
+
+fn write_temporary(staging: &Path, target: &Path, write: impl FnOnce(&mut Out) -> Result<()>) -> Result<Written> {
+    create_folder(staging)?;
+    let (temporary, file) = create_temporary(staging, target, "")?;
+    let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
+    let mut buffered = BufWriter::with_capacity(BUFFER, file);
+    write(&mut buffered)?;
+    let Hashing { file, hasher, n_bytes } =
+        buffered.into_inner().map_err(|error| failed("cannot write", target, error.into_error()))?;
+    let content = Content { n_bytes, blake3: hasher.finalize().to_hex().to_string() };
+    Ok(Written { file, temporary, content })
+}
+
+/// A file in `folder` that nothing was called before, named after `target`.
+fn create_temporary(folder: &Path, target: &Path, prefix: &str) -> Result<(Temporary, File)> {
+    // A name of 255 bytes leaves no room for an ending.
+    let name: String = target.file_name().unwrap_or_default().to_string_lossy().chars().take(40).collect();
+    loop {
+        let path = folder.join(format!("{prefix}{name}.{}{PARTIAL}", unique()));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((Temporary(Some(path)), file)),
+            Err(error) if error.kind() == IoErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("cannot create", &path, error)),
+        }
+    }
+}
+
+/// A text that differs from call to call, from process to process and, most likely, from machine to machine.
+pub(super) fn unique() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{call}-{:x}", std::process::id(), since)
+}
+
+/// Writes `target` whole: temporary in `staging`, fsync, rename, fsync of the folder.
+pub fn publish(staging: &Path, target: &Path, write: impl FnOnce(&mut Out) -> Result<()>) -> Result<Content> {
+    let written = write_aside(staging, target, write)?;
+    create_folder(parent_of(target)?)?;
+    let content = written.publish(target)?;
+    sync_folder(parent_of(target)?)?;
+    Ok(content)
+}
+
+/// [`publish`] for bytes that are already there.
+pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Content> {
+    publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
+}
+
+/// Writes a file that the user named, anywhere: the temporary lies hidden beside it, and nothing else is touched.
+pub fn publish_beside(target: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = parent_of(target)?;
     create_folder(folder)?;
-    fs::rename(finished, target).map_err(|error| failed("cannot publish", target, error))?;
+    let (temporary, mut file) = create_temporary(folder, target, ".")?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| failed("cannot write", target, error).or_hint(ROOM))?;
+    temporary.rename(target)?;
     sync_folder(folder)
 }
 
-/// [`move_into`] for many files of one folder, which is synced once, at the end.
-pub fn move_all_into(finished: &[(PathBuf, PathBuf)], folder: &Path) -> Result<()> {
-    if finished.is_empty() {
+/// The folder that holds `path`; the current one for a bare name.
+fn parent_of(path: &Path) -> Result<&Path> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(parent) => Ok(parent),
+        None => Err(Error::input("is a folder, not a file").at(path)),
+    }
+}
+
+/// Renames a finished, synced file to `target` and syncs the folder, which is made if need be.
+pub fn move_into(finished: &Path, target: &Path) -> Result<()> {
+    let folder = parent_of(target)?;
+    create_folder(folder)?;
+    rename(finished, target)?;
+    sync_folder(folder)
+}
+
+/// Renames without syncing.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| failed("cannot publish", to, error))
+}
+
+/// Gives a file a second name; a copy where the file system has no such thing.
+pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
+    let linked = match fs::hard_link(from, to) {
+        Err(error) if error.kind() != IoErrorKind::NotFound && error.kind() != IoErrorKind::AlreadyExists => {
+            fs::copy(from, to).and_then(|_| File::open(to)?.sync_all())
+        }
+        linked => linked,
+    };
+    linked.map_err(|error| failed("cannot keep a file in its folder", from, error).or_hint(ROOM))
+}
+
+/// Makes two folders change places in one step; where the system cannot, `there` is away for a moment.
+pub(super) fn exchange(here: &Path, there: &Path) -> Result<()> {
+    match exchange_in_one_step(here, there) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
+            let aside = here.with_file_name(format!("aside.{}", unique()));
+            rename(there, &aside)?;
+            rename(here, there)?;
+            rename(&aside, here)
+        }
+        Err(error) => Err(failed("cannot replace", there, error)),
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn exchange_in_one_step(here: &Path, there: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    let (here, there) = (text(here)?, text(there)?);
+    // SAFETY: two texts that end with a zero and live until the call is over.
+    let code = unsafe {
+        libc::renameat2(libc::AT_FDCWD, here.as_ptr(), libc::AT_FDCWD, there.as_ptr(), libc::RENAME_EXCHANGE)
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn exchange_in_one_step(_here: &Path, _there: &Path) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+/// Makes `folder` and its parents; what is made is synced into the folder that holds it.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
-    create_folder(folder)?;
-    for (from, to) in finished {
-        debug_assert_eq!(to.parent(), Some(folder));
-        fs::rename(from, to).map_err(|error| failed("cannot publish", to, error))?;
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_folder(parent)?;
     }
-    sync_folder(folder)
+    match fs::create_dir(folder) {
+        Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
+        // Another process was faster.
+        Err(error) if error.kind() == IoErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(failed("cannot create folder", folder, error)),
+    }
 }
 
-/// Publishes a whole folder: every file of `staged` is synced, then the folder takes the place of `target`.
-pub fn publish_folder(staged: &Path, target: &Path) -> Result<()> {
-    let entries = fs::read_dir(staged).map_err(|error| failed("cannot list", staged, error))?;
-    for entry in entries {
-        let path = entry.map_err(|error| failed("cannot list", staged, error))?.path();
-        File::open(&path).and_then(|file| file.sync_all()).map_err(|error| failed("cannot sync", &path, error))?;
+/// Removes a file; nothing there is fine. Folders are not removed.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != IoErrorKind::NotFound => Err(failed("cannot remove", path, error)),
+        _ => Ok(()),
     }
-    sync_folder(staged)?;
-    if target.exists() {
-        // rename(2) does not replace a folder that holds files: the old one steps aside first.
-        let aside = staged.with_extension("replaced");
-        remove(&aside)?;
-        fs::rename(target, &aside).map_err(|error| failed("cannot replace", target, error))?;
-        move_into(staged, target)?;
-        return remove(&aside);
-    }
-    move_into(staged, target)
 }
 
-/// Makes `folder` and its parents.
-pub fn create_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|error| failed("cannot create folder", folder, error))
+/// Removes a folder that holds nothing; gives whether it is gone.
+pub fn remove_empty_folder(path: &Path) -> Result<bool> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == IoErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) => Err(failed("cannot remove", path, error)),
+    }
 }
 
-/// Removes a file or a folder with all it holds; nothing there is fine.
-pub fn remove(path: &Path) -> Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Err(_) => return Ok(()),
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+/// The entries of a folder, in the order of their names; none for a folder that is not there.
+///
+/// Errors: kind `Machine`; a listing that breaks off is no listing.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let list = || match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>(),
+        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     };
-    removed.map_err(|error| failed("cannot remove", path, error))
+    let mut found = crate::files::again(list).map_err(|error| failed("cannot list", folder, error))?;
+    found.sort();
+    Ok(found)
+}
+
+/// Removes the temporaries that killed runs left in `staging`; whoever calls it holds the lock of that folder's stage.
+pub fn clear_temporaries(staging: &Path) -> Result<()> {
+    let is_temporary = |path: &&PathBuf| path.to_string_lossy().ends_with(PARTIAL);
+    entries(staging)?.iter().filter(is_temporary).try_for_each(|path| remove_file(path))
 }
 
 /// Opens (and makes) a file that stays open, such as a lock.
 pub fn open_for_lock(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent() {
-        create_folder(folder)?;
-    }
+    create_folder(parent_of(path)?)?;
     File::options()
         .create(true)
         .truncate(false)
@@ -168,16 +304,18 @@ pub fn open_for_lock(path: &Path) -> Result<File> {
         .map_err(|error| failed("cannot open lock", path, error))
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+/// Makes what was renamed into `folder` survive a power cut.
+pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|handle| handle.sync_all()).map_err(|error| failed("cannot sync folder", folder, error))
 }
 
-fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     let hint = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ROOM,
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            "check who owns the store, or choose another with --store"
+        IoErrorKind::StorageFull | IoErrorKind::QuotaExceeded => ROOM,
+        IoErrorKind::PermissionDenied | IoErrorKind::ReadOnlyFilesystem => {
+            "check who owns the folder, or choose another store with --store"
         }
+        IoErrorKind::InvalidFilename => "choose a shorter name",
         _ => return Error::machine(what).at(path).because(error),
     };
     Error::machine(what).at(path).because(error).hint(hint)
@@ -198,20 +336,61 @@ mod tests {
         });
         assert!(failure.is_err());
         assert_eq!(fs::read(&target).expect("read"), b"old");
-        assert_eq!(fs::read_dir(&staging).expect("list").count(), 0);
+        assert_eq!(entries(&staging).expect("listed").len(), 0);
     }
 
     #[test]
-    fn a_folder_takes_the_place_of_the_old_one_whole() {
+    fn a_file_that_cannot_take_its_place_leaves_no_temporary() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let (old, new) = (folder.path().join("models/a"), folder.path().join("staging/a"));
-        for (place, text) in [(&old, "1"), (&new, "2")] {
-            create_folder(place).expect("folder");
-            fs::write(place.join("model.onnx"), text).expect("write");
+        let (staging, target) = (folder.path().join("staging"), folder.path().join("t"));
+        create_folder(&target.join("in the way")).expect("a folder");
+        publish_bytes(&staging, &target, b"new").expect_err("a folder is in the way");
+        assert_eq!(entries(&staging).expect("listed").len(), 0);
+        publish_beside(&target, b"new").expect_err("a folder is in the way");
+        assert_eq!(entries(folder.path()).expect("listed"), [staging, target]);
+    }
+
+    #[test]
+    fn what_is_written_is_hashed_on_its_way() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join("a");
+        let bytes: Vec<u8> = (0..3 * BUFFER).map(|at| (at * 7 % 251) as u8).collect();
+        let content = publish(folder.path(), &target, |out| {
+            bytes.chunks(99_991).try_for_each(|part| out.write_all(part)).map_err(|error| failed("", &target, error))
+        });
+        let expected = Content { n_bytes: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
+        assert_eq!(content.expect("written"), expected);
+        assert_eq!(fs::read(&target).expect("read"), bytes);
+    }
+
+    #[test]
+    fn a_file_beside_others_touches_none_of_them() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["happy.staging", "happy.svg.partial", ".happy.svg"] {
+            fs::write(path(name), "mine").expect("written");
         }
-        publish_folder(&new, &old).expect("publish");
-        assert_eq!(fs::read_to_string(old.join("model.onnx")).expect("read"), "2");
-        assert!(!new.exists());
+        publish_beside(&path("happy.svg"), b"<svg/>").expect("written");
+        publish_beside(&path("new/folder/happy.svg"), b"<svg/>").expect("written");
+        for name in ["happy.staging", "happy.svg.partial", ".happy.svg"] {
+            assert_eq!(fs::read(path(name)).expect("still there"), b"mine");
+        }
+        assert_eq!(entries(folder.path()).expect("listed").len(), 5);
+        assert!(publish_beside(Path::new("/"), b"x").is_err() && publish_beside(Path::new(".."), b"x").is_err());
+    }
+
+    #[test]
+    fn temporaries_have_names_of_their_own_and_are_cleared_by_them() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let aside = || write_aside(folder.path(), Path::new("t"), |_| Ok(())).expect("written");
+        let (a, b) = (aside(), aside());
+        assert_eq!(entries(folder.path()).expect("listed").len(), 2);
+        drop(a);
+        assert_eq!(entries(folder.path()).expect("listed").len(), 1);
+        std::mem::forget(b);
+        fs::write(folder.path().join("notes.txt"), "mine").expect("written");
+        clear_temporaries(folder.path()).expect("cleared");
+        assert_eq!(entries(folder.path()).expect("listed"), [folder.path().join("notes.txt")]);
     }
 
     #[test]
@@ -221,6 +400,6 @@ mod tests {
         fs::write(&blocked, "x").expect("write");
         let error = publish_bytes(&blocked.join("staging"), &blocked.join("t"), b"x").expect_err("a file is no folder");
         assert_eq!(error.kind().exit_code(), 3);
-        assert!(error.to_string().contains("file/staging"), "{error}");
+        assert!(error.to_string().contains("/file`"), "{error}");
     }
 }

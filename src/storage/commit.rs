@@ -1,17 +1,34 @@
 //! What a stage last committed, and whether that still stands for today's settings and inputs.
+//!
+//! A commit names every file of the output with its hash. It is written twice: as pending before the files take their places,
+//! and under its own name afterwards. A run that was killed between the two is finished or taken back by the stage's next run
+//! ([`recover`]), which knows from the pending commit which files were its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
+use crate::storage::publish::{clear_swaps, not_whole, stem_of};
+use crate::storage::record::FileRecord;
+
+/// Raised when the form of a commit changes; older ones count as none.
+const FORMAT: u32 = 2;
+/// Largest index file that is read.
+const LIMIT: u64 = 4 << 30;
+/// The key of a commit's own hash.
+const SEAL: &str = "blake3";
 
 /// The record that makes a stage's output count: readers of our own go through it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
+    pub format: u32,
     /// Which stage.
     pub stage: String,
     /// The run that made it, as in the `runs` table.
@@ -22,29 +39,53 @@ pub struct Commit {
     pub inputs: BTreeMap<String, Fingerprint>,
     /// What it made.
     pub output: Fingerprint,
-    /// Files that make up the output, relative to their table's folder.
-    pub files: Vec<String>,
-    /// Facts a later stage needs, such as the model's id.
-    pub facts: BTreeMap<String, String>,
+    /// Files that make up the output.
+    pub files: Vec<FileRecord>,
+    /// Files of earlier outputs that stay beside it, such as those of other models.
+    pub earlier: Vec<FileRecord>,
+    /// Paths that killed runs may have left in tables: they are dropped with the next commit.
+    pub orphans: BTreeSet<String>,
+    /// What later stages must know of how it was made.
+    pub evidence: Evidence,
+    /// Items that can be used.
+    pub n_usable: u64,
     /// Rejected recordings among the output: a fresh stage still ends with exit code 1.
     pub n_rejected: u64,
+    /// Those among them that the machine failed at.
+    pub n_unread: u64,
+    /// The run's row of the ledger, which is written after the commit.
+    pub run: Value,
+}
+
+/// How an output was made, as far as a later stage would otherwise have to believe its recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Protocol by which the sides of the recordings were drawn.
+    pub protocol: Option<String>,
+    /// Settings of that protocol, with the seed.
+    pub split: Option<Fingerprint>,
+    /// Name of the front end.
+    pub profile: Option<String>,
+    /// Fingerprint of the front end's definition.
+    pub fingerprint: Option<Fingerprint>,
+    /// The model that was trained or asked.
+    pub model_id: Option<String>,
+    /// Protocol of the model's training.
+    pub model_protocol: Option<String>,
 }
 
 impl Commit {
-    /// Reads the commit of `stage`; `None` when it never finished on this store.
+    /// Reads the commit of `stage`; `None` when it never finished on this store, or with a version of another form.
+    ///
+    /// Errors: kind `Input` for one that is damaged, `Unreadable` or `Machine` where it cannot be read.
     pub fn read(store: &Store, stage: &str) -> Result<Option<Self>> {
-        let path = store.index(stage);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::machine("cannot read index").at(path).because(error)),
-        };
-        serde_json::from_str(&text).map(Some).map_err(|error| {
-            Error::input("the index is damaged")
-                .at(&path)
-                .because(error)
-                .hint(format!("delete it and run `{stage}` again"))
-        })
+        read_file(&store.index(stage), stage)
+    }
+
+    /// [`Commit::read`] for the run that replaces it: a commit that is damaged says nothing that could be believed, so it is
+    /// none.
+    pub fn read_sound(store: &Store, stage: &str) -> Result<Option<Self>> {
+        sound(Self::read(store, stage))
     }
 
     /// Reads the commit of `stage`, or says which command makes it.
@@ -56,11 +97,15 @@ impl Commit {
         })
     }
 
-    /// Makes this the commit of its stage.
+    /// Says what is about to be committed, before any file takes its place.
+    pub fn announce(&self, store: &Store) -> Result<()> {
+        let text = sealed(self)?;
+        atomic::publish_bytes(&store.staging(&self.stage), &store.pending(&self.stage), &text).map(|_| ())
+    }
+
+    /// Makes this the commit of its stage, once it has been announced and its files are in their places.
     pub fn publish(&self, store: &Store) -> Result<()> {
-        let text =
-            serde_json::to_vec_pretty(self).map_err(|error| Error::bug("a commit has no JSON form").because(error))?;
-        atomic::publish_bytes(&store.staging(&self.stage), &store.index(&self.stage), &text)
+        atomic::move_into(&store.pending(&self.stage), &store.index(&self.stage))
     }
 
     /// Why this commit no longer stands for `settings` and `inputs`; `None` when it does.
@@ -68,10 +113,221 @@ impl Commit {
         if self.settings != *settings {
             return Some("its settings or its code changed".into());
         }
+        if self.n_unread > 0 {
+            return Some(format!("{} recordings could not be read last time", self.n_unread));
+        }
         inputs
             .iter()
             .find(|(name, now)| self.inputs.get(*name) != Some(now))
             .map(|(name, _)| format!("{name} changed"))
             .or_else(|| (self.inputs.len() != inputs.len()).then(|| "it reads other inputs now".into()))
+    }
+
+    /// Which of its files are no longer what was committed; reads them all.
+    pub fn damage(&self, store: &Store) -> Result<Option<String>> {
+        use crate::storage::record::State;
+        let found = not_whole(store, &self.files)?;
+        Ok(found.first().map(|(record, state)| match state {
+            State::Gone => format!("its output {} is gone", record.path),
+            _ => format!("its output {} is damaged", record.path),
+        }))
+    }
+
+    /// Files of this output and of those before it that `files` does not take the place of.
+    ///
+    /// An output that is `whole` takes the place of all; else a file takes the place of those with its stem.
+    pub fn outlived_by(&self, files: &[FileRecord], whole: bool) -> Vec<FileRecord> {
+        if whole {
+            return Vec::new();
+        }
+        let stems: BTreeSet<&str> = files.iter().map(|file| stem_of(&file.path)).collect();
+        let old = self.files.iter().chain(&self.earlier);
+        old.filter(|file| !stems.contains(stem_of(&file.path))).cloned().collect()
+    }
+
+    /// Every path that it knows of.
+    pub fn paths(&self) -> BTreeSet<String> {
+        let records = self.files.iter().chain(&self.earlier).map(|file| file.path.clone());
+        records.chain(self.orphans.iter().cloned()).collect()
+    }
+}
+
+/// Finishes or takes back what a killed run of `stage` left; whoever calls it holds the stage's lock.
+///
+/// Gives the paths that it may have left in tables and that no commit stands for. Proof: `make torture`.
+pub fn recover(store: &Store, stage: &str) -> Result<BTreeSet<String>> {
+    let pending = sound(read_file(&store.pending(stage), stage))?;
+    let committed = Commit::read_sound(store, stage)?;
+    let mut orphans = pending.as_ref().map(Commit::paths).unwrap_or_default();
+    let standing = committed.as_ref().map(Commit::paths).unwrap_or_default();
+    clear_swaps(store, stage, &orphans.union(&standing).cloned().collect())?;
+    atomic::clear_temporaries(&store.staging(stage))?;
+    let Some(pending) = pending else { return Ok(orphans) };
+    let now: BTreeSet<&str> = pending.files.iter().chain(&pending.earlier).map(|file| file.path.as_str()).collect();
+    let is_left = |path: &&String| !now.contains(path.as_str()) && store.root().join(path.as_str()).exists();
+    if not_whole(store, &pending.files)?.is_empty() && !orphans.union(&standing).any(|path| is_left(&path)) {
+        pending.publish(store)?;
+        return Ok(BTreeSet::new());
+    }
+    let of_commit = committed.iter().flat_map(|commit| commit.files.iter().chain(&commit.earlier));
+    of_commit.for_each(|file| {
+        orphans.remove(&file.path);
+    });
+    Ok(orphans)
+}
+
+/// A commit that is damaged says nothing that could be believed: for the run that replaces it, it is none.
+fn sound(read: Result<Option<Commit>>) -> Result<Option<Commit>> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::Input => Ok(None),
+        read => read,
+    }
+}
+
+fn read_file(path: &Path, stage: &str) -> Result<Option<Commit>> {
+    let damaged = || {
+        Error::input("the index is damaged")
+            .at(path)
+            .hint(format!("run `sermill {stage}` again: what is there and whole is used again where it can be"))
+    };
+    let bytes = match files::read(path, LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if files::is_of_the_machine(&error) => {
+            return Err(Error::reading("cannot read index", error).at(path));
+        }
+        Err(error) => return Err(damaged().because(error)),
+    };
+    let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
+    let format = value.get("format").and_then(Value::as_u64);
+    let Some(object) = value.as_object_mut() else { return Err(damaged()) };
+    let Some(seal) = object.remove(SEAL) else {
+        // Version 0.1.0 knew neither seal nor format.
+        return if format.is_none() && object.contains_key("run_id") { Ok(None) } else { Err(damaged()) };
+    };
+    if seal.as_str() != Some(seal_of(&value)?.as_str()) {
+        return Err(damaged());
+    }
+    if format != Some(FORMAT.into()) {
+        return Ok(None);
+    }
+    serde_json::from_value(value).map(Some).map_err(|error| damaged().because(error))
+}
+
+/// The commit as JSON, with its own hash in it.
+fn sealed(commit: &Commit) -> Result<Vec<u8>> {
+    let no_form = |error| Error::bug("a commit has no JSON form").because(error);
+    let mut value = serde_json::to_value(commit).map_err(no_form)?;
+    let seal = seal_of(&value)?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert(SEAL.into(), seal.into());
+    }
+    serde_json::to_vec_pretty(&value).map_err(no_form)
+}
+
+fn seal_of(value: &Value) -> Result<String> {
+    let text = serde_json::to_vec(value).map_err(|error| Error::bug("a value has no JSON form").because(error))?;
+    Ok(blake3::hash(&text).to_hex().to_string())
+}
+
+/// A commit of this form without files.
+pub fn blank(stage: &str, settings: Fingerprint, output: Fingerprint) -> Commit {
+    Commit {
+        format: FORMAT,
+        stage: stage.into(),
+        run_id: String::new(),
+        settings,
+        inputs: BTreeMap::new(),
+        output,
+        files: Vec::new(),
+        earlier: Vec::new(),
+        orphans: BTreeSet::new(),
+        evidence: Evidence::default(),
+        n_usable: 0,
+        n_rejected: 0,
+        n_unread: 0,
+        run: Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::publish::{OutFile, publish};
+
+    fn commit(files: &[&OutFile]) -> Commit {
+        let mut commit = blank("s", Fingerprint::of(["settings"]), Fingerprint::of(["output"]));
+        commit.run_id = "run".into();
+        commit.files = files.iter().map(|file| file.record.clone()).collect();
+        commit.run = serde_json::json!({ "seconds": 7.0 / 38.0 });
+        commit
+    }
+
+    fn staged(store: &Store, name: &str) -> OutFile {
+        let staged = store.staging("s").join(name);
+        let content = atomic::publish_bytes(&store.staging("s"), &staged, name.as_bytes()).expect("written");
+        OutFile { record: FileRecord { path: format!("tables/t/v1/{name}"), content }, staged: Some(staged) }
+    }
+
+    fn commit_all(store: &Store, commit: &Commit, files: &[OutFile]) {
+        commit.announce(store).expect("announced");
+        publish(store, "s", files, &BTreeSet::new()).expect("published");
+        commit.publish(store).expect("committed");
+    }
+
+    #[test]
+    fn a_commit_comes_back_and_no_change_to_its_file_is_believed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::new(folder.path());
+        assert_eq!(Commit::read(&store, "s").expect("nothing"), None);
+        let files = [staged(&store, "a")];
+        let made = commit(&[&files[0]]);
+        commit_all(&store, &made, &files);
+        assert_eq!(Commit::read(&store, "s").expect("sound").as_ref(), Some(&made));
+        let bytes = std::fs::read(store.index("s")).expect("read");
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            atomic::publish_bytes(folder.path(), &store.index("s"), &other).expect("written");
+            // White space, or a digit beyond what a number holds, may change: what is read is the same then.
+            if let Ok(read) = Commit::read(&store, "s") {
+                assert_eq!(read.as_ref(), Some(&made), "byte {at}");
+            }
+        }
+        atomic::publish_bytes(folder.path(), &store.index("s"), br#"{"stage":"s","run_id":"old"}"#).expect("written");
+        assert_eq!(Commit::read(&store, "s").expect("of 0.1.0"), None);
+    }
+
+    #[test]
+    fn a_killed_run_is_finished_when_all_its_files_are_in_place_and_taken_back_when_not() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::new(folder.path());
+        let [a, b, c] = ["a", "b", "c"].map(|name| staged(&store, name));
+        commit_all(&store, &commit(&[&a]), std::slice::from_ref(&a));
+        // Killed before its files were published: the old commit stands, and what may lie about is known.
+        let pending = commit(&[&b, &c]);
+        pending.announce(&store).expect("announced");
+        let orphans = recover(&store, "s").expect("recovered");
+        assert_eq!(orphans, ["tables/t/v1/b", "tables/t/v1/c"].map(str::to_string).into());
+        assert_eq!(Commit::read(&store, "s").expect("read").expect("there").files.len(), 1);
+        // Killed afterwards: the new one stands.
+        publish(&store, "s", &[b, c], &["tables/t/v1/a".to_string()].into()).expect("published");
+        assert!(recover(&store, "s").expect("recovered").is_empty());
+        assert_eq!(Commit::read(&store, "s").expect("read"), Some(pending));
+        assert!(!store.pending("s").exists());
+    }
+
+    #[test]
+    fn files_of_another_model_outlive_a_commit_and_an_older_generation_does_not() {
+        let record = |path: &str| FileRecord {
+            path: path.into(),
+            content: crate::storage::record::Content { n_bytes: 0, blake3: String::new() },
+        };
+        let mut old = commit(&[]);
+        old.files = vec![record("t/a-0123456789ab.parquet"), record("models/a/model.onnx")];
+        old.earlier = vec![record("t/b-0123456789ab.parquet")];
+        let new = [record("t/b-ba9876543210.parquet"), record("models/b/model.onnx")];
+        assert_eq!(old.outlived_by(&new, false), old.files);
+        assert!(old.outlived_by(&new, true).is_empty());
     }
 }

@@ -5,12 +5,16 @@
 //! <store>/models/<model_id>/                   model.onnx, curves.svg
 //! <store>/reports/<model_id>/                  report.md and its pictures
 //! <store>/index/<stage>.json                   what a stage last committed: the commit itself
+//! <store>/index/<stage>.pending.json           what it is about to commit; there for a moment, or after a crash
 //! <store>/plans/<stage>/*.plan                 work cut into shards, before it is done
 //! <store>/staging/<stage>/                     unfinished work; may be deleted while nothing runs
 //! <store>/locks/<stage>.lock                   held while a stage runs
 //! ```
 
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files::is_plain_name;
 
 /// Root of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +38,26 @@ impl Store {
         self.root.join("tables").join(name).join(format!("v{version}"))
     }
 
-    /// Folder of one model.
-    pub fn model(&self, model_id: &str) -> PathBuf {
-        self.root.join("models").join(model_id)
+    /// Folder of one model, relative to the store.
+    ///
+    /// Errors: kind `Input` for a name that is no plain one: a model file may come from anywhere.
+    pub fn model(model_id: &str) -> Result<String> {
+        Ok(format!("models/{}", plain(model_id)?))
     }
 
-    /// Folder of one model's report.
-    pub fn report(&self, model_id: &str) -> PathBuf {
-        self.root.join("reports").join(model_id)
+    /// Folder of one model's report, relative to the store; errors as those of [`Store::model`].
+    pub fn report(model_id: &str) -> Result<String> {
+        Ok(format!("reports/{}", plain(model_id)?))
+    }
+
+    /// A path below the root, with forward slashes; a path elsewhere as it is.
+    pub fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    /// What `stage` is about to commit.
+    pub fn pending(&self, stage: &str) -> PathBuf {
+        self.root.join("index").join(format!("{stage}.pending.json"))
     }
 
     /// What `stage` last committed.
@@ -67,5 +83,27 @@ impl Store {
     /// The lock of `stage`.
     pub fn lock(&self, stage: &str) -> PathBuf {
         self.root.join("locks").join(format!("{stage}.lock"))
+    }
+}
+
+fn plain(model_id: &str) -> Result<&str> {
+    if is_plain_name(model_id) {
+        return Ok(model_id);
+    }
+    let shown: String = model_id.chars().take(40).collect();
+    Err(Error::input(format!("`{}` is no name of a model", shown.escape_debug()))
+        .hint("a model's name has up to 80 letters, digits, `-` and `_`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_a_model_file_never_leads_elsewhere() {
+        for wrong in ["../models", "../../tables", "/abs/evil", "", ".", "a/b", "a\0b", &"x".repeat(300)] {
+            assert!(Store::model(wrong).is_err() && Store::report(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Store::model("paper-0123").expect("plain"), "models/paper-0123");
     }
 }

@@ -29,6 +29,14 @@ impl StageLock {
     }
 }
 
+/// Holds one folder of the store while it is replaced; waits for whoever else is at it, which takes moments.
+pub(super) fn of_folder(store: &Store, folder: &str) -> Result<File> {
+    let path = store.lock(&folder.replace('/', "~"));
+    let file = atomic::open_for_lock(&path)?;
+    file.lock().map_err(|error| Error::machine("cannot lock").at(path).because(error))?;
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

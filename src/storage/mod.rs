@@ -7,3 +7,5 @@ pub mod commit;
 pub mod fingerprint;
 pub mod layout;
 pub mod lock;
+pub mod publish;
+pub mod record;

@@ -12,8 +12,9 @@ use parquet::basic::{Compression, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::error::{Error, Result};
-use crate::tables::damaged;
+use crate::files;
 use crate::tables::page::{self, Unread};
+use crate::tables::{AGAIN, cannot_read, not_parsed};
 
 /// Bytes of the length before each blob.
 const PREFIX: usize = 4;
@@ -50,9 +51,9 @@ impl BlobFile {
     ///
     /// Proof: `blobs_are_found_where_the_parquet_reader_finds_them`, `no_damage_to_a_page_gives_wrong_bytes`.
     pub fn open(path: &Path, column: &str, lengths: &[usize], held: bool) -> Result<(Self, Vec<Option<u64>>)> {
-        let file = File::open(path).map_err(|error| cannot_read(path, error))?;
+        let file = files::open(path).map_err(|error| cannot_read(path, error))?;
         let stamp = Stamp::of(&file).map_err(|error| cannot_read(path, error))?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| damaged(path, error))?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| not_parsed(path, error))?;
         let walk = Walk { file: &file, path, column, n_bytes: stamp.n_bytes };
         let places = walk.places(&metadata, lengths)?;
         Ok((Self { path: path.to_path_buf(), stamp, held: held.then_some(file) }, places))
@@ -66,7 +67,7 @@ impl BlobFile {
         let file = match &self.held {
             Some(file) => file,
             None => {
-                opened = File::open(&self.path).map_err(|error| cannot_read(&self.path, error))?;
+                opened = files::open(&self.path).map_err(|error| cannot_read(&self.path, error))?;
                 &opened
             }
         };
@@ -77,7 +78,7 @@ impl BlobFile {
                 .hint("wait until its stage has ended and run the same command again"));
         }
         scratch.resize(PREFIX + length, 0);
-        file.read_exact_at(scratch, place).map_err(|error| cannot_read(&self.path, error))?;
+        files::again(|| file.read_exact_at(scratch, place)).map_err(|error| cannot_read(&self.path, error))?;
         let (prefix, blob) = scratch.split_at(PREFIX);
         if prefix != (length as u32).to_le_bytes() {
             return Err(broken(&self.path, &format!("there is no blob of {length} bytes at byte {place}")));
@@ -86,12 +87,8 @@ impl BlobFile {
     }
 }
 
-fn cannot_read(path: &Path, error: std::io::Error) -> Error {
-    Error::input("cannot read table").at(path).because(error).hint("run the stage that writes it again")
-}
-
 fn broken(path: &Path, what: &str) -> Error {
-    Error::input(format!("the table is damaged: {what}")).at(path).hint("delete the file and run its stage again")
+    Error::input(format!("the table is damaged: {what}")).at(path).hint(AGAIN)
 }
 
 /// One pass over the page heads of a column.
@@ -128,7 +125,7 @@ impl Walk<'_> {
     fn foreign(&self, what: &str) -> Error {
         Error::input(format!("column `{}` cannot be read by place: {what}", self.column))
             .at(self.path)
-            .hint("it was not written by this program, or is damaged: delete the file and run its stage again")
+            .hint("it was not written by this program, or is damaged: run the stage that writes it again")
     }
 
     /// Finds the blobs of one column chunk, page by page.
@@ -172,7 +169,7 @@ impl Walk<'_> {
         let mut head = Vec::new();
         for n in HEAD_BYTES {
             head.resize(usize::try_from(end - at).unwrap_or(n).min(n), 0);
-            self.file.read_exact_at(&mut head, at).map_err(|error| cannot_read(self.path, error))?;
+            files::again(|| self.file.read_exact_at(&mut head, at)).map_err(|error| cannot_read(self.path, error))?;
             match page::parse(&head, nullable, max_rows) {
                 Ok(page) => return Ok(page),
                 Err(Unread::Foreign(what)) => return Err(self.foreign(&what)),
@@ -298,7 +295,7 @@ mod tests {
             let error = by_place(file.path(), &lengths(&rows), true).expect_err(what);
             assert!(error.to_string().contains(what), "{what}: {error}");
             assert!(error.to_string().contains(&*file.path().to_string_lossy()), "{error}");
-            assert!(error.hint_text().is_some_and(|hint| hint.contains("run its stage again")), "{error}");
+            assert!(error.hint_text().is_some_and(|hint| hint.contains("run the stage")), "{error}");
         }
     }
 

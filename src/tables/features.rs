@@ -23,6 +23,7 @@ pub struct FeatureRow {
     pub content_hash: String,
     pub copy: u32,
     pub augmentation: Option<String>,
+    pub variant: Option<String>,
     pub snr_db: Option<f64>,
     pub emotion: Option<String>,
     pub split: Option<String>,

@@ -17,6 +17,8 @@ pub struct MetricRow {
     pub value: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
+    pub interval: Option<String>,
+    pub n_classes: Option<u32>,
     pub support: u64,
 }
 

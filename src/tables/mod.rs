@@ -17,22 +17,28 @@ pub mod predictions;
 pub mod runs;
 pub mod schema;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::storage::atomic;
+use crate::storage::commit::Commit;
+use crate::storage::layout::Store;
+use crate::storage::record::FileRecord;
 use crate::tables::schema::{ColumnType, TableSchema};
 
 /// A row type and the contract of its table.
@@ -59,10 +65,13 @@ pub fn schema_of<R: Row>() -> TableSchema {
 }
 
 /// Folder of `R`'s files in a store.
-pub fn folder_of<R: Row>(store: &crate::storage::layout::Store) -> PathBuf {
+pub fn folder_of<R: Row>(store: &Store) -> PathBuf {
     let schema = schema_of::<R>();
     store.table(&schema.table, schema.version)
 }
+
+/// What helps against a damaged table.
+const AGAIN: &str = "run the stage that writes it again";
 
 /// Rows in a row group: bounds what a reader holds of a table with spectrograms to some 8 MB.
 const ROW_GROUP_ROWS: usize = 64;
@@ -100,7 +109,7 @@ impl<'a, R: Row> TableWriter<'a, R> {
 
 /// Publishes `rows` as the Parquet file `target`.
 pub fn publish_rows<R: Row>(staging: &Path, target: &Path, rows: &[R]) -> Result<()> {
-    atomic::publish(staging, target, |out| write_rows(out, rows))
+    atomic::publish(staging, target, |out| write_rows(out, rows)).map(|_| ())
 }
 
 /// Writes `rows` as a Parquet file.
@@ -143,65 +152,121 @@ fn writer_properties(contract: &TableSchema) -> WriterProperties {
     properties.build()
 }
 
-/// Reads the rows of one file in batches of `ROW_GROUP_ROWS`.
-pub fn read_batches<R: Row>(path: &Path) -> Result<impl Iterator<Item = Result<Vec<R>>>> {
-    let reader = open::<R>(path, None)?;
-    let path = path.to_path_buf();
-    Ok(reader.map(move |batch| {
-        let batch = batch.map_err(|error| damaged(&path, error))?;
-        serde_arrow::from_record_batch(&batch).map_err(|error| damaged(&path, error))
-    }))
+/// A Parquet file in memory: what is read of it is what was there, and hashed, when it was read.
+pub struct TableFile {
+    path: PathBuf,
+    bytes: Bytes,
 }
 
-/// All rows of one file.
-pub fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>> {
-    let mut rows = Vec::new();
-    for batch in read_batches::<R>(path)? {
-        rows.extend(batch?);
+impl TableFile {
+    /// A file that a stage committed; see [`FileRecord::read`] for errors.
+    pub fn committed(store: &Store, record: &FileRecord, stage: &str) -> Result<Self> {
+        Ok(Self { path: record.file(store), bytes: record.read(store, stage)? })
     }
-    Ok(rows)
+
+    /// A file that no commit names.
+    ///
+    /// Errors: kind `Input` when it is not there, `Unreadable` or `Machine` where it cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        match files::read(path, u64::MAX) {
+            Ok(bytes) => Ok(Self { path: path.to_path_buf(), bytes: bytes.into() }),
+            Err(error) if files::is_of_the_machine(&error) => Err(Error::reading("cannot read table", error).at(path)),
+            Err(error) => Err(Error::input("cannot open table").at(path).because(error)),
+        }
+    }
+
+    /// Its bytes, for another library.
+    pub fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// Number of rows, from its footer.
+    pub fn n_rows(&self) -> Result<u64> {
+        Ok(self.builder()?.metadata().file_metadata().num_rows().max(0) as u64)
+    }
+
+    /// An entry of its key-value metadata.
+    pub fn note(&self, key: &str) -> Result<Option<String>> {
+        let builder = self.builder()?;
+        let entries = builder.metadata().file_metadata().key_value_metadata();
+        Ok(entries.and_then(|entries| entries.iter().find(|entry| entry.key == key)?.value.clone()))
+    }
+
+    /// Its rows in batches of `ROW_GROUP_ROWS`.
+    pub fn batches<R: Row>(&self) -> Result<impl Iterator<Item = Result<Vec<R>>>> {
+        let (reader, path) = (self.reader::<R>(None)?, self.path.clone());
+        Ok(reader.map(move |batch| {
+            let batch = batch.map_err(|error| damaged(&path, error))?;
+            serde_arrow::from_record_batch(&batch).map_err(|error| damaged(&path, error))
+        }))
+    }
+
+    /// All rows.
+    pub fn rows<R: Row>(&self) -> Result<Vec<R>> {
+        let mut rows = Vec::new();
+        for batch in self.batches::<R>()? {
+            rows.extend(batch?);
+        }
+        Ok(rows)
+    }
+
+    /// Its rows with the columns `names` only; the fields of `P` name them.
+    pub fn part<R: Row, P: DeserializeOwned>(&self, names: &[&str]) -> Result<Vec<P>> {
+        let mut rows: Vec<P> = Vec::new();
+        for batch in self.reader::<R>(Some(names))? {
+            let batch = batch.map_err(|error| damaged(&self.path, error))?;
+            rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch).map_err(|error| damaged(&self.path, error))?);
+        }
+        Ok(rows)
+    }
+
+    fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<Bytes>> {
+        ParquetRecordBatchReaderBuilder::try_new(self.bytes.clone()).map_err(|error| damaged(&self.path, error))
+    }
+
+    fn reader<R: Row>(&self, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {
+        reader_of::<R, _>(self.builder()?, &self.path, columns)
+    }
 }
 
-/// Number of rows of one file, from its footer.
-pub fn count_rows(path: &Path) -> Result<u64> {
-    let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
-    Ok(builder.metadata().file_metadata().num_rows().max(0) as u64)
-}
-
-/// An entry of one file's own key-value metadata.
-pub fn read_note(path: &Path, key: &str) -> Result<Option<String>> {
-    let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
-    let entries = builder.metadata().file_metadata().key_value_metadata();
-    Ok(entries.and_then(|entries| entries.iter().find(|entry| entry.key == key)?.value.clone()))
-}
-
-/// The columns `names` of one file, as Arrow batches.
-pub fn read_columns<R: Row>(path: &Path, names: &[&str]) -> Result<ParquetRecordBatchReader> {
-    open::<R>(path, Some(names))
-}
-
-/// Rows of one file with some of their columns only; the fields of `P` name them.
+/// Rows of one file with the columns `names` only, without reading the others; the fields of `P` name them.
 pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Result<Vec<P>> {
+    let file = files::open(path).map_err(|error| cannot_read(path, error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| not_parsed(path, error))?;
     let mut rows: Vec<P> = Vec::new();
-    for batch in open::<R>(path, Some(names))? {
+    for batch in reader_of::<R, _>(builder, path, Some(names))? {
         let batch = batch.map_err(|error| damaged(path, error))?;
         rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch).map_err(|error| damaged(path, error))?);
     }
     Ok(rows)
 }
 
-fn open<R: Row>(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {
-    let file = File::open(path).map_err(|error| Error::input("cannot open table").at(path).because(error))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, error))?;
-    let contract = schema_of::<R>();
-    check_schema(&contract, builder.schema()).map_err(|error| error.at(path))?;
+fn reader_of<R: Row, T: ChunkReader + 'static>(
+    mut builder: ParquetRecordBatchReaderBuilder<T>,
+    path: &Path,
+    columns: Option<&[&str]>,
+) -> Result<ParquetRecordBatchReader> {
+    check_schema(&schema_of::<R>(), builder.schema()).map_err(|error| error.at(path))?;
     if let Some(columns) = columns {
         let mask = parquet::arrow::ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);
     }
-    builder.with_batch_size(ROW_GROUP_ROWS).build().map_err(|error| damaged(path, error))
+    builder.with_batch_size(ROW_GROUP_ROWS).build().map_err(|error| not_parsed(path, error))
+}
+
+/// All rows of a file that no commit names.
+pub fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>> {
+    TableFile::open(path)?.rows()
+}
+
+/// All rows of the files of a commit.
+pub fn committed_rows<R: Row>(store: &Store, commit: &Commit) -> Result<Vec<R>> {
+    let folder = store.relative(&folder_of::<R>(store));
+    let mut rows = Vec::new();
+    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
+        rows.extend(TableFile::committed(store, record, &commit.stage)?.rows::<R>()?);
+    }
+    Ok(rows)
 }
 
 fn check_schema(contract: &TableSchema, found: &Arc<Schema>) -> Result<()> {
@@ -223,14 +288,36 @@ fn check_schema(contract: &TableSchema, found: &Arc<Schema>) -> Result<()> {
                 field.name(),
                 field.data_type()
             ))
-            .hint("it was written by another version: delete it and run its stage again"));
+            .hint("it was written by another version: run its stage again"));
         }
     }
     Ok(())
 }
 
+/// An error of the system: the machine's, a file that ends early, or one that is not there.
+fn cannot_read(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Error::input("the table is damaged: it ends early").at(path).hint(AGAIN);
+    }
+    if files::is_of_the_machine(&error) {
+        return Error::reading("cannot read table", error).at(path);
+    }
+    Error::input("cannot read table").at(path).because(error).hint(AGAIN)
+}
+
+/// Bytes that cannot be parsed are damage; those that cannot be read are the machine's failure.
+fn not_parsed(path: &Path, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(error) => cannot_read(path, *error),
+            Err(cause) => Error::input("the table is damaged").at(path).because(cause.to_string()).hint(AGAIN),
+        },
+        error => damaged(path, error),
+    }
+}
+
 fn damaged(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::input("the table cannot be read").at(path).because(error).hint("delete the file and run its stage again")
+    Error::input("the table is damaged").at(path).because(error).hint(AGAIN)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub struct PredictionRow {
     pub speaker: Option<String>,
     pub sex: Option<String>,
     pub content_hash: Option<String>,
+    pub variant: Option<String>,
     pub split: Option<String>,
     pub emotion: Option<String>,
     pub predicted: Option<String>,

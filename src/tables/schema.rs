@@ -39,8 +39,9 @@ pub struct Column {
 pub enum ColumnType {
     String,
     Bool,
-    U32,
-    U64,
+    /// Counts are signed: a difference of two must not wrap around in whatever reads them.
+    I32,
+    I64,
     F32,
     F64,
     Binary,
@@ -51,8 +52,8 @@ impl ColumnType {
         match self {
             Self::String => DataType::Utf8,
             Self::Bool => DataType::Boolean,
-            Self::U32 => DataType::UInt32,
-            Self::U64 => DataType::UInt64,
+            Self::I32 => DataType::Int32,
+            Self::I64 => DataType::Int64,
             Self::F32 => DataType::Float32,
             Self::F64 => DataType::Float64,
             Self::Binary => DataType::Binary,

@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("tables", 3),
     ("inspect", 4),
     ("stages", 4),
+    ("verify", 4),
     ("cli", 5),
     ("commands", 6),
 ];

@@ -4,10 +4,10 @@ use sermill::definition::{Definition, METADATA_KEY};
 use sermill::network::onnx::ModelCard;
 use sermill::signal::profile::profile;
 use sermill::storage::fingerprint::Fingerprint;
+use sermill::tables::TableFile;
 use sermill::tables::features::{FeatureRow, from_blob};
 use sermill::tables::history::HistoryRow;
 use sermill::tables::predictions::PredictionRow;
-use sermill::tables::read_note;
 
 use crate::mill::Mill;
 
@@ -42,7 +42,10 @@ fn sixteen_kilohertz_go_through_the_whole_chain() {
         assert!(row.valid_frames > 20 && row.valid_frames < 400 && !row.truncated, "{}", row.valid_frames);
     }
     for shard in mill.table("features") {
-        assert_eq!(read_note(&shard, METADATA_KEY).expect("a shard").as_deref(), Some(definition.as_str()));
+        assert_eq!(
+            TableFile::open(&shard).and_then(|file| file.note(METADATA_KEY)).expect("a shard").as_deref(),
+            Some(definition.as_str())
+        );
     }
     let model_id = mill.rows::<HistoryRow>("history")[0].model_id.clone();
     let model = std::fs::read(mill.store().join("models").join(model_id).join("model.onnx")).expect("the model");

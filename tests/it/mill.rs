@@ -91,7 +91,7 @@ impl Mill {
 
     /// Finished files of a table, sorted.
     pub fn table(&self, name: &str) -> Vec<PathBuf> {
-        let folder = self.store().join("tables").join(name).join("v1");
+        let folder = self.store().join("tables").join(name).join("v2");
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("entry").path()).collect();
         files.sort();

@@ -96,7 +96,7 @@ def sample(rows, n):
 
 def stored_rows(store, corpora, n):
     """Originals to look at, with their spectrograms."""
-    folder = store / "tables" / "features" / "v1"
+    folder = store / "tables" / "features" / "v2"
     files = sorted(folder.glob("*.parquet"))
     if not files:
         sys.exit(f"{folder}: no features: run `sermill ingest` and `sermill features` first")
@@ -110,7 +110,7 @@ def stored_rows(store, corpora, n):
     wanted = set()
     for corpus in sorted({corpus for _, corpus, _ in small}):
         wanted |= {id for id, _, _ in sample(sorted(row for row in small if row[1] == corpus), n)}
-    manifest = pyarrow.parquet.read_table(store / "tables" / "manifest" / "v1", columns=["recording_id", "path"])
+    manifest = pyarrow.parquet.read_table(store / "tables" / "manifest" / "v2", columns=["recording_id", "path"])
     paths = dict(zip(*(column.to_pylist() for column in manifest.columns)))
     for file in files:
         rows = pyarrow.parquet.read_table(file, columns=["recording_id", "corpus", "copy", "log_mel"]).to_pylist()

@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
+use crate::files::is_plain_name;
 use crate::network::onnx::proto::ModelProto;
+use crate::network::onnx::seal;
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
 
-/// Version of the set of metadata keys, under `sermill.format`.
-const FORMAT: &str = "2";
+/// Version of the set of metadata keys, under `sermill.format`, of files with a seal.
+const FORMAT: &str = "3";
+/// The same, of files without: those of version 0.1.0, and those that somebody changed on purpose.
+const UNSEALED: &str = "2";
 
 /// Probabilities that the network's own forward gave for a spectrogram made from a seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,8 @@ pub struct ModelCard {
     pub sermill_version: String,
     /// Known answer, to check a runtime with.
     pub golden: Golden,
+    /// Whether the file holds its own hash.
+    pub sealed: bool,
 }
 
 impl ModelCard {
@@ -59,8 +65,9 @@ impl ModelCard {
         if !self.golden.probabilities.iter().all(|value| value.is_finite()) {
             return Err(Error::bug("golden probabilities are not finite").at_place("sermill.golden"));
         }
-        let entries = [
-            ("sermill.format", FORMAT.to_owned()),
+        let format = if self.sealed { FORMAT } else { UNSEALED };
+        let mut entries = vec![
+            ("sermill.format", format.to_owned()),
             ("sermill.version", self.sermill_version.clone()),
             ("sermill.model_id", self.model_id.clone()),
             ("sermill.pipeline", self.pipeline.clone()),
@@ -72,6 +79,9 @@ impl ModelCard {
             ("sermill.network", to_json("sermill.network", &self.network)?),
             ("sermill.golden", to_json("sermill.golden", &self.golden)?),
         ];
+        if self.sealed {
+            entries.push((seal::KEY, seal::BLANK.to_owned()));
+        }
         Ok(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
@@ -84,9 +94,14 @@ impl ModelCard {
             return Err(Error::input("is not a sermill model: it has no `sermill.format` in its metadata")
                 .hint("use the model.onnx that `sermill train` wrote"));
         };
-        if format != FORMAT {
-            return Err(Error::input(format!("model format {format}, this program reads format {FORMAT}"))
+        if ![FORMAT, UNSEALED].contains(&format.as_str()) {
+            let what = format!("model format {format}, this program reads formats {UNSEALED} and {FORMAT}");
+            return Err(Error::input(what)
                 .hint("train again with this version of sermill, or score with the version that trained it"));
+        }
+        let sealed = format == FORMAT;
+        if sealed != metadata.contains_key(seal::KEY) {
+            return Err(Error::input(format!("model format {format} does not fit its entries")).at_place(seal::KEY));
         }
         let text = |key: &str| {
             let value = metadata.get(key).cloned();
@@ -103,6 +118,7 @@ impl ModelCard {
             network: from_json("sermill.network", &text("sermill.network")?)?,
             sermill_version: text("sermill.version")?,
             golden: from_json("sermill.golden", &text("sermill.golden")?)?,
+            sealed,
         };
         card.check()?;
         Ok(card)
@@ -119,7 +135,12 @@ impl ModelCard {
         if proto.graph.is_none() || proto.opset_import.is_empty() {
             return Err(Error::input("is not an ONNX file: it holds no graph").hint(foreign));
         }
-        Self::from_metadata(&proto.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect())
+        let card =
+            Self::from_metadata(&proto.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect())?;
+        if card.sealed {
+            seal::check(model)?;
+        }
+        Ok(card)
     }
 
     /// The labels as classes of this program.
@@ -137,6 +158,11 @@ impl ModelCard {
     /// Whether the entries fit each other.
     fn check(&self) -> Result<()> {
         let wrong = |key: &str, what: String| Err(Error::input(what).at_place(key));
+        if !is_plain_name(&self.model_id) {
+            // It becomes part of paths.
+            let shown: String = self.model_id.chars().take(40).collect();
+            return wrong("sermill.model_id", format!("`{}` is no name of a model", shown.escape_debug()));
+        }
         let network = &self.network;
         if network.hop == 0 || network.window == 0 || network.lstm_units == 0 || network.n_classes == 0 {
             return wrong("sermill.network", "a network with a size of zero".into());
@@ -190,6 +216,7 @@ mod tests {
             network: NetworkSpec::paper(128, 508),
             sermill_version: "0.1.0".into(),
             golden: Golden { seed: u64::MAX, probabilities: vec![0.1, 1.0 / 3.0, 1e-30, 0.2, 0.3, 0.0, 0.07] },
+            sealed: true,
         }
     }
 
@@ -234,6 +261,13 @@ mod tests {
             ("sermill.network", &hop_of_zero),
             ("sermill.network", &too_short),
             ("sermill.format", "1"),
+            ("sermill.format", "2"),
+            ("sermill.model_id", "../models"),
+            ("sermill.model_id", "/abs/evil"),
+            ("sermill.model_id", "a/b"),
+            ("sermill.model_id", "."),
+            ("sermill.model_id", ""),
+            ("sermill.model_id", &"x".repeat(300)),
         ] {
             let mut broken = metadata();
             broken.insert(key.into(), value.into());

@@ -7,10 +7,14 @@
 pub mod card;
 mod import;
 pub mod proto;
+mod seal;
+
+use std::path::Path;
 
 use prost::Message;
 
 use crate::error::{Error, Result};
+use crate::files;
 pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
@@ -60,7 +64,26 @@ pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> 
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: card.to_metadata()?.into_iter().map(entry).collect(),
     };
-    Ok(model.encode_to_vec())
+    let mut bytes = model.encode_to_vec();
+    if card.sealed {
+        seal::write(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Reads a model file that the user named.
+///
+/// Errors: kind `Input` for what is no file that may be read, `Unreadable` or `Machine` where the machine fails.
+pub fn read_model(path: &Path) -> Result<Vec<u8>> {
+    /// ONNX files end at two gigabytes.
+    const LIMIT: u64 = 1 << 31;
+    files::read(path, LIMIT).map_err(|error| match files::is_of_the_machine(&error) {
+        true => Error::reading("cannot read the model", error).at(path),
+        false => Error::input("cannot read the model")
+            .at(path)
+            .because(error)
+            .hint("run `sermill train`, or name the model.onnx that it wrote with --set score.model=FILE"),
+    })
 }
 
 fn check_parameters(spec: &NetworkSpec, parameters: &Parameters) -> Result<()> {
@@ -252,6 +275,7 @@ mod tests {
             network: spec.clone(),
             sermill_version: "0.1.0".into(),
             golden: Golden { seed: 1, probabilities: vec![0.0; spec.n_classes] },
+            sealed: true,
         }
     }
 
@@ -277,6 +301,29 @@ mod tests {
         let model = export(&spec, &parameters, &card(&spec)).expect("fits");
         assert_eq!(ModelCard::from_model(&model).expect("own file"), card(&spec));
         assert_eq!(model, export(&spec, &parameters, &card(&spec)).expect("fits"));
+    }
+
+    #[test]
+    fn one_bit_of_a_model_file_is_noticed() {
+        let block = |n_maps| crate::network::spec::BlockSpec { n_maps, pool: 2 };
+        let spec = NetworkSpec {
+            n_frames: 28,
+            window: 12,
+            hop: 8,
+            blocks: vec![block(2), block(2)],
+            lstm_units: 2,
+            ..NetworkSpec::paper(8, 28)
+        };
+        let model = export(&spec, &Parameters::zeros(&spec), &card(&spec)).expect("fits");
+        ModelCard::from_model(&model).expect("own file");
+        for at in 0..model.len() {
+            let mut other = model.clone();
+            other[at] ^= 1 << (at % 8);
+            assert!(ModelCard::from_model(&other).is_err(), "byte {at} of {}", model.len());
+        }
+        let unsealed = ModelCard { sealed: false, ..card(&spec) };
+        let model = export(&spec, &Parameters::zeros(&spec), &unsealed).expect("fits");
+        assert_eq!(ModelCard::from_model(&model).expect("a file of version 0.1.0"), unsealed);
     }
 
     #[test]

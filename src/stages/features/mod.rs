@@ -2,13 +2,13 @@
 //!
 //! plan -> shard -> commit. A plan names the recordings of one shard and everything its bytes depend on; the shard is a
 //! pure function of its plan with one deterministic file, so any engine may compute it, twice or after a crash; the
-//! commit publishes finished shards and drops those that no longer belong. Here shards run side by side on the pool.
+//! commit takes finished shards and drops those that no longer belong. Here shards run side by side on the pool.
 
 mod plan;
 mod shard;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
@@ -19,19 +19,20 @@ use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::signal::mel::MelBank;
-use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, require_split, split_settings, stage_bytes};
 use crate::storage::atomic::{self, Written};
-use crate::storage::commit::Commit;
+use crate::storage::commit::{Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
+use crate::storage::publish::{OutFile, content_named, stem_of};
+use crate::storage::record::{FileRecord, State};
 use crate::tables::features::FeatureRow;
-use crate::tables::{folder_of, read_columns, schema_of, write_rows};
+use crate::tables::{folder_of, write_rows};
 
 use plan::{PlannedShard, SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
-use shard::n_rejected_of;
 pub use shard::{Made, ShardJob, ShardMaker};
 
 /// Raised when the same plan would give other bytes.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 /// See the module.
 pub struct Features;
@@ -66,12 +67,13 @@ impl Stage for Features {
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
         let manifest = Commit::require(&ctx.store, "ingest")?;
-        Ok(Inputs::from([("manifest".to_string(), manifest.output)]))
+        Ok(Inputs::from([("manifest".to_string(), manifest.output), ("split".to_string(), split_settings(ctx))]))
     }
 
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
-        let config = &ctx.pipeline.features;
-        let extractor = Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed)?;
+        let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
+        require_split(ctx, &Commit::require(&ctx.store, "ingest")?)?;
+        let extractor = Extractor::new(&config.front_end, &config.augmentations, seed)?;
         if let Some(note) = MelBank::new(&config.front_end)?.diagnosis().note() {
             ctx.progress.say(&format!("features: {note}"));
         }
@@ -80,27 +82,48 @@ impl Stage for Features {
         }
         let n_copies = ctx.pipeline.stored_copies();
         let wanted = wanted_rows(ctx, &extractor)?;
-        let old = read_index(ctx, settings);
+        let last = last_of(ctx, self)?;
+        let old = read_index(&ctx.store, last.as_ref(), settings)?;
         let plan = ctx.pool.install(|| cut_into_shards(wanted, &old, settings, config.shard_recordings));
+        let kept = ctx.pool.install(|| standing(ctx, &plan, &old, last.as_ref()))?;
         let work =
             Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
-        let new: Vec<(&String, &PlannedShard)> = plan.iter().filter(|(id, _)| !work.published(id).exists()).collect();
-        let staging = ctx.store.staging("features");
-        atomic::create_folder(&ctx.store.plans("features"))?;
-        ctx.pool.install(|| {
-            new.par_iter().try_for_each(|(id, shard)| {
-                atomic::write_aside(&staging, &work.plan_file(id), |out| write_rows(out, &shard.rows))?
-                    .publish_unsynced()
-            })
-        })?;
+        let new: Vec<(&String, &PlannedShard)> = plan.iter().filter(|(id, _)| !kept.contains_key(*id)).collect();
+        work.write_plans(&new)?;
         let n_new: usize = new.iter().map(|(_, shard)| shard.rows.len()).sum();
         let meter = ctx.progress.begin("features", n_new as u64);
-        let maker = ShardMaker::new(&work.extractor, &work.fingerprint, &ctx.corpora, n_copies, meter.as_ref());
-        let rejected = work.make_all(&maker, &new.iter().map(|(id, _)| work.job(id)).collect::<Vec<_>>())?;
+        let copies = Fingerprint::of([augment::definition(&config.augmentations)?, seed.0.to_string()]);
+        let fingerprints = [&work.fingerprint, &copies];
+        let maker = ShardMaker::new(&work.extractor, fingerprints, &ctx.corpora, n_copies, meter.as_ref());
+        let made = work.make_all(&maker, &work.jobs(&new)?)?;
         drop(meter);
-        let rejected = new.iter().map(|(id, _)| (*id).clone()).zip(rejected).collect();
-        work.commit(settings, &plan, &rejected, n_new as u64)
+        let made = new.iter().map(|(id, _)| (*id).clone()).zip(made).collect();
+        work.remove_plans(&new)?;
+        work.finish(&old, &plan, kept, &made, n_new as u64)
     }
+}
+
+/// Shards of the plan that the last run committed and that are whole, with their rows in the index.
+fn standing(
+    ctx: &Ctx,
+    plan: &BTreeMap<String, PlannedShard>,
+    old: &ShardIndex,
+    last: Option<&Commit>,
+) -> Result<BTreeMap<String, FileRecord>> {
+    let committed = last.into_iter().flat_map(|last| &last.files).map(|file| (stem_of(&file.path), file));
+    let committed: BTreeMap<&str, &FileRecord> = committed.collect();
+    let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
+    let record = |id: &String| committed.get(format!("{folder}/{}", stem(id)).as_str()).copied();
+    let known = plan.keys().filter(|id| old.shards.contains_key(*id)).filter_map(|id| Some((id, record(id)?)));
+    let known: Vec<(&String, &FileRecord)> = known.collect();
+    let states: Vec<State> = known.par_iter().map(|(_, record)| record.state(&ctx.store)).collect::<Result<_>>()?;
+    let whole = known.into_iter().zip(states).filter(|(_, state)| *state == State::Whole);
+    Ok(whole.map(|((id, record), _)| (id.clone(), record.clone())).collect())
+}
+
+/// Name of a shard's file without the hash at its end.
+fn stem(id: &str) -> String {
+    format!("part-{id}")
 }
 
 /// One run of the stage over its shards.
@@ -115,120 +138,149 @@ impl Work<'_> {
         self.ctx.store.plans("features").join(format!("{id}.plan"))
     }
 
-    /// A finished shard waits here until the commit.
-    fn finished(&self, id: &str) -> PathBuf {
-        self.ctx.store.staging("features").join(format!("{id}.shard"))
+    fn write_plans(&self, new: &[(&String, &PlannedShard)]) -> Result<()> {
+        let staging = self.ctx.store.staging("features");
+        atomic::create_folder(&self.ctx.store.plans("features"))?;
+        self.ctx.pool.install(|| {
+            new.par_iter().try_for_each(|(id, shard)| {
+                let file = self.plan_file(id);
+                let written = atomic::write_aside(&staging, &file, |out| write_rows(out, &shard.rows))?;
+                written.publish_unsynced(&file).map(|_| ())
+            })
+        })
     }
 
-    fn published(&self, id: &str) -> PathBuf {
-        folder_of::<FeatureRow>(&self.ctx.store).join(format!("part-{id}.parquet"))
+    /// Removes the plans of this run, and those that a killed one left.
+    fn remove_plans(&self, new: &[(&String, &PlannedShard)]) -> Result<()> {
+        new.iter().try_for_each(|(id, _)| atomic::remove_file(&self.plan_file(id)))?;
+        let folder = self.ctx.store.plans("features");
+        let is_plan = |path: &&PathBuf| path.extension().is_some_and(|end| end == "plan");
+        atomic::entries(&folder)?.iter().filter(is_plan).try_for_each(|path| atomic::remove_file(path))?;
+        atomic::remove_empty_folder(&folder).map(|_| ())
     }
 
-    fn job(&self, id: &str) -> ShardJob {
-        ShardJob { plan: self.plan_file(id), output: self.finished(id), staging: self.ctx.store.staging("features") }
+    /// The work of each shard; what a killed run finished waits in the staging folder under its own name.
+    fn jobs(&self, new: &[(&String, &PlannedShard)]) -> Result<Vec<ShardJob>> {
+        let staging = self.ctx.store.staging("features");
+        let mut waiting: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for path in atomic::entries(&staging)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            waiting.insert(stem_of(&name).to_string(), path);
+        }
+        let job = |id: &str| ShardJob {
+            plan: self.plan_file(id),
+            stem: stem(id),
+            staging: staging.clone(),
+            waiting: waiting.get(&stem(id)).cloned(),
+        };
+        Ok(new.iter().map(|(id, _)| job(id)).collect())
     }
 
-    /// Makes shards side by side on the pool; gives the number of rejected rows of each. One more thread waits for the
-    /// disk: it syncs what is finished while the pool goes on, and the pool waits when it is as many shards ahead as it
-    /// has threads.
-    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<Vec<u64>> {
-        let (send, finished) = sync_channel::<Written>(self.ctx.n_threads());
+    /// Makes shards side by side on the pool. One more thread waits for the disk: it syncs what is finished while the pool
+    /// goes on, and the pool waits when it is as many shards ahead as it has threads.
+    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<Vec<Made>> {
+        let (send, finished) = sync_channel::<(Written, PathBuf)>(self.ctx.n_threads());
         std::thread::scope(|scope| {
-            let syncing = scope.spawn(move || finished.into_iter().try_for_each(Written::publish));
+            let sync = |(written, staged): (Written, PathBuf)| written.publish(&staged).map(|_| ());
+            let syncing = scope.spawn(move || finished.into_iter().try_for_each(sync));
             let made = self.ctx.pool.install(|| {
-                // One at a time, so that no thread keeps a row of them while another has none.
+                // One at a time, so that every thread has one as long as there are any.
                 let each = jobs.par_iter().with_max_len(1).map(|job| {
-                    let made = maker.make(job)?;
-                    if let Some(written) = made.written {
-                        // Nobody listens any more when a sync has failed; its error is the one that counts.
-                        send.send(written).map_err(|_| Error::bug("nobody syncs"))?;
+                    let mut made = maker.make(job)?;
+                    if let Some(written) = made.written.take() {
+                        // A receiver that is gone has failed to sync; its error is the one that counts.
+                        let sent = send.send((written, made.staged.clone()));
+                        sent.map_err(|_| Error::bug("the thread that syncs shards is gone"))?;
                     }
-                    Ok(made.n_rejected)
+                    Ok(made)
                 });
                 each.collect()
             });
             drop(send);
-            syncing.join().unwrap_or_else(|_| Err(Error::bug("syncing broke off")))?;
+            syncing.join().unwrap_or_else(|_| Err(Error::bug("the thread that syncs shards broke off")))?;
             made
         })
     }
 
-    /// Checks that every shard is there, publishes the new ones, whose rejected rows are known, drops those that no longer
-    /// belong.
-    fn commit(
+    /// The output: shards that stand, shards that were made, and the index that knows their rows.
+    fn finish(
         &self,
-        settings: &Fingerprint,
+        old: &ShardIndex,
         plan: &BTreeMap<String, PlannedShard>,
-        rejected: &BTreeMap<String, u64>,
+        mut kept: BTreeMap<String, FileRecord>,
+        made: &BTreeMap<String, Made>,
         n_done: u64,
     ) -> Result<Done> {
-        let store = &self.ctx.store;
-        let folder = folder_of::<FeatureRow>(store);
-        let wanted: BTreeSet<PathBuf> = plan.keys().map(|id| self.published(id)).collect();
-        let moves: Vec<_> = rejected.keys().map(|id| (self.finished(id), self.published(id))).collect();
-        atomic::move_all_into(&moves, &folder)?;
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if !wanted.contains(&entry.path()) {
-                atomic::remove(&entry.path())?;
-            }
-        }
+        let (ctx, store) = (self.ctx, &self.ctx.store);
+        let folder = store.relative(&folder_of::<FeatureRow>(store));
+        let settings = Features.settings(ctx);
         let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
-        let n_copies = self.ctx.pipeline.stored_copies() as usize;
-        let counts: Vec<Totals> = self.ctx.pool.install(|| {
-            let each = plan.par_iter().map(|(id, shard)| match rejected.get(id) {
-                Some(&rejected) => Ok(Totals { rows: (shard.rows.len() * (n_copies + 1)) as u64, rejected }),
-                None => count(&self.published(id)),
-            });
-            each.collect::<Result<_>>()
-        })?;
-        for ((id, shard), counted) in plan.iter().zip(&counts) {
-            let rows = shard.fingerprints.clone();
-            index.shards.insert(id.clone(), ShardEntry { rows, n_rejected: counted.rejected });
+        let (mut files, mut totals) = (Vec::new(), Totals::default());
+        for (id, shard) in plan {
+            if let Some(record) = kept.remove(id) {
+                let entry = old.shards.get(id).cloned().ok_or_else(|| Error::bug("a shard that no index knows"))?;
+                totals.add(entry.n_rows, entry.n_rejected, 0);
+                index.shards.insert(id.clone(), entry);
+                files.push(OutFile::kept(record));
+                continue;
+            }
+            let Some(made) = made.get(id) else { return Err(Error::bug("a shard that was not made")) };
+            totals.add(made.n_rows, made.n_rejected, made.n_unread);
+            if made.n_unread == 0 {
+                // A shard that lacks a recording is made anew next time, so it is not remembered.
+                let rows = shard.fingerprints.clone();
+                index.shards.insert(id.clone(), ShardEntry { rows, n_rows: made.n_rows, n_rejected: made.n_rejected });
+            }
+            let path = format!("{folder}/{}", content_named(&stem(id), &made.content));
+            let record = FileRecord { path, content: made.content.clone() };
+            files.push(OutFile { record, staged: Some(made.staged.clone()) });
         }
-        let totals = counts.iter().fold(Totals::default(), |sum, one| Totals {
-            rows: sum.rows + one.rows,
-            rejected: sum.rejected + one.rejected,
-        });
+        let hashes: Vec<&str> = files.iter().map(|file| file.record.content.blake3.as_str()).collect();
+        let output = Fingerprint::of_value(&(settings, hashes));
         let text =
             serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
-        atomic::publish_bytes(&store.staging("features"), &store.side_index("features", SHARD_INDEX), &text)?;
-        for folder in [store.plans("features"), store.staging("features")] {
-            atomic::remove(&folder)?;
-        }
+        let path = store.relative(&store.side_index("features", SHARD_INDEX));
+        files.push(stage_bytes(store, "features", path, &text)?);
         let n_recordings: usize = plan.values().map(|shard| shard.rows.len()).sum();
-        let schema = schema_of::<FeatureRow>();
-        let files = plan.keys().map(|id| format!("tables/{}/v{}/part-{id}.parquet", schema.table, schema.version));
         let mut summary = Map::new();
         summary.insert("recordings".into(), n_recordings.into());
         summary.insert("rows".into(), totals.rows.into());
         summary.insert("shards".into(), plan.len().into());
-        summary.insert("profile".into(), self.ctx.pipeline.features.profile.clone().into());
+        summary.insert("unread".into(), totals.unread.into());
+        summary.insert("profile".into(), ctx.pipeline.features.profile.clone().into());
         summary.insert("fingerprint".into(), json!(self.fingerprint));
+        let evidence = Evidence {
+            profile: Some(ctx.pipeline.features.profile.clone()),
+            fingerprint: Some(self.fingerprint.clone()),
+            ..evidence_of_split(ctx)
+        };
         Ok(Done {
-            output: Fingerprint::of_value(&(settings, plan.keys().collect::<Vec<_>>())),
-            files: files.collect(),
-            facts: BTreeMap::from([("fingerprint".to_string(), self.fingerprint.to_string())]),
+            output,
+            files,
+            is_whole: true,
+            evidence,
+            n_usable: totals.rows - totals.rejected,
             n_done,
             n_reused: n_recordings as u64 - n_done,
             n_rejected: totals.rejected,
-            n_unread: 0,
+            n_unread: totals.unread,
             summary,
         })
     }
 }
 
+/// Rows of all shards.
 #[derive(Default)]
 struct Totals {
     rows: u64,
     rejected: u64,
+    unread: u64,
 }
 
-fn count(shard: &Path) -> Result<Totals> {
-    let mut totals = Totals::default();
-    for batch in read_columns::<FeatureRow>(shard, &["status"])? {
-        let batch = batch.map_err(|error| Error::input("a shard cannot be read").at(shard).because(error))?;
-        totals.rows += batch.num_rows() as u64;
-        totals.rejected += n_rejected_of(&batch).ok_or_else(|| Error::bug("a shard without a status").at(shard))?;
+impl Totals {
+    fn add(&mut self, rows: u64, rejected: u64, unread: u64) {
+        self.rows += rows;
+        self.rejected += rejected;
+        self.unread += unread;
     }
-    Ok(totals)
 }

@@ -6,15 +6,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Donor, Ring};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::split::Split;
 use crate::stages::Ctx;
 use crate::storage::commit::Commit;
 use crate::storage::fingerprint::Fingerprint;
+use crate::storage::layout::Store;
+use crate::tables::committed_rows;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_to_text};
 use crate::tables::manifest::{ManifestRow, sides};
-use crate::tables::read_rows;
 
 /// What was planned and done, by shard; the private memory between two runs.
 #[derive(Default, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub(super) struct ShardIndex {
 pub(super) struct ShardEntry {
     /// Fingerprint of each plan row, to see which shards still stand.
     pub(super) rows: Vec<Fingerprint>,
+    pub(super) n_rows: u64,
     pub(super) n_rejected: u64,
 }
 
@@ -34,11 +36,7 @@ pub(super) const SHARD_INDEX: &str = "shards.json";
 
 /// The plan row of every recording that goes on, in the order of their ids.
 pub(super) fn wanted_rows(ctx: &Ctx, extractor: &Extractor) -> Result<Vec<FeaturePlanRow>> {
-    let commit = Commit::require(&ctx.store, "ingest")?;
-    let mut manifest = Vec::new();
-    for file in &commit.files {
-        manifest.extend(read_rows::<ManifestRow>(&ctx.store.root().join(file))?);
-    }
+    let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, &Commit::require(&ctx.store, "ingest")?)?;
     let (seed, n_copies) = (ctx.pipeline.pipeline.seed, ctx.pipeline.stored_copies());
     let sides = sides(&ctx.pipeline.split, seed, n_copies, &manifest);
     let nothing = vec![None; n_copies as usize + 1];
@@ -124,11 +122,15 @@ pub(super) fn cut_into_shards(
     plan
 }
 
-pub(super) fn read_index(ctx: &Ctx, settings: &Fingerprint) -> ShardIndex {
-    // The index only saves work: one that is missing, damaged or of other settings is an empty one.
-    std::fs::read(ctx.store.side_index("features", SHARD_INDEX))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<ShardIndex>(&text).ok())
-        .filter(|index| index.settings.as_ref() == Some(settings))
-        .unwrap_or_default()
+/// The index that `last` committed. It only saves work: one that is missing, damaged or of other settings is an empty one.
+pub(super) fn read_index(store: &Store, last: Option<&Commit>, settings: &Fingerprint) -> Result<ShardIndex> {
+    let path = store.relative(&store.side_index("features", SHARD_INDEX));
+    let record = last.into_iter().flat_map(|last| &last.files).find(|file| file.path == path);
+    let Some(record) = record else { return Ok(ShardIndex::default()) };
+    let bytes = match record.read(store, "features") {
+        Err(error) if error.kind() == ErrorKind::Input => return Ok(ShardIndex::default()),
+        bytes => bytes?,
+    };
+    let index = serde_json::from_slice::<ShardIndex>(&bytes).unwrap_or_default();
+    Ok(if index.settings.as_ref() == Some(settings) { index } else { ShardIndex::default() })
 }

@@ -1,12 +1,9 @@
 //! One shard: a pure, idempotent function from a plan file to one file of spectrograms.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use arrow::array::StringArray;
-use arrow::record_batch::RecordBatch;
+use serde::Deserialize;
 
 use crate::augment::Donor;
 use crate::definition::{Definition, METADATA_KEY};
@@ -16,33 +13,49 @@ use crate::progress::Meter;
 use crate::signal::summary::summary;
 use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
+use crate::storage::publish::content_named;
+use crate::storage::record::Content;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
 use crate::tables::features::{FeatureRow, FeatureWriter};
 use crate::tables::manifest::Status;
-use crate::tables::{read_columns, read_rows};
+use crate::tables::{TableFile, read_rows};
+
+/// Key of the note in a shard that says how many of its rows the machine failed at.
+const UNREAD: &str = "sermill.unread";
 
 /// Where one shard comes from and goes to.
 pub struct ShardJob {
     /// Its plan, a Parquet file of `feature_plan` rows.
     pub plan: PathBuf,
-    /// Its one output file.
-    pub output: PathBuf,
-    /// Folder for its temporary.
+    /// Name of its output without the hash at its end.
+    pub stem: String,
+    /// Folder where the output waits for its place.
     pub staging: PathBuf,
+    /// An output of this plan that a killed run left there.
+    pub waiting: Option<PathBuf>,
 }
 
 /// What became of one shard.
 pub struct Made {
-    /// Its file, to be published; nothing when it was there and whole.
+    /// Its file, to be synced and renamed to [`Made::staged`]; nothing when it was there and whole.
     pub written: Option<Written>,
+    /// Where it waits.
+    pub staged: PathBuf,
+    /// Size and hash of the file.
+    pub content: Content,
+    pub n_rows: u64,
     /// Rows without a spectrogram.
     pub n_rejected: u64,
+    /// Those among them that the machine failed at.
+    pub n_unread: u64,
 }
 
 /// What all shards of a run have in common.
 pub struct ShardMaker<'a> {
     pub extractor: &'a Extractor,
     pub fingerprint: &'a Fingerprint,
+    /// Fingerprint of what copies go through, and of their seed.
+    pub copies: &'a Fingerprint,
     pub corpora: &'a Path,
     pub n_copies: u32,
     pub meter: &'a dyn Meter,
@@ -62,25 +75,25 @@ impl<'a> ShardMaker<'a> {
     /// A maker without buffers; as many are made as shards are worked on at once.
     pub fn new(
         extractor: &'a Extractor,
-        fingerprint: &'a Fingerprint,
+        [fingerprint, copies]: [&'a Fingerprint; 2],
         corpora: &'a Path,
         n_copies: u32,
         meter: &'a dyn Meter,
     ) -> Self {
-        Self { extractor, fingerprint, corpora, n_copies, meter, buffers: Mutex::default() }
+        Self { extractor, fingerprint, copies, corpora, n_copies, meter, buffers: Mutex::default() }
     }
 
     /// Computes one shard from its plan: a pure, idempotent function with one output file, which is visible once it is
     /// published.
     ///
-    /// An output that is already there and whole is left alone. A recording that cannot be used becomes rows with a
+    /// An output that waits already and is whole is left alone. A recording that cannot be used becomes rows with a
     /// reason. Memory: one recording, and the spectrograms of one row group twice, however long the shard is.
     pub fn make(&self, job: &ShardJob) -> Result<Made> {
         let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
-        let n_rows = plan.len() * (self.n_copies as usize + 1);
-        if let Some(n_rejected) = rejected_of_whole(&job.output, n_rows, self.fingerprint) {
+        let n_rows = (plan.len() * (self.n_copies as usize + 1)) as u64;
+        if let Some(made) = job.waiting.as_deref().and_then(|waiting| whole(waiting, &job.stem, n_rows)) {
             self.meter.advance(plan.len() as u64);
-            return Ok(Made { written: None, n_rejected });
+            return Ok(made);
         }
         let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
         let mut buffers = waiting.unwrap_or_else(|| Buffers {
@@ -88,36 +101,43 @@ impl<'a> ShardMaker<'a> {
             bytes: Vec::new(),
             narrow: Vec::new(),
         });
-        let mut n_rejected = 0;
-        let written = atomic::write_aside(&job.staging, &job.output, |out| {
+        let (mut n_rejected, mut n_unread) = (0, 0);
+        let target = job.staging.join(format!("{}.parquet", job.stem));
+        let written = atomic::write_aside(&job.staging, &target, |out| {
             let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
             writer.note(METADATA_KEY, &Definition::of(self.extractor.front_end()).to_string());
             for row in &plan {
-                n_rejected += self.add_rows(row, &mut buffers, &mut writer)?;
+                let (rejected, unread) = self.add_rows(row, &mut buffers, &mut writer)?;
+                (n_rejected, n_unread) = (n_rejected + rejected, n_unread + unread);
                 writer.write_full_group()?;
                 self.meter.advance(1);
             }
+            writer.note(UNREAD, &n_unread.to_string());
             buffers.narrow = writer.finish()?;
             Ok(())
         })?;
         self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
-        Ok(Made { written: Some(written), n_rejected })
+        let content = written.content().clone();
+        let staged = job.staging.join(content_named(&job.stem, &content));
+        Ok(Made { written: Some(written), staged, content, n_rows, n_rejected, n_unread })
     }
 
-    /// Adds the rows of one recording, its original and its copies; gives the number of rejected ones.
-    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<u64> {
+    /// Adds the rows of one recording, its original and its copies; gives the number of rejected ones, and of those that the
+    /// machine failed at.
+    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<(u64, u64)> {
         let n_before = writer.n_rows();
         match self.add_spectrograms(plan, buffers, writer) {
-            Ok(()) => Ok(0),
-            Err(error) if error.kind() == ErrorKind::Recording => {
-                // Half a recording is none.
+            Ok(()) => Ok((0, 0)),
+            Err(error) if matches!(error.kind(), ErrorKind::Recording | ErrorKind::Unreadable) => {
+                // Part of a recording's rows would pass for all of them.
                 writer.take_back(n_before);
                 for copy in 0..=self.n_copies {
                     let blank = self.blank(plan, copy);
                     let reject_reason = Some(error.reason());
                     writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
                 }
-                Ok(u64::from(self.n_copies) + 1)
+                let n = u64::from(self.n_copies) + 1;
+                Ok((n, if error.kind() == ErrorKind::Unreadable { n } else { 0 }))
             }
             Err(error) => Err(error.at(self.corpora.join(&plan.path))),
         }
@@ -129,15 +149,26 @@ impl<'a> ShardMaker<'a> {
         let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
         let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
         read_into(&self.corpora.join(&plan.path), &mut buffers.bytes)
-            .map_err(|error| Error::recording("cannot be read").because(error))?;
+            .map_err(|error| Error::reading("cannot be read", error))?;
         if blake3::hash(&buffers.bytes).to_hex().as_str() != plan.content_hash {
-            return Err(Error::recording("changed since ingest: run ingest again"));
+            // It may change back, so this is no fact about the recording.
+            return Err(Error::new(ErrorKind::Unreadable, "changed since ingest: run ingest again"));
         }
         self.extractor.extract(&buffers.bytes, &plan.content_hash, &copies, &mut buffers.scratch, |spectrogram| {
-            let row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
+            let mut row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
+            row.variant = self.variant_of(plan, &donors, spectrogram.copy);
             writer.push(row, Some(spectrogram.log_mel));
             Ok(())
         })
+    }
+
+    /// What an augmented copy was made from: two copies with equal variants have equal spectrograms.
+    fn variant_of(&self, plan: &FeaturePlanRow, donors: &[Vec<Donor>], copy: u32) -> Option<String> {
+        let heard = donors.get(copy.checked_sub(1)? as usize);
+        let heard = heard.into_iter().flatten().map(|donor| donor.content_hash.as_str());
+        let number = copy.to_string();
+        let own = [self.fingerprint.as_str(), self.copies.as_str(), &plan.content_hash, &number];
+        Some(Fingerprint::of(own.into_iter().chain(heard)).to_string())
     }
 
     /// A row without a spectrogram.
@@ -156,32 +187,21 @@ impl<'a> ShardMaker<'a> {
     }
 }
 
-/// The rejected rows of an output that is there and whole.
-fn rejected_of_whole(output: &Path, n_rows: usize, fingerprint: &Fingerprint) -> Option<u64> {
-    if !output.exists() {
+/// An output of an earlier run, if it is whole and the machine failed at none of its recordings; anything else is made anew.
+fn whole(waiting: &Path, stem: &str, n_rows: u64) -> Option<Made> {
+    #[derive(Deserialize)]
+    struct StatusRow {
+        status: Status,
+    }
+    let file = TableFile::open(waiting).ok()?;
+    let content = Content::of(&file.bytes());
+    if waiting.file_name()?.to_str()? != content_named(stem, &content) || file.note(UNREAD).ok()??.as_str() != "0" {
         return None;
     }
-    let (mut n_found, mut n_rejected) = (0, 0);
-    for batch in read_columns::<FeatureRow>(output, &["fingerprint", "status"]).ok()? {
-        let batch = batch.ok()?;
-        let is_ours = |value: Option<&str>| value == Some(fingerprint.as_str());
-        if !strings(&batch, "fingerprint")?.iter().all(is_ours) {
-            return None;
-        }
-        n_found += batch.num_rows();
-        n_rejected += n_rejected_of(&batch)?;
-    }
-    (n_found == n_rows).then_some(n_rejected)
-}
-
-/// The rejected rows among some with their column `status`.
-pub(super) fn n_rejected_of(batch: &RecordBatch) -> Option<u64> {
-    let statuses = strings(batch, "status")?;
-    Some(statuses.iter().filter(|status| *status == Some("rejected")).count() as u64)
-}
-
-fn strings<'b>(batch: &'b RecordBatch, column: &str) -> Option<&'b StringArray> {
-    batch.column_by_name(column)?.as_any().downcast_ref()
+    let rows: Vec<StatusRow> = file.part::<FeatureRow, _>(&["status"]).ok()?;
+    let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
+    let staged = waiting.to_path_buf();
+    (rows.len() as u64 == n_rows).then_some(Made { written: None, staged, content, n_rows, n_rejected, n_unread: 0 })
 }
 
 /// A recording's file, into memory that is used again; what one long recording took is given back at the next.
@@ -190,9 +210,7 @@ fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     const KEPT: usize = 16 << 20;
     bytes.clear();
     bytes.shrink_to(KEPT);
-    let mut file = File::open(path)?;
-    bytes.reserve(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-    file.read_to_end(bytes).map(|_| ())
+    crate::files::read_into(path, u64::MAX, bytes)
 }
 
 /// Whose voices each copy may take, as files.
@@ -225,7 +243,7 @@ mod tests {
     use crate::augment::Wanted;
     use crate::progress::Silent;
     use crate::signal::profile::{FrontEnd, profile};
-    use crate::tables::{count_rows, publish_rows};
+    use crate::tables::publish_rows;
     use crate::units::{SampleRate, Seed};
 
     #[test]
@@ -244,17 +262,21 @@ mod tests {
         let noise = [Wanted::Named("white-noise".into())];
         let extractor = Extractor::new(&front_end, &noise, Seed(1)).expect("an extractor");
         let fingerprint = Fingerprint::of(["test"]);
-        let maker = ShardMaker::new(&extractor, &fingerprint, folder.path(), 1, &Silent);
+        let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 1, &Silent);
         let value_bytes = 2 * front_end.n_mels * front_end.n_frames();
+        let job = |n_recordings: usize, waiting| {
+            let plan = path(&format!("{n_recordings}.plan"));
+            publish_rows(folder.path(), &plan, &vec![row.clone(); n_recordings]).expect("written");
+            ShardJob { plan, stem: format!("part-{n_recordings}"), staging: path("staging"), waiting }
+        };
+        let mut waiting = None;
         // Two rows a recording: row groups are written when they are full, and nothing is kept but room for one.
         for n_recordings in [40, 400, 40] {
-            let [plan, output] = ["plan", "shard"].map(|name| path(&format!("{n_recordings}.{name}")));
-            publish_rows(folder.path(), &plan, &vec![row.clone(); n_recordings]).expect("written");
-            let job = ShardJob { plan, output: output.clone(), staging: folder.path().join("staging") };
-            if let Some(written) = maker.make(&job).expect("made").written {
-                written.publish().expect("published");
-            }
-            assert_eq!(count_rows(&output).expect("a table"), 2 * n_recordings as u64);
+            let made = maker.make(&job(n_recordings, None)).expect("made");
+            made.written.expect("nothing waits").publish(&made.staged).expect("published");
+            assert_eq!(TableFile::open(&made.staged).and_then(|file| file.n_rows()).expect("a table"), made.n_rows);
+            assert_eq!((made.n_rows, made.n_rejected, made.n_unread), (2 * n_recordings as u64, 0, 0));
+            waiting = Some((made.staged, made.content));
             let buffers = maker.buffers.lock().expect("no panic");
             assert_eq!(buffers.len(), 1, "one shard at a time, one set of buffers");
             let kept = 2 * buffers[0].narrow.capacity();
@@ -264,12 +286,14 @@ mod tests {
                 "{n_recordings} recordings keep {kept} bytes, a row group has {group}"
             );
         }
-        assert!(
-            maker
-                .make(&ShardJob { plan: path("40.plan"), output: path("40.shard"), staging: path("staging") })
-                .expect("made")
-                .written
-                .is_none()
-        );
+        // What waits is taken when it is whole, and made anew when a bit of it is off.
+        let (file, content) = waiting.expect("the last one");
+        assert!(maker.make(&job(40, Some(file.clone()))).expect("made").written.is_none());
+        let mut bytes = std::fs::read(&file).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        atomic::publish_bytes(folder.path(), &file, &bytes).expect("damaged");
+        let again = maker.make(&job(40, Some(file))).expect("made");
+        assert!(again.written.is_some() && again.content == content);
     }
 }

@@ -17,18 +17,16 @@ use crate::corpora::{self, Corpus, Label, Labeller};
 use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::scan::{ScannedFile, recordings_below, stamp_of};
-use crate::stages::{Ctx, Done, Inputs, Stage};
+use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, stage_rows};
 use crate::storage::fingerprint::Fingerprint;
-use crate::storage::layout::Store;
 use crate::tables::manifest::{ManifestRow, Status, sides};
-use crate::tables::{folder_of, publish_rows};
 
 use probe::{Buffers, Cache, probe};
 
 /// Raised when the same recordings would give other rows.
 const REVISION: u32 = 2;
-/// File of the manifest below its table's folder.
-pub const MANIFEST_FILE: &str = "part-00000.parquet";
+/// Name of the manifest's file, but for its hash.
+const MANIFEST: &str = "part-00000";
 
 /// See the module.
 pub struct Ingest;
@@ -110,7 +108,7 @@ impl Stage for Ingest {
             )));
         }
         let channel = ctx.pipeline.features.front_end.channel;
-        let cache = Cache::read(&ctx.store, channel);
+        let cache = Cache::read(&ctx.store, last_of(ctx, self)?.as_ref(), channel)?;
         let meter = ctx.progress.begin("ingest", found.len() as u64);
         let probed: Vec<(ManifestRow, bool)> = ctx.pool.install(|| {
             found
@@ -239,9 +237,8 @@ fn publish(
     n_reused: u64,
     opened: &[Opened],
 ) -> Result<Done> {
-    let target = folder_of::<ManifestRow>(&ctx.store).join(MANIFEST_FILE);
-    publish_rows(&ctx.store.staging("ingest"), &target, rows)?;
-    Cache::publish(&ctx.store, channel, found, probes)?;
+    let mut files = vec![stage_rows(&ctx.store, "ingest", MANIFEST, rows)?];
+    files.extend(Cache::stage(&ctx.store, channel, found, probes)?);
     let rejected: Vec<&ManifestRow> = rows.iter().filter(|row| row.status == Status::Rejected).collect();
     for row in rejected.iter().take(20) {
         ctx.progress.say(&format!(
@@ -271,8 +268,10 @@ fn publish(
     summary.insert("corpora".into(), opened.iter().map(|one| corpus_summary(ctx, one, rows)).collect());
     Ok(Done {
         output: Fingerprint::of_value(&rows),
-        files: vec![relative_to(&ctx.store, &target)],
-        facts: BTreeMap::new(),
+        files,
+        is_whole: true,
+        evidence: evidence_of_split(ctx),
+        n_usable: count(&|row| row.goes_on()) as u64,
         n_done: rows.len() as u64 - n_reused,
         n_reused,
         n_rejected: rejected.len() as u64,
@@ -307,8 +306,4 @@ fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
         "duplicates": own.iter().filter(|row| row.duplicate_of.is_some()).count(),
         "per_emotion": per_emotion,
     })
-}
-
-fn relative_to(store: &Store, path: &Path) -> String {
-    path.strip_prefix(store.root()).unwrap_or(path).to_string_lossy().replace('\\', "/")
 }

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Found, REVISION};
 use crate::audio::{self, Channel};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::scan::Stamp;
-use crate::storage::atomic;
+use crate::stages::{stage_bytes, stage_rows};
+use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
+use crate::storage::publish::{OutFile, stem_of};
+use crate::tables::TableFile;
 use crate::tables::manifest::{ManifestRow, Status};
-use crate::tables::{publish_rows, read_rows};
 
 /// Bytes and samples of the recording that a thread is at; first use of fresh memory would cost more than the decoding.
 #[derive(Default)]
@@ -100,16 +102,29 @@ const STAMPS: &str = "stamps.json";
 const PROBES: &str = "probes";
 
 impl Cache {
-    /// An unreadable cache is an empty one: it only saves work.
-    pub(super) fn read(store: &Store, channel: Channel) -> Self {
+    /// The cache that `last` committed. It only saves work: one that is gone, damaged or of other settings is an empty one.
+    ///
+    /// Errors: where the machine fails to read it.
+    pub(super) fn read(store: &Store, last: Option<&Commit>, channel: Channel) -> Result<Self> {
         let nothing = Self { stamps: BTreeMap::new(), rows: HashMap::new() };
-        let Ok(text) = std::fs::read(store.side_index("ingest", STAMPS)) else { return nothing };
-        let Ok(file) = serde_json::from_slice::<CacheFile>(&text) else { return nothing };
-        let Ok(rows) = read_rows::<ManifestRow>(&store.side_index("ingest", PROBES)) else { return nothing };
+        let committed =
+            |path: &str| last.into_iter().flat_map(|last| &last.files).find(|file| stem_of(&file.path) == path);
+        let (stamps, probes) = (store.relative(&store.side_index("ingest", STAMPS)), probes_path(store));
+        let (Some(stamps), Some(probes)) = (committed(&stamps), committed(&probes)) else { return Ok(nothing) };
+        let read = stamps.read(store, "ingest").and_then(|text| {
+            let file = serde_json::from_slice::<CacheFile>(&text);
+            let file = file.map_err(|error| Error::input("the stamps are damaged").because(error))?;
+            Ok((file, TableFile::committed(store, probes, "ingest")?.rows::<ManifestRow>()?))
+        });
+        let (file, rows) = match read {
+            Err(error) if error.kind() == ErrorKind::Input => return Ok(nothing),
+            read => read?,
+        };
         if file.revision != REVISION || file.channel != channel {
-            return nothing;
+            return Ok(nothing);
         }
-        Self { stamps: file.stamps, rows: rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect() }
+        let rows = rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect();
+        Ok(Self { stamps: file.stamps, rows })
     }
 
     pub(super) fn get(&self, found: &Found) -> Option<ManifestRow> {
@@ -120,12 +135,25 @@ impl Cache {
         (same && row.path == found.path).then(|| row.clone())
     }
 
-    pub(super) fn publish(store: &Store, channel: Channel, found: &[Found], probes: &[ManifestRow]) -> Result<()> {
-        let staging = store.staging("ingest");
+    /// Writes the cache of this run, as files of the stage's output.
+    pub(super) fn stage(
+        store: &Store,
+        channel: Channel,
+        found: &[Found],
+        probes: &[ManifestRow],
+    ) -> Result<[OutFile; 2]> {
         let stamps = found.iter().map(|found| (found.recording_id.clone(), found.scanned.stamp)).collect();
         let file = CacheFile { revision: REVISION, channel, stamps };
         let text = serde_json::to_vec(&file).map_err(|error| Error::bug("stamps have no JSON form").because(error))?;
-        publish_rows(&staging, &store.side_index("ingest", PROBES), probes)?;
-        atomic::publish_bytes(&staging, &store.side_index("ingest", STAMPS), &text)
+        let mut rows = stage_rows(store, "ingest", PROBES, probes)?;
+        // The rows are a manifest's, the place is private.
+        rows.record.path = format!("{}-{}.parquet", probes_path(store), rows.record.content.short());
+        let stamps = store.relative(&store.side_index("ingest", STAMPS));
+        Ok([rows, stage_bytes(store, "ingest", stamps, &text)?])
     }
+}
+
+/// Path of the probes in the store, but for their hash.
+fn probes_path(store: &Store) -> String {
+    store.relative(&store.side_index("ingest", PROBES))
 }

@@ -9,7 +9,7 @@ use crate::definition::front_end_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, Extractor};
 use crate::scan::{ScannedFile, recordings_below};
-use crate::stages::score::{Key, Pending, Scorer};
+use crate::stages::score::{Key, Pending, Scorer, key_of};
 use crate::tables::manifest::Status;
 use crate::tables::predictions::PredictionRow;
 
@@ -72,7 +72,7 @@ fn read_one(
     };
     let content_hash = blake3::hash(&bytes).to_hex().to_string();
     row.content_hash = Some(content_hash.clone());
-    if known.contains_key(&(row.recording_id.clone(), 0, row.content_hash.clone())) {
+    if known.contains_key(&key_of(&row)) {
         return Ok((row, None));
     }
     let mut log_mel = Vec::new();

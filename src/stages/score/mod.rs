@@ -4,25 +4,29 @@
 
 mod folder;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::{Map, json};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::onnx::read_model;
 use crate::network::session::{Provider, Session};
 use crate::scan::recordings_below;
-use crate::stages::{Ctx, Done, Inputs, Stage};
-use crate::storage::commit::Commit;
+use crate::stages::{Ctx, Done, Inputs, Stage, last_of, stage_rows};
+use crate::storage::commit::{Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
+use crate::storage::publish::stem_of;
+use crate::storage::record::FileRecord;
 use crate::tables::features::{FeatureRow, from_blob};
 use crate::tables::manifest::{ManifestRow, Status};
 use crate::tables::predictions::PredictionRow;
-use crate::tables::{folder_of, publish_rows, read_batches, read_rows};
+use crate::tables::{TableFile, committed_rows, folder_of};
 
 /// Raised when the same model and features would give other rows.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 /// A model whose own golden vector comes out further off than this is not run.
 const GOLDEN_TOLERANCE: f32 = 1e-4;
 
@@ -60,8 +64,7 @@ impl Stage for Score {
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        let model = std::fs::read(model_file(ctx)?).map(|bytes| Fingerprint::of([bytes]));
-        let model = model.map_err(|error| no_model(ctx).because(error))?;
+        let model = ("model".to_string(), Fingerprint::of([model_bytes(ctx)?.1]));
         let source = match &ctx.input {
             Some(folder) => {
                 let found: Vec<_> = recordings_below(folder).into_iter().map(|one| (one.relative, one.stamp)).collect();
@@ -69,18 +72,22 @@ impl Stage for Score {
             }
             None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
         };
-        Ok(Inputs::from([("model".to_string(), model), source]))
+        let mut inputs = Inputs::from([model, source]);
+        if ctx.input.is_none() {
+            // Speakers and sexes come from there.
+            inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
+        }
+        Ok(inputs)
     }
 
     fn run(&self, ctx: &Ctx, _settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
         let provider: Provider = ctx.pipeline.score.device.parse()?;
-        let path = model_file(ctx)?;
-        let bytes = std::fs::read(&path).map_err(|error| no_model(ctx).because(error))?;
+        let (path, bytes) = model_bytes(ctx)?;
         let mut session = Session::open(&bytes, provider, ctx.n_threads(), &ctx.runtime_library)
             .map_err(|error| if error.kind() == ErrorKind::Input { error.at(&path) } else { error })?;
         session.card().emotions()?;
         let off = session.verify_golden(GOLDEN_TOLERANCE)?;
-        let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"]);
+        let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"])?;
         let clock = Instant::now();
         let rows = match &ctx.input {
             Some(folder) => scorer.folder(folder)?,
@@ -92,27 +99,24 @@ impl Stage for Score {
     }
 }
 
-/// The model file that the recipe names.
-fn model_file(ctx: &Ctx) -> Result<PathBuf> {
+/// The model file that the recipe names, and its bytes: those that `train` committed, or those of a file from elsewhere.
+fn model_bytes(ctx: &Ctx) -> Result<(PathBuf, Bytes)> {
     if ctx.pipeline.score.model != "trained" {
-        return Ok(PathBuf::from(&ctx.pipeline.score.model));
+        let path = PathBuf::from(&ctx.pipeline.score.model);
+        return read_model(&path).map(|bytes| (path, bytes.into()));
     }
     let commit = Commit::require(&ctx.store, "train")?;
-    let model_id = commit.facts.get("model_id").ok_or_else(|| Error::bug("train committed no model_id"))?;
-    Ok(ctx.store.model(model_id).join("model.onnx"))
+    let file = commit.files.iter().find(|file| file.path.ends_with("/model.onnx"));
+    let file = file.ok_or_else(|| Error::bug("train committed no model"))?;
+    Ok((file.file(&ctx.store), file.read(&ctx.store, "train")?))
 }
 
-fn no_model(ctx: &Ctx) -> Error {
-    let error = Error::input("cannot read the model")
-        .hint("run `sermill train`, or name a model file with --set score.model=FILE");
-    match model_file(ctx) {
-        Ok(path) => error.at(path),
-        Err(_) => error,
-    }
-}
+/// Key of one scored item, with its content and its variant; rows with equal keys and equal model are the same work.
+type Key = (String, u32, Option<String>, Option<String>);
 
-/// Key of one scored item; rows with equal keys and equal model are the same work.
-type Key = (String, u32, Option<String>);
+fn key_of(row: &PredictionRow) -> Key {
+    (row.recording_id.clone(), row.copy, row.content_hash.clone(), row.variant.clone())
+}
 
 /// A row waiting for its probabilities, with its spectrogram.
 struct Pending {
@@ -126,44 +130,50 @@ struct Scorer<'a> {
     model_fingerprint: Fingerprint,
     provider: String,
     known: HashMap<Key, PredictionRow>,
-    target: PathBuf,
+    /// Name of the predictions' file, but for its hash.
+    stem: String,
     n_done: u64,
     n_reused: u64,
 }
 
 impl<'a> Scorer<'a> {
-    fn new(ctx: &'a Ctx, session: &'a mut Session, provider: Provider, model: &Fingerprint) -> Self {
+    fn new(ctx: &'a Ctx, session: &'a mut Session, provider: Provider, model: &Fingerprint) -> Result<Self> {
         let source = match &ctx.input {
             Some(folder) => format!("-folder-{}", Fingerprint::of([folder.to_string_lossy().as_bytes()]).short()),
             None => String::new(),
         };
-        let name = format!("{}{source}.parquet", session.card().model_id);
-        let target = folder_of::<PredictionRow>(&ctx.store).join(name);
+        let stem = format!("{}{source}", session.card().model_id);
         let mut scorer = Self {
             ctx,
             session,
             model_fingerprint: model.clone(),
             provider: provider.to_string(),
             known: HashMap::new(),
-            target,
+            stem,
             n_done: 0,
             n_reused: 0,
         };
-        scorer.known = scorer.known_rows();
-        scorer
+        scorer.known = scorer.known_rows()?;
+        Ok(scorer)
     }
 
-    /// Rows of an earlier run that need no work: same model bytes, same provider. Unreadable ones are done again.
-    fn known_rows(&self) -> HashMap<Key, PredictionRow> {
-        let Ok(Some(commit)) = Commit::read(&self.ctx.store, &Score.slot(self.ctx)) else { return HashMap::new() };
-        if commit.inputs.get("model") != Some(&self.model_fingerprint) || !self.target.exists() {
-            return HashMap::new();
+    /// Rows of an earlier run that need no work: same model bytes, same provider. Those that are damaged are done again.
+    fn known_rows(&self) -> Result<HashMap<Key, PredictionRow>> {
+        let last = last_of(self.ctx, &Score)?;
+        let Some(last) = last.filter(|last| last.inputs.get("model") == Some(&self.model_fingerprint)) else {
+            return Ok(HashMap::new());
+        };
+        let path = self.ctx.store.relative(&folder_of::<PredictionRow>(&self.ctx.store).join(&self.stem));
+        let mut known = HashMap::new();
+        for record in last.files.iter().filter(|file| stem_of(&file.path) == path) {
+            let rows = match TableFile::committed(&self.ctx.store, record, "score") {
+                Err(error) if error.kind() == ErrorKind::Input => continue,
+                file => file?.rows::<PredictionRow>()?,
+            };
+            let usable = rows.into_iter().filter(|row| row.status == Status::Ok && row.provider == self.provider);
+            known.extend(usable.map(|row| (key_of(&row), row)));
         }
-        let rows = read_rows::<PredictionRow>(&self.target).unwrap_or_default();
-        rows.into_iter()
-            .filter(|row| row.status == Status::Ok && row.provider == self.provider)
-            .map(|row| ((row.recording_id.clone(), row.copy, row.content_hash.clone()), row))
-            .collect()
+        Ok(known)
     }
 
     fn blank(&self) -> PredictionRow {
@@ -180,16 +190,21 @@ impl<'a> Scorer<'a> {
     fn features(&mut self) -> Result<Vec<PredictionRow>> {
         let ctx = self.ctx;
         let features = Commit::require(&ctx.store, "features")?;
-        let manifest = manifest_rows(ctx)?;
+        let manifest = committed_rows::<ManifestRow>(&ctx.store, &Commit::require(&ctx.store, "ingest")?)?;
+        let manifest = manifest.into_iter().map(|row| (row.recording_id.clone(), row)).collect();
         let sides: Vec<&str> = ctx.pipeline.score.splits.iter().map(|side| side.name()).collect();
         let is_wanted = |row: &FeatureRow| row.split.as_deref().is_none_or(|side| sides.contains(&side));
-        let meter = ctx.progress.begin("score", n_rows(ctx, &features)?);
+        let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
+        let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
+        let n_bytes = shards.iter().map(|shard| shard.content.n_bytes).sum();
+        let meter = ctx.progress.begin("score, bytes", n_bytes);
         let mut rows = Vec::new();
         let mut pending = Vec::new();
-        for file in &features.files {
-            for batch in read_batches::<FeatureRow>(&ctx.store.root().join(file))? {
+        for shard in shards {
+            let file = TableFile::committed(&ctx.store, shard, "features")?;
+            meter.advance(shard.content.n_bytes);
+            for batch in file.batches::<FeatureRow>()? {
                 let batch = batch?;
-                meter.advance(batch.len() as u64);
                 for feature in batch.into_iter().filter(is_wanted) {
                     self.take(feature, &manifest, &mut rows, &mut pending)?;
                     if pending.len() == ctx.pipeline.score.batch {
@@ -226,6 +241,7 @@ impl<'a> Scorer<'a> {
         row.copy = feature.copy;
         row.corpus = feature.corpus;
         row.content_hash = Some(feature.content_hash);
+        row.variant = feature.variant;
         row.split = feature.split;
         row.emotion = feature.emotion;
         if feature.status == Status::Rejected {
@@ -248,8 +264,7 @@ impl<'a> Scorer<'a> {
 
     /// Takes the scores of an earlier run for this row; what the manifest says is taken from today.
     fn reuse(&mut self, row: &mut PredictionRow) -> bool {
-        let key = (row.recording_id.clone(), row.copy, row.content_hash.clone());
-        let Some(known) = self.known.get(&key) else { return false };
+        let Some(known) = self.known.get(&key_of(row)) else { return false };
         let today = std::mem::take(row);
         *row = PredictionRow {
             path: today.path,
@@ -291,7 +306,8 @@ impl<'a> Scorer<'a> {
     ) -> Result<Done> {
         let store = &self.ctx.store;
         rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
-        publish_rows(&store.staging("score"), &self.target, &rows)?;
+        let slot = Score.slot(self.ctx);
+        let file = stage_rows(store, &slot, &self.stem, &rows)?;
         let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
         let right = |row: &&PredictionRow| row.emotion.is_some() && row.emotion == row.predicted;
         let n_labelled = rows.iter().filter(|row| row.emotion.is_some() && row.predicted.is_some()).count();
@@ -303,12 +319,23 @@ impl<'a> Scorer<'a> {
         summary.insert("correct".into(), rows.iter().filter(right).count().into());
         summary.insert("golden_difference".into(), json!(golden_off));
         summary.insert("recordings_per_s".into(), json!((n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
-        summary.insert("predictions".into(), self.target.display().to_string().into());
-        let file = self.target.strip_prefix(store.root()).unwrap_or(&self.target).to_string_lossy().into_owned();
+        summary.insert("predictions".into(), file.record.file(store).display().to_string().into());
+        let card = self.session.card();
+        let of_sides = match self.ctx.input {
+            Some(_) => Evidence::default(),
+            None => Commit::require(store, "features")?.evidence,
+        };
         Ok(Done {
             output: Fingerprint::of_value(&rows),
             files: vec![file],
-            facts: BTreeMap::from([("model_id".to_string(), self.session.card().model_id.clone())]),
+            is_whole: false,
+            evidence: Evidence {
+                model_id: Some(card.model_id.clone()),
+                model_protocol: Some(card.protocol.clone()),
+                fingerprint: None,
+                ..of_sides
+            },
+            n_usable: rows.len() as u64 - n_rejected,
             n_done,
             n_reused,
             n_rejected,
@@ -316,21 +343,4 @@ impl<'a> Scorer<'a> {
             summary,
         })
     }
-}
-
-fn manifest_rows(ctx: &Ctx) -> Result<HashMap<String, ManifestRow>> {
-    let mut rows = HashMap::new();
-    for file in &Commit::require(&ctx.store, "ingest")?.files {
-        let found = read_rows::<ManifestRow>(&ctx.store.root().join(file))?;
-        rows.extend(found.into_iter().map(|row| (row.recording_id.clone(), row)));
-    }
-    Ok(rows)
-}
-
-fn n_rows(ctx: &Ctx, features: &Commit) -> Result<u64> {
-    let mut n_rows = 0;
-    for file in &features.files {
-        n_rows += crate::tables::count_rows(&ctx.store.root().join(file))?;
-    }
-    Ok(n_rows)
 }

@@ -1,19 +1,20 @@
 //! What must survive a kill: the trainer's state, the best weights so far, and the history.
 //!
-//! File: `SERMILLC`, then three parts, each a u64 length (little-endian) and its bytes: JSON, trainer state, best weights.
+//! File: `SERMILLD`, then three parts, each a u64 length (little-endian) and its bytes: JSON, trainer state, best weights; then
+//! the BLAKE3 of all that (32 bytes), because one bit of a weight is enough for another model.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
 use crate::storage::atomic;
 use crate::tables::history::HistoryRow;
 
-const MAGIC: &[u8; 8] = b"SERMILLC";
+const MAGIC: &[u8; 8] = b"SERMILLD";
 
 /// A run as it stands after its last whole epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,14 +34,18 @@ struct Log {
 impl Checkpoint {
     /// Reads a checkpoint; `None` when there is none.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match files::read(path, u64::MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::machine("cannot read checkpoint").at(path).because(error)),
+            Err(error) => return Err(Error::reading("cannot read checkpoint", error).at(path)),
         };
         let damaged =
-            || Error::input("the checkpoint is damaged").at(path).hint("delete it to train from the beginning");
-        let mut rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(damaged)?;
+            || Error::input("the checkpoint is damaged").at(path).hint("move it away to train from the beginning");
+        let (sealed, seal) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
+        if !sealed.starts_with(MAGIC) || blake3::hash(sealed) != *seal {
+            return Err(damaged());
+        }
+        let mut rest = &sealed[MAGIC.len()..];
         let mut parts = Vec::new();
         for _ in 0..3 {
             let (length, after) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
@@ -58,17 +63,14 @@ impl Checkpoint {
     pub fn publish(&self, staging: &Path, path: &Path) -> Result<()> {
         let log =
             serde_json::to_vec(&self.log).map_err(|error| Error::bug("a history has no JSON form").because(error))?;
-        atomic::publish(staging, path, |out| {
-            let mut put = |bytes: &[u8]| out.write_all(bytes);
-            put(MAGIC)
-                .and_then(|()| {
-                    [&log, &self.last, &self.best].into_iter().try_for_each(|part| {
-                        put(&(part.len() as u64).to_le_bytes())?;
-                        put(part)
-                    })
-                })
-                .map_err(|error| Error::machine("cannot write checkpoint").at(path).because(error))
-        })
+        let mut bytes = MAGIC.to_vec();
+        for part in [&log, &self.last, &self.best] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        let seal = blake3::hash(&bytes);
+        bytes.extend_from_slice(seal.as_bytes());
+        atomic::publish_bytes(staging, path, &bytes).map(|_| ())
     }
 
     /// Adds an epoch; a better monitored accuracy than ever before makes its weights the best.
@@ -107,5 +109,38 @@ impl Checkpoint {
     /// State of the best epoch.
     pub fn best_state(&self, spec: &NetworkSpec) -> Result<TrainerState> {
         TrainerState::from_bytes(spec, &self.best)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_to_the_bit_and_no_damage_to_it_is_believed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("a.checkpoint");
+        assert_eq!(Checkpoint::read(&path).expect("nothing"), None);
+        // Fractions that a shortened text does not give back: every n/d up to 100 is tried.
+        let fractions = (2..100).flat_map(|d| (1..d).map(move |n| f64::from(n) / f64::from(d)));
+        let history = fractions.map(|monitored_accuracy| HistoryRow { monitored_accuracy, ..HistoryRow::default() });
+        let log = Log { history: history.collect() };
+        let checkpoint = Checkpoint { log, last: vec![1; 100], best: vec![2; 50] };
+        checkpoint.publish(folder.path(), &path).expect("written");
+        assert_eq!(Checkpoint::read(&path).expect("sound").as_ref(), Some(&checkpoint));
+        let small = Checkpoint { log: Log::default(), last: vec![1; 100], best: vec![2; 50] };
+        small.publish(folder.path(), &path).expect("written");
+        let bytes = std::fs::read(&path).expect("read");
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1 << (at % 8);
+            atomic::publish_bytes(folder.path(), &path, &other).expect("written");
+            let error = Checkpoint::read(&path).expect_err("one bit is off");
+            assert!(error.to_string().contains("a.checkpoint"), "byte {at}: {error}");
+        }
+        for length in 0..bytes.len() {
+            atomic::publish_bytes(folder.path(), &path, &bytes[..length]).expect("written");
+            Checkpoint::read(&path).expect_err("cut short");
+        }
     }
 }

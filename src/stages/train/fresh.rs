@@ -12,8 +12,8 @@ use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::split::Split;
 use crate::stages::Ctx;
 use crate::storage::commit::Commit;
+use crate::tables::committed_rows;
 use crate::tables::manifest::{ManifestRow, sides};
-use crate::tables::read_rows;
 use crate::units::Seed;
 
 /// Makes fresh copies of recordings of the training side; shared by threads.
@@ -37,10 +37,7 @@ impl Fresh {
         if n_copies == 0 {
             return Ok(None);
         }
-        let mut manifest = Vec::new();
-        for file in &Commit::require(&ctx.store, "ingest")?.files {
-            manifest.extend(read_rows::<ManifestRow>(&ctx.store.root().join(file))?);
-        }
+        let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, &Commit::require(&ctx.store, "ingest")?)?;
         let sides = sides(&ctx.pipeline.split, seed, 0, &manifest);
         let is_training = |row: &&ManifestRow| {
             row.goes_on() && sides.get(&row.recording_id).is_some_and(|copies| copies[0] == Some(Split::Train))
@@ -148,6 +145,7 @@ mod tests {
             input: None,
             runtime_library: PathBuf::new(),
             memory_limit: crate::units::Bytes(4_000_000_000),
+            accept_loss: false,
             progress: Box::new(Silent),
             pool: rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads"),
         }
@@ -164,21 +162,20 @@ mod tests {
         ctx.pipeline.augment.when = When::Epoch;
         let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
         let (mut n_compared, mut n_babble) = (0, 0);
-        for file in &Commit::require(&ctx.store, "features").expect("committed").files {
-            for row in read_rows::<FeatureRow>(&ctx.store.root().join(file)).expect("rows") {
-                if row.copy == 0 || row.split.as_deref() != Some("train") {
-                    continue;
-                }
-                let mut stored = vec![0.0; (row.n_mels * row.n_frames) as usize];
-                let (mut first, mut second) = (stored.clone(), stored.clone());
-                from_blob(&row.log_mel.expect("a spectrogram"), &mut stored).expect("its shape");
-                fresh.fill(&row.content_hash, fresh.number(1, row.copy), &mut first).expect("a copy");
-                fresh.fill(&row.content_hash, fresh.number(2, row.copy), &mut second).expect("a copy");
-                assert!(first == stored, "{} copy {}: {:?}", row.recording_id, row.copy, row.augmentation);
-                assert!(second != first, "another epoch has another copy");
-                n_compared += 1;
-                n_babble += u32::from(row.augmentation.is_some_and(|text| text.contains("babble")));
+        let features = Commit::require(&ctx.store, "features").expect("committed");
+        for row in committed_rows::<FeatureRow>(&ctx.store, &features).expect("rows") {
+            if row.copy == 0 || row.split.as_deref() != Some("train") {
+                continue;
             }
+            let mut stored = vec![0.0; (row.n_mels * row.n_frames) as usize];
+            let (mut first, mut second) = (stored.clone(), stored.clone());
+            from_blob(&row.log_mel.expect("a spectrogram"), &mut stored).expect("its shape");
+            fresh.fill(&row.content_hash, fresh.number(1, row.copy), &mut first).expect("a copy");
+            fresh.fill(&row.content_hash, fresh.number(2, row.copy), &mut second).expect("a copy");
+            assert!(first == stored, "{} copy {}: {:?}", row.recording_id, row.copy, row.augmentation);
+            assert!(second != first, "another epoch has another copy");
+            n_compared += 1;
+            n_babble += u32::from(row.augmentation.is_some_and(|text| text.contains("babble")));
         }
         assert!(n_compared == 38 && n_babble > 0, "{n_compared} copies of 19 recordings, {n_babble} with babble");
     }

@@ -12,22 +12,27 @@ pub mod memory;
 mod model;
 pub mod stream;
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
+use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
 use crate::network::spec::NetworkSpec;
 use crate::split::{Protocol, Split};
-use crate::stages::{Ctx, Done, Inputs, Stage};
-use crate::storage::commit::Commit;
+use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, require_split, stage_rows};
+use crate::storage::commit::{Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
+use crate::storage::layout::Store;
+use crate::storage::record::FileRecord;
+use crate::tables::features::FeatureRow;
+use crate::tables::folder_of;
 use crate::tables::history::HistoryRow;
-use crate::tables::{folder_of, publish_rows};
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
@@ -80,12 +85,14 @@ impl Stage for Train {
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
         let spec = ctx.pipeline.network()?;
         let features = Commit::require(&ctx.store, "features")?;
+        require_front_end(ctx, &features)?;
+        require_split(ctx, &features)?;
         let monitored = ctx.pipeline.split.protocol.monitored();
         let warning = ctx.pipeline.split.protocol.warning();
         if !warning.is_empty() {
             ctx.progress.say(&format!("train: {warning}"));
         }
-        let files: Vec<_> = features.files.iter().map(|file| ctx.store.root().join(file)).collect();
+        let files = shards(ctx, &features)?;
         let (train, held_out) = TrainingItems::open(ctx, &files, monitored, &spec)?;
         for (n_items, side) in [(train.len(), Split::Train), (held_out.len(), monitored)] {
             if n_items == 0 {
@@ -105,11 +112,43 @@ impl Stage for Train {
             run.epoch(&train, &held_out)?;
         }
         let history = run.checkpoint.history_of(&model_id);
-        let golden = run.publish_model(&model_id, &features, &held_out, &history)?;
-        let target = folder_of::<HistoryRow>(&ctx.store).join(format!("{model_id}.parquet"));
-        publish_rows(&ctx.store.staging("train"), &target, &history)?;
-        Ok(summarise(ctx, &model_id, &history, (train.len(), held_out.len()), plan, golden))
+        let (mut files, golden) = run.stage_model(&model_id, &held_out, &history)?;
+        files.push(stage_rows(&ctx.store, "train", &model_id, &history)?);
+        let done = summarise(ctx, &model_id, &history, (train.len(), held_out.len()), plan, golden);
+        Ok(Done { files, ..done })
     }
+}
+
+/// The shards of the features, each as it was committed: what is damaged is named before it can teach anything.
+fn shards(ctx: &Ctx, features: &Commit) -> Result<Vec<PathBuf>> {
+    let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
+    let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
+    ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
+    Ok(shards.into_iter().map(|shard| shard.file(&ctx.store)).collect())
+}
+
+/// Refuses features of another front end than the recipe's: the model's card would contradict its weights.
+fn require_front_end(ctx: &Ctx, features: &Commit) -> Result<()> {
+    let config = &ctx.pipeline.features;
+    let wanted = Fingerprint::of([Definition::of(&config.front_end).to_string()]);
+    if features.evidence.fingerprint.as_ref() == Some(&wanted) {
+        return Ok(());
+    }
+    let found = features.evidence.fingerprint.as_ref().map_or("none", Fingerprint::as_str);
+    let profile = features.evidence.profile.as_deref().unwrap_or("unknown");
+    Err(Error::input(format!(
+        "the features were made by front end `{profile}` ({found}), the recipe's is `{}` ({wanted})",
+        config.profile
+    ))
+    .at(ctx.store.root())
+    .hint("run `sermill features` with this recipe first"))
+}
+
+/// Whether a checkpoint holds what was written; gives its size.
+pub fn check_checkpoint(path: &Path) -> Result<u64> {
+    Checkpoint::read(path)?;
+    let size = std::fs::metadata(path).map_err(|error| Error::reading("cannot read checkpoint", error).at(path))?;
+    Ok(size.len())
 }
 
 /// Everything a run's weights depend on, but for how long it goes on.
@@ -245,7 +284,7 @@ fn summarise(
     let best = history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
     let seconds: f64 = history.iter().map(|row| row.seconds).sum();
     let trained: f64 = history.iter().map(|row| row.n_recordings as f64).sum();
-    let model = format!("models/{model_id}/model.onnx");
+    let model = Store::model(model_id).map_or_else(|_| model_id.into(), |folder| format!("{folder}/model.onnx"));
     let mut summary = Map::new();
     summary.insert("model_id".into(), model_id.into());
     summary.insert("model".into(), ctx.store.root().join(&model).display().to_string().into());
@@ -263,8 +302,14 @@ fn summarise(
     summary.insert("onnx_difference".into(), json!(parity));
     Done {
         output: Fingerprint::of([model_id]),
-        files: vec![model],
-        facts: BTreeMap::from([("model_id".to_string(), model_id.to_string())]),
+        files: Vec::new(),
+        is_whole: false,
+        evidence: Evidence {
+            model_id: Some(model_id.into()),
+            model_protocol: Some(ctx.pipeline.split.protocol.name().into()),
+            ..evidence_of_split(ctx)
+        },
+        n_usable: 0,
         n_done: n_train as u64,
         n_reused: 0,
         n_rejected: 0,

@@ -6,12 +6,13 @@ use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
 use crate::network::session::{Provider, Session};
 use crate::pictures::{EpochPoint, curves_svg};
-use crate::stages::Ctx;
 use crate::stages::train::Run;
 use crate::stages::train::dataset::Dataset;
 use crate::stages::train::stream::each_batch;
-use crate::storage::atomic;
-use crate::storage::commit::Commit;
+use crate::stages::{Ctx, stage_bytes};
+use crate::storage::fingerprint::Fingerprint;
+use crate::storage::layout::Store;
+use crate::storage::publish::OutFile;
 use crate::tables::history::HistoryRow;
 
 /// ONNX Runtime and the network's own forward must give the same probabilities within this.
@@ -24,52 +25,50 @@ pub(super) const PARITY_BATCH: usize = 2;
 const GOLDEN_SEED: u64 = 20_260_101;
 
 impl Run<'_> {
-    /// Exports the best weights and publishes the model's folder; returns the largest difference to ONNX Runtime.
+    /// Exports the best weights and writes the files of the model's folder; gives them and the largest difference to ONNX
+    /// Runtime.
     ///
     /// The trainer's memory is given back before ONNX Runtime takes its own.
-    pub(super) fn publish_model(
+    pub(super) fn stage_model(
         mut self,
         model_id: &str,
-        features: &Commit,
         held_out: &Dataset,
         history: &[HistoryRow],
-    ) -> Result<f32> {
+    ) -> Result<(Vec<OutFile>, f32)> {
         self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
-        let card = self.card(model_id, features)?;
+        let card = self.card(model_id)?;
         let bytes = onnx::export(&self.spec, &self.trainer.state().parameters, &card)?;
         let own = self.own_predictions(held_out)?;
         let ctx = self.ctx;
         drop(self);
         let difference = compare_with_runtime(ctx, &bytes, &own)?;
-        let staged = ctx.store.staging("train").join(model_id);
-        atomic::remove(&staged)?;
         let points: Vec<EpochPoint> = history.iter().map(EpochPoint::from).collect();
         let curves = curves_svg(&points, model_id, ctx.pipeline.split.protocol.monitored().name());
-        let staging = ctx.store.staging("train");
-        atomic::publish_bytes(&staging, &staged.join("model.onnx"), &bytes)?;
-        atomic::publish_bytes(&staging, &staged.join("curves.svg"), curves.as_bytes())?;
-        atomic::publish_folder(&staged, &ctx.store.model(model_id))?;
-        Ok(difference)
+        let folder = Store::model(model_id)?;
+        let stage = |name: &str, bytes| stage_bytes(&ctx.store, "train", format!("{folder}/{name}"), bytes);
+        Ok((vec![stage("model.onnx", &bytes)?, stage("curves.svg", curves.as_bytes())?], difference))
     }
 
-    fn card(&mut self, model_id: &str, features: &Commit) -> Result<ModelCard> {
+    /// The features that were read are those of the recipe's front end and sides: the stage has made sure of that.
+    fn card(&mut self, model_id: &str) -> Result<ModelCard> {
         let front_end = serde_json::to_string(&self.ctx.pipeline.features.front_end)
             .map_err(|error| Error::bug("a front end has no JSON form").because(error))?;
-        let fingerprint = features.facts.get("fingerprint").cloned().unwrap_or_default();
+        let definition = Definition::of(&self.ctx.pipeline.features.front_end).to_string();
         let golden_input = onnx::golden_input(&self.spec, GOLDEN_SEED);
         let mut probabilities = vec![0.0; self.spec.n_classes];
         self.trainer.predict(&golden_input, &mut probabilities)?;
         Ok(ModelCard {
             labels: Emotion::ALL.iter().map(|emotion| emotion.name().to_string()).collect(),
             front_end,
-            definition: Definition::of(&self.ctx.pipeline.features.front_end).to_string(),
-            fingerprint,
+            fingerprint: Fingerprint::of([definition.as_str()]).to_string(),
+            definition,
             model_id: model_id.into(),
             pipeline: self.ctx.pipeline.pipeline.name.clone(),
             protocol: self.ctx.pipeline.split.protocol.name().into(),
             network: self.spec.clone(),
             sermill_version: env!("CARGO_PKG_VERSION").into(),
             golden: Golden { seed: GOLDEN_SEED, probabilities },
+            sealed: true,
         })
     }
 

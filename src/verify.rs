@@ -1,0 +1,164 @@
+//! What is on disk against what was committed: every file of a store is read and hashed.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::stages::{STAGES, train};
+use crate::storage::atomic;
+use crate::storage::commit::Commit;
+use crate::storage::layout::Store;
+use crate::storage::record::{FileRecord, State};
+use crate::tables::runs::RunRow;
+use crate::tables::{folder_of, read_rows};
+
+/// What was found about one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Relative to the store.
+    pub path: String,
+    /// `damaged`, `gone`, or `unknown`: no commit names it.
+    pub state: &'static str,
+    /// The command that makes it whole again, or what else helps.
+    pub heal: String,
+}
+
+/// What became of a whole store.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Files that were read, and their bytes.
+    pub n_files: u64,
+    pub n_bytes: u64,
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Whether nothing that was committed is damaged or gone.
+    pub fn is_whole(&self) -> bool {
+        self.findings.iter().all(|finding| finding.state == "unknown")
+    }
+
+    fn add(&mut self, path: String, state: &'static str, heal: String) {
+        self.findings.push(Finding { path, state, heal });
+    }
+}
+
+/// Reads every file that a commit of the store names, every checkpoint and every row of the ledger.
+///
+/// Errors: kind `Input` where there is no store; `Unreadable` or `Machine` where something cannot be read.
+/// Proof: `every_damage_to_a_committed_file_is_named`.
+pub fn verify(store: &Store) -> Result<Verdict> {
+    let index = store.root().join("index");
+    let slots: Vec<String> = atomic::entries(&index)?.iter().filter_map(slot_of).collect();
+    if slots.is_empty() {
+        let hint = "name the folder that --store names in other commands, or the --pipeline whose store it is";
+        return Err(Error::input("is no store: it holds no commit").at(store.root()).hint(hint));
+    }
+    let mut verdict = Verdict::default();
+    let mut known: Vec<String> = Vec::new();
+    for slot in &slots {
+        let commit = match Commit::read(store, slot) {
+            Ok(Some(commit)) => commit,
+            Ok(None) => continue,
+            Err(error) if error.kind() == ErrorKind::Input => {
+                verdict.add(format!("index/{slot}.json"), "damaged", heal_of(slot));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        verdict.n_files += 1;
+        check(store, slot, &commit.files, &heal_of(slot), &mut verdict)?;
+        let again = format!("{} with the recipe that made it, or remove it", heal_of(slot));
+        check(store, slot, &commit.earlier, &again, &mut verdict)?;
+        known.extend(commit.files.into_iter().chain(commit.earlier).map(|file| file.path));
+    }
+    checkpoints(store, &mut verdict)?;
+    ledger(store, &mut verdict)?;
+    unknown(store, &known, &mut verdict)?;
+    Ok(verdict)
+}
+
+/// The slot of a commit's file.
+fn slot_of(path: &PathBuf) -> Option<String> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+    (!name.ends_with(".pending")).then(|| name.to_string())
+}
+
+fn heal_of(slot: &str) -> String {
+    let known = STAGES.iter().find(|stage| stage.name() == slot);
+    match known {
+        Some(stage) => format!("sermill {}", stage.name()),
+        None => format!("sermill {}", slot.replace("-input", " --input DIR")),
+    }
+}
+
+fn check(store: &Store, slot: &str, files: &[FileRecord], heal: &str, verdict: &mut Verdict) -> Result<()> {
+    let states: Vec<State> = files.par_iter().map(|file| file.state(store)).collect::<Result<_>>()?;
+    for (file, state) in files.iter().zip(states) {
+        verdict.n_files += 1;
+        verdict.n_bytes += file.content.n_bytes;
+        match state {
+            State::Whole => {}
+            State::Gone => verdict.add(file.path.clone(), "gone", heal.to_string()),
+            State::Damaged => verdict.add(file.path.clone(), "damaged", heal.to_string()),
+        }
+    }
+    debug_assert!(!slot.is_empty());
+    Ok(())
+}
+
+/// Checkpoints hold their own hash.
+fn checkpoints(store: &Store, verdict: &mut Verdict) -> Result<()> {
+    for path in atomic::entries(&store.side_index("train", ""))? {
+        if path.extension().is_none_or(|end| end != "checkpoint") {
+            continue;
+        }
+        verdict.n_files += 1;
+        match train::check_checkpoint(&path) {
+            Ok(n_bytes) => verdict.n_bytes += n_bytes,
+            Err(error) if error.kind() == ErrorKind::Input => {
+                verdict.add(store.relative(&path), "damaged", "move it away, and train from the beginning".into());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Rows of the ledger are read: nothing else knows what they were, and nothing makes them again.
+fn ledger(store: &Store, verdict: &mut Verdict) -> Result<()> {
+    for path in atomic::entries(&folder_of::<RunRow>(store))? {
+        verdict.n_files += 1;
+        match read_rows::<RunRow>(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Input => {
+                verdict.add(
+                    store.relative(&path),
+                    "damaged",
+                    "move it away: the run is over, and nothing reads it".into(),
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Files in the folders of committed tables that no commit names: a reader of the folder reads them too.
+fn unknown(store: &Store, known: &[String], verdict: &mut Verdict) -> Result<()> {
+    let mut folders: Vec<&str> = known.iter().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+    folders.sort_unstable();
+    folders.dedup();
+    for folder in folders.into_iter().filter(|folder| folder.starts_with("tables/")) {
+        for path in atomic::entries(&store.root().join(folder))? {
+            let path = store.relative(&path);
+            if !known.contains(&path) {
+                let heal =
+                    "it is not sermill's, or older than its commits: move it away if readers of the table find it";
+                verdict.add(path, "unknown", heal.into());
+            }
+        }
+    }
+    Ok(())
+}
