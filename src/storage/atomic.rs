@@ -6,6 +6,7 @@
 // The std::fs writers are banned everywhere else by clippy.toml.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,40 @@ pub fn write_aside(
 /// [`publish`] for bytes that are already there.
 pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<()> {
     publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
+}
+
+/// Writes `target` through a hidden temporary in its own folder, for files that are no part of a store.
+///
+/// The temporary is a new file of a name that nothing had, and nothing but it is renamed or removed.
+pub fn publish_beside(target: &Path, bytes: &[u8]) -> Result<()> {
+    let name = target.file_name().ok_or_else(|| Error::input("is no name of a file").at(target))?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let (temporary, mut file) = new_beside(folder, name)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, target))
+        .map_err(|error| failed("cannot write", target, error));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.and_then(|()| sync_folder(folder))
+}
+
+/// A new hidden file in `folder`, named after `name`.
+fn new_beside(folder: &Path, name: &OsStr) -> Result<(PathBuf, File)> {
+    // Names may have 255 bytes; the beginning of a long one is enough to know it by.
+    let name: String = name.to_string_lossy().chars().take(50).collect();
+    for attempt in 0u32.. {
+        let temporary = folder.join(format!(".{name}.{}.{attempt}.partial", std::process::id()));
+        match File::create_new(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && attempt < 10_000 => {}
+            Err(error) => return Err(failed("cannot create", &temporary, error)),
+        }
+    }
+    Err(Error::bug("every name for a temporary is taken").at(folder))
 }
 
 fn write_temporary(
@@ -199,6 +234,23 @@ mod tests {
         assert!(failure.is_err());
         assert_eq!(fs::read(&target).expect("read"), b"old");
         assert_eq!(fs::read_dir(&staging).expect("list").count(), 0);
+    }
+
+    #[test]
+    fn a_file_written_beside_others_touches_none_of_them() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let taken = format!(".a.svg.{}.0.partial", std::process::id());
+        fs::write(path(&taken), "precious").expect("written");
+        fs::create_dir(path("b.svg")).expect("folder");
+        publish_beside(&path("a.svg"), b"1").expect("written");
+        publish_beside(&path("a.svg"), b"2").expect("replaced");
+        publish_beside(&path("new/folder/a.svg"), b"3").expect("written");
+        assert!(publish_beside(&path("b.svg"), b"4").is_err(), "a folder is in the way");
+        assert!(publish_beside(Path::new(".."), b"5").is_err() && publish_beside(Path::new("/"), b"6").is_err());
+        assert_eq!(fs::read_to_string(path("a.svg")).expect("read"), "2");
+        assert_eq!(fs::read_to_string(path(&taken)).expect("read"), "precious");
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 4, "no temporary is left");
     }
 
     #[test]
