@@ -12,7 +12,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The limit where no recipe says another: ten minutes of 48 kHz stereo.
+    /// The limit where no recipe says another: seven minutes of 48 kHz stereo with 16 bits at the
+    /// rate of the paper.
     pub const DEFAULT_LIMIT: Bytes = Bytes(256_000_000);
 
     /// `limit` for the file's bytes, its samples, and what becomes of them at the rate `wanted`.

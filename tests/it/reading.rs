@@ -57,7 +57,7 @@ fn what_is_no_file_is_a_row_and_is_never_opened() {
 }
 
 #[test]
-fn files_with_odd_names_are_recordings_of_their_own_from_manifest_to_features() {
+fn files_with_odd_names_are_recordings_of_their_own() {
     let mill = Mill::new();
     let names: [&[u8]; 5] = [b"a/b.wav", b"a\\b.wav", b"caf\xe9.wav", b"caf\xe8.wav", b"caf\\xe9.wav"];
     for (number, name) in names.iter().enumerate() {
@@ -232,7 +232,7 @@ fn labels_of_recordings_that_are_not_there_are_said() {
 fn a_recording_that_may_not_be_read_is_read_once_it_may() {
     let mill = Mill::new();
     put(&mill.corpora().join("a.wav"), &tone(1, 40_000));
-    // Nobody may enter a folder of a name that is too long, so it stands for one without permission, which root has always.
+    // No folder is closed to root; `a_listing_that_fails_is_never_a_shorter_list` is the same for everybody.
     let closed = mill.corpora().join("closed");
     put(&closed.join("b.wav"), &tone(2, 40_000));
     let mode = |bits: u32| {
