@@ -12,7 +12,8 @@ use crate::augment::AUGMENTATIONS;
 use crate::cli::{self, Command, Inspect, Setting, Synth, Typed, Verify};
 use crate::config::Pipeline;
 use crate::corpora::{self, CORPORA};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, printable};
+use crate::files;
 use crate::inspect::inspect;
 use crate::network::kernels::Isa;
 use crate::network::session::{self, Provider, Runtime};
@@ -176,19 +177,34 @@ fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
     let meter = progress.begin("synth", utterances.len() as u64);
     pool(None)?.install(|| {
         utterances.par_iter().try_for_each(|utterance| {
-            let target = synth.folder.join(&utterance.relative);
             let bytes = write_wav(&corpora::synthesise(seed, utterance, rate), rate)?;
-            atomic::publish_beside(&target, &bytes)?;
+            write_once(&synth.folder.join(&utterance.relative), &bytes)?;
             meter.advance(1);
             Ok(())
         })
     })?;
-    let folder = synth.folder.display().to_string();
+    let folder = files::text_of(&synth.folder);
     print(
         stdout,
         &json!({ "synth": folder, "recordings": utterances.len(), "speakers": synth.n_speakers, "seed": synth.seed }),
     )?;
     Ok(0)
+}
+
+/// Writes a file where there is none; one with the same bytes is left as it is, and any other is somebody's own.
+fn write_once(target: &Path, bytes: &[u8]) -> Result<()> {
+    let taken = || {
+        Error::input("is there already, and is another file")
+            .at(target)
+            .hint("choose another folder, or remove the file")
+    };
+    match files::read(target, bytes.len() as u64) {
+        Ok(there) if there == bytes => Ok(()),
+        Ok(_) => Err(taken()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => atomic::publish_beside(target, bytes),
+        Err(error) if files::is_of_the_machine(&error) => Err(Error::reading("cannot be read", error).at(target)),
+        Err(error) => Err(taken().because(error)),
+    }
 }
 
 fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
@@ -205,7 +221,7 @@ fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
     if let Some(out) = &typed.out {
         atomic::publish_beside(out, inspection_svg(&inspection.view())?.as_bytes())?;
         text.push('\n');
-        text.push_str(&wrapped("picture", &out.display().to_string()));
+        text.push_str(&wrapped("picture", &printable(&files::text_of(out))));
     }
     stdout.write_all(text.as_bytes()).map_err(closed)?;
     Ok(0)

@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audio::Budget;
 use crate::augment::{self, AugmentConfig, Wanted, When};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
-use crate::units::Seed;
+use crate::units::{Bytes, Seed};
+
+/// More than anybody writes.
+const LARGEST_RECIPE: Bytes = Bytes(16_000_000);
 
 /// All sections of one pipeline file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +50,9 @@ pub struct IngestConfig {
     pub skip: Vec<String>,
     /// Fail when a corpus' folder is not there (`true`), or go on with the others and say so (`false`).
     pub require_all: bool,
+    /// Memory that one recording may take, in units of 10^6 bytes: its file, its samples, and those at the front end's rate.
+    /// Counts for every command that reads recordings; 256 in recipes that do not name it.
+    pub max_recording_mb: u64,
     /// The corpora, in order.
     pub corpus: Vec<CorpusRoot>,
 }
@@ -141,10 +149,9 @@ pub struct ReportConfig {
 impl Pipeline {
     /// Reads a pipeline file and lays `section.key=value` overrides over it.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Error::recipe("cannot read pipeline file")
+        let text = files::read_text(path, LARGEST_RECIPE.0).map_err(|error| {
+            Error::reading_named(ErrorKind::Recipe, "cannot read pipeline file", error)
                 .at(path)
-                .because(error)
                 .hint("see pipelines/ for complete examples")
         })?;
         Self::parse(&text, overrides).map_err(|error| error.at(path))
@@ -154,6 +161,7 @@ impl Pipeline {
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| Error::recipe("not TOML").because(error))?;
+        add_newer_keys(&mut table);
         for item in overrides {
             lay_over(&mut table, item)?;
         }
@@ -162,6 +170,16 @@ impl Pipeline {
         })?;
         pipeline.check()?;
         Ok(pipeline)
+    }
+
+    /// What one recording may take.
+    pub fn recording_limit(&self) -> Bytes {
+        Bytes(self.ingest.max_recording_mb.saturating_mul(1_000_000))
+    }
+
+    /// [`Self::recording_limit`] with the rate of this recipe's front end.
+    pub fn recording_budget(&self) -> Budget {
+        Budget::new(self.recording_limit(), self.features.front_end.sample_rate)
     }
 
     /// The network for this recipe's front end.
@@ -204,9 +222,18 @@ impl Pipeline {
         let refuse = |place: &str, value: &dyn std::fmt::Display, limit: &str| {
             Err(Error::recipe(format!("{place} = {value}: {limit}")))
         };
+        // Names become parts of names of files.
         let name = &self.pipeline.name;
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            return refuse("[pipeline] name", name, "lower-case letters, digits and dashes only");
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !(1..=60).contains(&name.len()) || !name.chars().all(is_plain) {
+            return refuse("[pipeline] name", name, "1 to 60 lower-case letters, digits and dashes only");
+        }
+        for CorpusRoot { name, .. } in &self.ingest.corpus {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if !(1..=60).contains(&name.len()) || !name.chars().all(is_plain) || name.starts_with('.') {
+                let limit = "1 to 60 letters, digits, dots, dashes and underscores only, the first one no dot";
+                return refuse("[[ingest.corpus]] name", name, limit);
+            }
         }
         for (place, fraction) in
             [("test_fraction", self.split.test_fraction), ("validation_fraction", self.split.validation_fraction)]
@@ -214,6 +241,9 @@ impl Pipeline {
             if !(0.0..1.0).contains(&fraction) {
                 return refuse(&format!("[split] {place}"), &fraction, "must be at least 0 and under 1");
             }
+        }
+        if self.ingest.max_recording_mb == 0 {
+            return refuse("[ingest] max_recording_mb", &0, "must be at least 1");
         }
         for (place, count) in [
             ("[train] batch", self.train.batch),
@@ -266,6 +296,14 @@ impl FeatureConfig {
     }
 }
 
+/// Adds what recipes of earlier releases do not name, with the value that they meant.
+fn add_newer_keys(table: &mut toml::Table) {
+    if let Some(ingest) = table.get_mut("ingest").and_then(toml::Value::as_table_mut) {
+        let megabytes = (Budget::DEFAULT_LIMIT.0 / 1_000_000) as i64;
+        ingest.entry("max_recording_mb").or_insert(toml::Value::Integer(megabytes));
+    }
+}
+
 fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
     let wrong = |why: &str| Error::recipe(format!("--set {item}: {why}")).hint("write --set section.key=value");
     let (place, value) = item.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
@@ -292,98 +330,5 @@ fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::augment::spec_augment::SpecAugment;
-
-    const PAPER: &str = include_str!("../pipelines/paper.toml");
-
-    #[test]
-    fn every_shipped_pipeline_is_a_valid_recipe() {
-        for (name, text) in [
-            ("demo", include_str!("../pipelines/demo.toml")),
-            ("paper", PAPER),
-            ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
-            ("nightly", include_str!("../pipelines/nightly.toml")),
-            ("augmented", include_str!("../pipelines/augmented.toml")),
-            ("full-rank-16k", include_str!("../pipelines/full-rank-16k.toml")),
-        ] {
-            let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(pipeline.pipeline.name, name);
-        }
-    }
-
-    #[test]
-    fn the_paper_pipeline_holds_the_paper_network() {
-        let pipeline = Pipeline::parse(PAPER, &[]).expect("paper");
-        assert_eq!(pipeline.network().expect("network"), NetworkSpec::paper(128, 508));
-        assert_eq!(pipeline.split.protocol.monitored(), Split::Test);
-    }
-
-    #[test]
-    fn unknown_keys_are_refused_by_name() {
-        let error = Pipeline::parse(&PAPER.replace("momentum = 0.8", "momentun = 0.8"), &[]).expect_err("a slip");
-        assert!(error.to_string().contains("momentun"), "{error}");
-        assert_eq!(error.kind().exit_code(), 2);
-    }
-
-    #[test]
-    fn overrides_change_known_keys_and_refuse_others() {
-        let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
-        assert_eq!(set("train.epochs=5").expect("number").train.epochs, 5);
-        assert_eq!(set("score.device=cuda:1").expect("word").score.device, "cuda:1");
-        assert_eq!(set("score.splits=[\"test\"]").expect("list").score.splits, [Split::Test]);
-        for wrong in ["train.epoch=5", "trains.epochs=5", "train.epochs", "train.epochs=many", "train.epochs=0"] {
-            assert!(set(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_known_profile_with_other_numbers_is_refused() {
-        let error = Pipeline::parse(PAPER, &["features.front_end.hop=64".into()]).expect_err("not the paper's hop");
-        assert!(error.to_string().contains("profile"), "{error}");
-        Pipeline::parse(PAPER, &["features.front_end.hop=64".into(), "features.profile=mine".into()])
-            .expect("own name");
-    }
-
-    #[test]
-    fn fresh_copies_are_not_stored_and_protocol_paper_has_none() {
-        let set = |text: &str, item: &str| Pipeline::parse(text, &[item.to_string()]);
-        let stored = set(PAPER, "augment.when=features").expect("stored");
-        assert_eq!((stored.stored_copies(), stored.fresh_copies()), (1, 0));
-        let error = set(PAPER, "augment.when=epoch").expect_err("paper");
-        assert!(error.to_string().contains("protocol `paper`"), "{error}");
-        let text = include_str!("../pipelines/source-disjoint.toml");
-        let fresh = set(text, "augment.when=epoch").expect("fresh");
-        assert_eq!((fresh.stored_copies(), fresh.fresh_copies()), (0, 1));
-    }
-
-    #[test]
-    fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
-        for text in [
-            PAPER,
-            include_str!("../pipelines/demo.toml"),
-            include_str!("../pipelines/source-disjoint.toml"),
-            include_str!("../pipelines/nightly.toml"),
-            include_str!("../pipelines/full-rank-16k.toml"),
-        ] {
-            let augment = Pipeline::parse(text, &[]).expect("valid").augment;
-            assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
-        }
-    }
-
-    #[test]
-    fn an_augmentation_may_be_set_from_the_command_line() {
-        let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
-        set("features.augmentations=[\"gain\", { name = \"pink-noise\", snr_db = [5, 20] }]").expect("two");
-        for (item, words) in [
-            ("features.augmentations=[\"pink\"]", "`pink` is not known"),
-            ("features.augmentations=[{ name = \"pink-noise\", level = 3 }]", "has no `level`"),
-            ("features.augmentations=[3]", "an augmentation is its name, or a table"),
-            ("augment.spec_augment.max_time=509", "must be at most 508"),
-        ] {
-            let error = set(item).expect_err(item);
-            assert!(error.to_string().contains(words), "{item}: {error}");
-        }
-    }
-}
+#[path = "config_proof.rs"]
+mod proof;

@@ -76,6 +76,12 @@ impl Error {
         Self::new(kind, what).because(error)
     }
 
+    /// A file that the user named could not be read: kind `kind` where naming another or mending it helps (it is missing,
+    /// forbidden, no file, too large, no text), else as [`Self::reading`].
+    pub fn reading_named(kind: ErrorKind, what: impl Into<String>, error: std::io::Error) -> Self {
+        if files::is_of_the_machine(&error) { Self::reading(what, error) } else { Self::new(kind, what).because(error) }
+    }
+
     /// The machine failed.
     pub fn machine(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::Machine, what)
@@ -88,7 +94,7 @@ impl Error {
 
     /// Names the file or setting the error is about.
     pub fn at(self, path: impl AsRef<Path>) -> Self {
-        self.at_place(path.as_ref().display().to_string())
+        self.at_place(files::text_of(path.as_ref()))
     }
 
     /// Names a place that is not a file: a setting, a column, a tensor.
@@ -153,9 +159,58 @@ impl std::error::Error for Error {
     }
 }
 
+/// A line as it may go to a terminal: control characters and those that turn the direction of text are escaped, and of more
+/// than [`LONGEST_LINE`] characters the middle is left out. Whatever is printed goes through here, because names of files hold
+/// anything.
+pub fn printable(line: &str) -> String {
+    let is_hidden = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    let mut text = String::with_capacity(line.len());
+    for letter in line.chars() {
+        match letter {
+            hidden if is_hidden(hidden) => text.extend(hidden.escape_default()),
+            letter => text.push(letter),
+        }
+    }
+    let n_letters = text.chars().count();
+    if n_letters <= LONGEST_LINE {
+        return text;
+    }
+    let (begin, end) = (LONGEST_LINE * 3 / 5, LONGEST_LINE * 2 / 5);
+    let tail = text.chars().skip(n_letters - end);
+    text.chars().take(begin).chain("...".chars()).chain(tail).collect()
+}
+
+/// Characters of a line that is printed whole: a path may have four times as many.
+const LONGEST_LINE: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_moves_no_cursor_and_floods_no_screen() {
+        assert_eq!(printable("`a b \u{e4}\u{1f600}.wav`: 3 \u{b5}s"), "`a b \u{e4}\u{1f600}.wav`: 3 \u{b5}s");
+        assert_eq!(printable("\u{1b}[2J\r\n\u{7}\u{9b}\u{7f}"), "\\u{1b}[2J\\r\\n\\u{7}\\u{9b}\\u{7f}");
+        assert_eq!(printable("wav.\u{202e}exe\u{2066}"), "wav.\\u{202e}exe\\u{2066}");
+        let long = format!("`{}`: no recording", "\u{e4}/".repeat(2_500));
+        let cut = printable(&long);
+        assert!(cut.chars().count() < 1_010 && cut.contains("..."), "{}", cut.chars().count());
+        assert!(cut.starts_with("`\u{e4}/") && cut.ends_with("/`: no recording"), "{cut}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_wrongly_is_not_the_fault_of_the_machine() {
+        let kind = |code: i32| {
+            let error = std::io::Error::from_raw_os_error(code);
+            Error::reading_named(ErrorKind::Input, "cannot read the model", error).kind()
+        };
+        let wrong = [libc::ENOENT, libc::EACCES, libc::ENOTDIR, libc::EISDIR, libc::ELOOP];
+        assert!(wrong.iter().all(|&code| kind(code) == ErrorKind::Input));
+        assert_eq!((kind(libc::EIO), kind(libc::EMFILE)), (ErrorKind::Unreadable, ErrorKind::Machine));
+    }
 
     #[test]
     fn message_names_place_and_cause_and_keeps_the_hint_apart() {

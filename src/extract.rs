@@ -7,14 +7,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::audio::{self, Resampler};
+use crate::audio::{self, Budget, Decoded, Resampler};
 use crate::augment::{Chain, Donor, Format, Place, Wanted, Wave};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
+use crate::recordings;
 use crate::signal::condition::{Conditioned, condition, skip_offset};
 use crate::signal::log_mel::{MelPlan, MelScratch};
 use crate::signal::profile::FrontEnd;
 use crate::signal::valid_frames;
-use crate::units::{SampleRate, Seed};
+use crate::units::{Bytes, SampleRate, Seed};
 
 /// Plans of rates are kept up to so many bytes: corpora have a handful of 1 MB, folders of damaged recordings any number, of
 /// up to 20 MB.
@@ -26,13 +28,16 @@ pub struct Extractor {
     plan: MelPlan,
     chain: Chain,
     seed: Seed,
+    budget: Budget,
     // Corpora have a handful of rates; each plan is made once and then only read.
     resamplers: Mutex<HashMap<SampleRate, Arc<Resampler>>>,
 }
 
 /// Buffers of one thread, reused from recording to recording.
 pub struct ExtractScratch {
-    decoded: Vec<f32>,
+    /// What the recording is, and its samples.
+    decoded: Option<Decoded>,
+    samples: Vec<f32>,
     /// What is left after the offset, at the front end's rate.
     resampled: Vec<f32>,
     /// The same, augmented.
@@ -43,6 +48,13 @@ pub struct ExtractScratch {
     copy: Vec<f32>,
     log_mel: Vec<f32>,
     mel: MelScratch,
+}
+
+impl ExtractScratch {
+    /// What the recording was that was extracted last, and its mono samples at its own rate.
+    pub fn into_recording(self) -> Option<(Decoded, Vec<f32>)> {
+        self.decoded.map(|decoded| (decoded, self.samples))
+    }
 }
 
 /// One variant of a recording that is asked for.
@@ -83,7 +95,7 @@ struct Changed {
 }
 
 impl Extractor {
-    /// Plans a front end and the augmentations of its copies.
+    /// Plans a front end and the augmentations of its copies; recordings may take [`Budget::DEFAULT_LIMIT`].
     pub fn new(front_end: &FrontEnd, augmentations: &[Wanted], seed: Seed) -> Result<Self> {
         let format = Format { sample_rate: front_end.sample_rate, n_samples: front_end.n_samples };
         Ok(Self {
@@ -91,15 +103,27 @@ impl Extractor {
             plan: MelPlan::new(front_end)?,
             chain: Chain::new(augmentations, format)?,
             seed,
+            budget: Budget::new(Budget::DEFAULT_LIMIT, front_end.sample_rate),
             resamplers: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// The same with another limit of what one recording may take.
+    pub fn with_limit(self, limit: Bytes) -> Self {
+        Self { budget: Budget::new(limit, self.front_end.sample_rate), ..self }
+    }
+
+    /// What one recording may take, for whoever reads it.
+    pub fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Buffers for one thread.
     pub fn scratch(&self) -> ExtractScratch {
         let size = self.front_end.n_mels * self.front_end.n_frames();
         ExtractScratch {
-            decoded: Vec::new(),
+            decoded: None,
+            samples: Vec::new(),
             resampled: Vec::new(),
             changed: Vec::new(),
             wave: Vec::new(),
@@ -131,7 +155,7 @@ impl Extractor {
         scratch: &mut ExtractScratch,
         mut sink: impl FnMut(Spectrogram<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.read(bytes, &mut scratch.decoded, &mut scratch.resampled)?;
+        scratch.decoded = Some(self.read(bytes, &mut scratch.samples, &mut scratch.resampled)?);
         let original = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
         for copy in copies {
             let changed =
@@ -152,19 +176,21 @@ impl Extractor {
     }
 
     /// Fills `resampled` with what the front end sees of a recording: after the offset, at its rate.
-    fn read(&self, bytes: &[u8], decoded: &mut Vec<f32>, resampled: &mut Vec<f32>) -> Result<()> {
-        for buffer in [&mut *decoded, resampled] {
+    fn read(&self, bytes: &[u8], samples: &mut Vec<f32>, resampled: &mut Vec<f32>) -> Result<Decoded> {
+        for buffer in [&mut *samples, resampled] {
             buffer.truncate(audio::KEPT_SAMPLES);
             buffer.shrink_to(audio::KEPT_SAMPLES);
         }
-        let rate = audio::decode(bytes, self.front_end.channel, decoded)?.sample_rate;
-        let kept = skip_offset(decoded, rate, self.front_end.offset_s);
+        let decoded = audio::decode_within(bytes, self.front_end.channel, self.budget, samples)?;
+        audio::check_heard(samples)?;
+        let rate = decoded.sample_rate;
+        let kept = skip_offset(samples, rate, self.front_end.offset_s);
         if kept.is_empty() {
-            let (length, offset) = (rate.seconds(decoded.len()), self.front_end.offset_s);
+            let (length, offset) = (rate.seconds(samples.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
         self.resampler(rate)?.resample(kept, resampled);
-        Ok(())
+        Ok(decoded)
     }
 
     /// Fills `scratch.copy` with an augmented copy.
@@ -202,25 +228,26 @@ impl Extractor {
     /// Conditioned waves, without their padding, of the first `n` donors that can be used.
     ///
     /// One that can be read but has no spectrogram of its own is passed over, always the same; one that is no longer what
-    /// was planned is an error, because the copy would depend on when it was made.
+    /// was planned, or that cannot be read now, is an error of kind `Unreadable`, because the copy would depend on when it was
+    /// made.
     fn voices(&self, donors: &[Donor], n: usize) -> Result<Vec<Vec<f32>>> {
         let mut voices = Vec::with_capacity(n);
-        let (mut decoded, mut resampled) = (Vec::new(), Vec::new());
+        let (mut bytes, mut samples, mut resampled) = (Vec::new(), Vec::new(), Vec::new());
         for donor in donors {
             if voices.len() == n {
                 break;
             }
-            let changed = || {
-                let place = donor.file.display();
-                Error::recording(format!("a voice of its background changed since ingest, `{place}`: run ingest again"))
-            };
-            let bytes = std::fs::read(&donor.file).map_err(|error| changed().because(error))?;
-            if blake3::hash(&bytes).to_hex().as_str() != donor.content_hash {
-                return Err(changed());
-            }
+            recordings::read_known(&donor.file, &donor.content_hash, self.budget, &mut bytes).map_err(|error| {
+                // The reason goes into a row of the recording, so it names the other one itself.
+                let place = files::text_of(&donor.file);
+                let what = format!("a voice of its background, `{place}`: {}", error.reason());
+                // It may change back, or come back: this says nothing for good about the recording.
+                let kind = if error.kind() == ErrorKind::Recording { ErrorKind::Unreadable } else { error.kind() };
+                Error::new(kind, what)
+            })?;
             let mut voice = Vec::new();
-            let read = self.read(&bytes, &mut decoded, &mut resampled);
-            let read = read.and_then(|()| condition(&resampled, &self.front_end, &mut voice));
+            let read = self.read(&bytes, &mut samples, &mut resampled);
+            let read = read.and_then(|_| condition(&resampled, &self.front_end, &mut voice));
             match read {
                 Ok(shape) => {
                     voice.truncate(shape.valid_samples);
@@ -317,17 +344,37 @@ mod tests {
     }
 
     #[test]
-    fn a_donor_that_changed_or_is_gone_rejects_the_copy_with_a_reason() {
+    fn a_donor_that_changed_is_told_from_one_that_is_gone() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
-        for change in [Some(b"other bytes".as_slice()), None] {
+        for (change, kind, words) in [
+            (Some(b"other bytes".as_slice()), ErrorKind::Unreadable, "changed since ingest: run ingest again"),
+            (None, ErrorKind::Unreadable, "cannot be read: "),
+        ] {
             match change {
                 Some(bytes) => atomic::publish_beside(&donors[0].file, bytes).expect("written"),
                 None => atomic::remove_file(&donors[0].file).expect("removed"),
             }
             let error = babbling(&donors).expect_err("not what was planned");
-            assert_eq!(error.kind(), ErrorKind::Recording);
-            assert!(error.to_string().contains("2.wav") && error.to_string().contains("run ingest again"), "{error}");
+            assert_eq!(error.kind(), kind);
+            assert!(error.reason().contains("2.wav") && error.reason().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_recording_that_nobody_hears_or_that_does_not_fit_has_no_spectrogram() {
+        let front_end = FrontEnd { n_samples: 1_000, ..profile("paper").expect("known") };
+        let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
+        let reason = |extractor: &Extractor, bytes: &[u8]| {
+            let made = extractor.extract(bytes, "", &[Copy::ORIGINAL], &mut extractor.scratch(), |_| Ok(()));
+            made.map_err(|error| error.reason())
+        };
+        let silence: Vec<f32> = (0..20_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
+        let silence = write_wav(&silence, RATE).expect("a file");
+        assert_eq!(reason(&extractor, &silence), Err("silent: its peak is -90.3 dBFS".into()));
+        let heard = recording(1, 20_000);
+        assert_eq!(reason(&extractor, &heard), Ok(()));
+        let small = extractor.with_limit(Bytes(100_000));
+        assert!(reason(&small, &heard).is_err_and(|reason| reason.contains("the limit is 100.0 kB")));
     }
 }

@@ -1,12 +1,16 @@
 //! The one door to files that others made: only regular files are read, at most as much as was asked for, and a call that
 //! failed once is tried once more before anybody is told.
 //!
-//! A pipe would hold a reader for ever, and an error of a moment must not become a fact.
+//! A pipe would hold a reader for ever, and an error of a moment must not become a fact. Their names are bytes, tables hold
+//! text: [`text_of`] and [`path_of`] lead from one to the other and back.
 
+use std::ffi::OsString;
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a regular file for reading; never waits for the other end of a pipe.
 ///
@@ -32,18 +36,44 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Errors: those of [`open`] and of reading; kind `FileTooLarge` beyond `limit`, with size and limit in its text. The file is
 /// then not read.
 pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let within = |_: &[u8], size| {
+        if size <= limit {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{size} bytes, the limit is {limit}")))
+    };
+    read_looking(path, limit, 0, bytes, within)?
+}
+
+/// [`read_into`] that looks first: `look` gets up to `n_head` bytes of the beginning and the size of the file, and says whether
+/// the rest is wanted. Its own error is the inner one.
+pub fn read_looking<E>(
+    path: &Path,
+    limit: u64,
+    n_head: u64,
+    bytes: &mut Vec<u8>,
+    look: impl Fn(&[u8], u64) -> Result<(), E>,
+) -> io::Result<Result<(), E>> {
     again(|| {
         bytes.clear();
-        let file = open(path)?;
+        let mut file = open(path)?;
         let size = file.metadata()?.len();
-        if size > limit {
-            let what = format!("{size} bytes, the limit is {limit}");
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        fill(bytes, &mut file, size.min(n_head), n_head)?;
+        if let Err(unwanted) = look(bytes, size) {
+            return Ok(Err(unwanted));
         }
-        bytes.reserve(usize::try_from(size).unwrap_or(0) + 1);
         // A file that grows meanwhile is cut at the limit; whoever knows its hash will notice.
-        file.take(limit).read_to_end(bytes).map(|_| ())
+        let n_read = bytes.len() as u64;
+        fill(bytes, &mut file, size.saturating_sub(n_read), limit.saturating_sub(n_read)).map(Ok)
     })
+}
+
+/// Appends up to `limit` bytes of `file`, of which `expected` are likely there.
+fn fill(bytes: &mut Vec<u8>, file: &mut File, expected: u64, limit: u64) -> io::Result<()> {
+    // One byte more than expected, so that the end is found without more memory.
+    let room = usize::try_from(expected.min(limit)).unwrap_or(usize::MAX).saturating_add(1);
+    bytes.try_reserve_exact(room).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    file.take(limit).read_to_end(bytes).map(|_| ())
 }
 
 /// Text of a regular file of at most `limit` bytes; text that is not UTF-8 is of kind `InvalidData`.
@@ -67,6 +97,55 @@ pub fn not_a_file(kind: std::fs::FileType) -> &'static str {
 pub fn is_plain_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=80).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+/// The name of a file as text; two names never become the same text, and [`path_of`] leads back.
+///
+/// A byte that is not UTF-8 becomes `\xHH`. A backslash is a character like others, but where it would read as such a byte it
+/// becomes `\x5c`. Proof: `every_name_has_a_text_of_its_own_that_leads_back`.
+pub fn text_of(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        let valid = chunk.valid();
+        for (at, letter) in valid.char_indices() {
+            if letter == '\\' && escaped_byte(&valid.as_bytes()[at..]).is_some() {
+                text.push_str("\\x5c");
+            } else {
+                text.push(letter);
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// The file that a text of [`text_of`] names; text without `\xHH` is the name itself.
+pub fn path_of(text: &str) -> PathBuf {
+    let mut rest = text.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((&first, behind)) = rest.split_first() {
+        match escaped_byte(rest) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &rest[4..];
+            }
+            None => {
+                bytes.push(first);
+                rest = behind;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// The byte that a leading `\xHH` stands for.
+fn escaped_byte(bytes: &[u8]) -> Option<u8> {
+    let &[b'\\', b'x', high, low] = bytes.first_chunk()? else { return None };
+    let digit = |letter: u8| char::from(letter).to_digit(16);
+    u8::try_from(16 * digit(high)? + digit(low)?).ok()
 }
 
 /// Tries once more what the machine failed at; what a second try cannot change is told at once.
@@ -109,6 +188,35 @@ mod tests {
         assert_eq!(read(&file, 4).expect_err("too long").kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(open(folder.path()).expect_err("a folder").kind(), io::ErrorKind::InvalidInput);
         assert_eq!(open(&folder.path().join("b")).expect_err("nothing").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn every_name_has_a_text_of_its_own_that_leads_back() {
+        let by_hand: [(&[u8], &str); 6] = [
+            (b"a/b \xc3\xa4.wav", "a/b \u{e4}.wav"),
+            (b"a\\b.wav", "a\\b.wav"),
+            (b"caf\xe9.wav", "caf\\xe9.wav"),
+            (b"caf\\xe9.wav", "caf\\x5cxe9.wav"),
+            (b"\\\xff", "\\\\xff"),
+            (b"\\x5\xff", "\\x5\\xff"),
+        ];
+        for (bytes, text) in by_hand {
+            let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
+            assert_eq!((text_of(&path).as_str(), path_of(text)), (text, path));
+        }
+        // All names of up to seven of these bytes: backslashes, what may follow one, and halves of a letter.
+        let alphabet = [b'\\', b'x', b'5', b'C', 0xC3, 0xA4];
+        let (mut names, mut texts) = (vec![Vec::new()], std::collections::HashSet::new());
+        for _ in 0..7 {
+            let longer = |name: &Vec<u8>| alphabet.map(|byte| [name.as_slice(), &[byte]].concat());
+            names = names.iter().flat_map(longer).collect();
+            for name in &names {
+                let path = PathBuf::from(OsString::from_vec(name.clone()));
+                let text = text_of(&path);
+                assert_eq!(path_of(&text), path, "{text}");
+                assert!(texts.insert(text));
+            }
+        }
     }
 
     #[test]

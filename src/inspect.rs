@@ -3,22 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use crate::audio::levels::CLIPPED_FROM;
-use crate::audio::{self, Decoded, Levels};
+use crate::audio::{self, Budget, Decoded, Levels};
 use crate::config::Pipeline;
 use crate::definition::{Definition, front_end_of};
 use crate::emotion::Emotion;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::extract::{Copy, Extractor};
+use crate::files;
 use crate::network::NetworkSpec;
 use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
+use crate::recordings;
 use crate::signal::condition::Conditioned;
 use crate::signal::mel::{MelBank, band_centres_hz};
 use crate::signal::profile::{FrontEnd, profile};
 use crate::signal::tiles::n_windows;
 use crate::storage::fingerprint::Fingerprint;
-use crate::units::{SampleRate, Seed};
+use crate::units::{Bytes, SampleRate, Seed};
+
+/// More than any model that this program can run.
+const LARGEST_MODEL: Bytes = Bytes(4_000_000_000);
 
 /// Whose front end and windows are taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +62,8 @@ struct Plan {
     front_end: FrontEnd,
     windows: (usize, usize),
     model: Option<Vec<u8>>,
+    /// What the recording may take.
+    limit: Bytes,
 }
 
 /// Looks at the recording `file`.
@@ -65,9 +72,10 @@ struct Plan {
 /// Proof: `an_inspection_says_what_the_tables_say`, `a_model_is_asked_and_answers_as_in_the_predictions`.
 pub fn inspect(file: &Path, source: &Source) -> Result<Inspection> {
     let plan = plan(source)?;
-    let bytes = std::fs::read(file).map_err(|error| Error::input("cannot read recording").at(file).because(error))?;
-    of_bytes(plan, file, &bytes)
-        .map_err(|error| if error.kind() == ErrorKind::Recording { error.at(file) } else { error })
+    let (mut bytes, budget) = (Vec::new(), Budget::new(plan.limit, plan.front_end.sample_rate));
+    recordings::read_named(file, budget, &mut bytes)
+        .and_then(|content_hash| of_bytes(plan, file, bytes, &content_hash.to_hex()))
+        .map_err(|error| if error.kind() == ErrorKind::Recording { error.at(file) } else { error.or_at(file) })
 }
 
 fn plan(source: &Source) -> Result<Plan> {
@@ -76,46 +84,49 @@ fn plan(source: &Source) -> Result<Plan> {
             let front_end = profile(name)?;
             let paper = NetworkSpec::paper(front_end.n_mels, front_end.n_frames());
             let windows = (paper.window, paper.hop);
-            Ok(Plan { name: format!("profile {name}"), front_end, windows, model: None })
+            let (name, limit) = (format!("profile {name}"), Budget::DEFAULT_LIMIT);
+            Ok(Plan { name, front_end, windows, model: None, limit })
         }
         Source::Pipeline { file, overrides } => {
             let pipeline = Pipeline::read(file, overrides)?;
+            let limit = pipeline.recording_limit();
             let network = &pipeline.train.network;
             Ok(Plan {
                 name: format!("pipeline {}, front end {}", pipeline.pipeline.name, pipeline.features.profile),
                 windows: (network.window, network.hop),
                 front_end: pipeline.features.front_end,
                 model: None,
+                limit,
             })
         }
         Source::Model(file) => {
             let hint = "use the model.onnx that `sermill train` wrote";
-            let bytes = std::fs::read(file)
-                .map_err(|error| Error::input("cannot read the model").at(file).because(error).hint(hint))?;
+            let bytes = files::read(file, LARGEST_MODEL.0).map_err(|error| {
+                Error::reading_named(ErrorKind::Input, "cannot read the model", error).at(file).hint(hint)
+            })?;
             let card = ModelCard::from_model(&bytes).map_err(|error| error.at(file))?;
             let front_end = front_end_of(&card).map_err(|error| error.at(file))?;
             let windows = (card.network.window, card.network.hop);
-            Ok(Plan { name: format!("model {}", card.model_id), front_end, windows, model: Some(bytes) })
+            let (name, limit) = (format!("model {}", card.model_id), Budget::DEFAULT_LIMIT);
+            Ok(Plan { name, front_end, windows, model: Some(bytes), limit })
         }
     }
 }
 
-fn of_bytes(plan: Plan, file: &Path, bytes: &[u8]) -> Result<Inspection> {
-    let Plan { name, front_end, windows, model } = plan;
-    let mut samples = Vec::new();
-    let decoded = audio::decode(bytes, front_end.channel, &mut samples)?;
-    let levels = audio::levels(&samples, decoded.sample_rate);
-    if audio::is_silent(&levels) {
-        return Err(Error::recording(format!("silent: its peak is {:.1} dBFS", levels.peak_dbfs)));
-    }
-    let extractor = Extractor::new(&front_end, &[], Seed(0))?;
+fn of_bytes(plan: Plan, file: &Path, bytes: Vec<u8>, content_hash: &str) -> Result<Inspection> {
+    let Plan { name, front_end, windows, model, limit } = plan;
+    let extractor = Extractor::new(&front_end, &[], Seed(0))?.with_limit(limit);
     let (mut log_mel, mut valid_frames, mut shape) = (Vec::new(), 0, None);
-    extractor.extract(bytes, "", &[Copy::ORIGINAL], &mut extractor.scratch(), |spectrogram| {
+    let mut scratch = extractor.scratch();
+    extractor.extract(&bytes, content_hash, &[Copy::ORIGINAL], &mut scratch, |spectrogram| {
         log_mel = spectrogram.log_mel.to_vec();
         valid_frames = spectrogram.valid_frames;
         shape = Some(spectrogram.conditioned.clone());
         Ok(())
     })?;
+    drop(bytes);
+    let (decoded, samples) = scratch.into_recording().ok_or_else(|| Error::bug("a spectrogram of no recording"))?;
+    let levels = audio::levels(&samples, decoded.sample_rate);
     let shape = shape.ok_or_else(|| Error::bug("an original has no spectrogram"))?;
     let rate = decoded.sample_rate;
     let first = (front_end.offset_s * rate.hz()) as usize;
@@ -127,14 +138,14 @@ fn of_bytes(plan: Plan, file: &Path, bytes: &[u8]) -> Result<Inspection> {
     facts.extend(facts_of_use(&front_end, &shape, rate, used, samples.len()));
     facts.extend(facts_of_spectrogram(&front_end, windows, &log_mel, valid_frames)?);
     facts.push(("fingerprint", fingerprint.to_string()));
-    facts.push(("content", blake3::hash(bytes).to_hex()[..32].to_string()));
+    facts.push(("content", content_hash[..32].to_string()));
     let probabilities = match model {
         Some(model) => ask(&model, &log_mel, &mut facts)?,
         None => Vec::new(),
     };
     Ok(Inspection {
-        title: file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
-        source: format!("front end: {name}"),
+        title: printable(&files::text_of(Path::new(file.file_name().unwrap_or(file.as_os_str())))),
+        source: printable(&format!("front end: {name}")),
         definition,
         facts,
         probabilities,

@@ -26,6 +26,7 @@ pub mod extract;
 pub mod metrics;
 pub mod network;
 pub mod pictures;
+pub mod recordings;
 pub mod scan;
 pub mod signal;
 pub mod split;

@@ -3,15 +3,17 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use sermill::error::printable;
+
 fn main() -> ExitCode {
     match sermill::commands::run(std::env::args_os(), &mut std::io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
             // There is nowhere to report a stderr that is closed.
-            let _ = writeln!(stderr, "error: {error}");
+            let _ = writeln!(stderr, "error: {}", printable(&error.to_string()));
             if let Some(hint) = error.hint_text() {
-                let _ = writeln!(stderr, "hint: {hint}");
+                let _ = writeln!(stderr, "hint: {}", printable(hint));
             }
             ExitCode::from(error.kind().exit_code())
         }

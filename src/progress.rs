@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::error::printable;
+
 /// Where progress goes.
 pub trait Progress: Send + Sync {
     /// A piece of work of `total` units begins.
@@ -63,7 +65,7 @@ impl Meter for ProgressBar {
         self.inc(n);
     }
     fn note(&self, text: &str) {
-        self.set_message(text.to_string());
+        self.set_message(printable(text));
     }
 }
 
@@ -122,5 +124,5 @@ impl Meter for LineMeter {
 
 fn write_line(line: &str) {
     // Progress that cannot be written must not end the work: a closed stderr is ignored.
-    let _ = writeln!(std::io::stderr().lock(), "{}", line.trim_end());
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(line.trim_end()));
 }

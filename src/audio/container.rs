@@ -12,20 +12,26 @@ use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
 use super::opus::{self, OpusStream};
-use super::{Channel, Decoded, Repairs, check_channels, check_rate, check_usable};
+use super::{Budget, Channel, Decoded, Repairs, check_channels, check_rate, check_usable};
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
 
-/// Longest recording taken from a compressed file (93 minutes at 48 kHz, 1 GiB as f32): a few
-/// kilobytes of FLAC can stand for hours of silence.
-const MAX_FRAMES: usize = 1 << 28;
 /// Samples of all channels in a packet: more than any codec has (FLAC: 65,535 frames of 8 channels); symphonia
 /// allocates what a header declares.
 const MAX_PACKET_SAMPLES: u64 = 1 << 22;
 
 /// Decodes any container that symphonia recognises by its content. See [`super::decode`].
-pub(super) fn decode(bytes: &[u8], channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
+///
+/// A few kilobytes can stand for hours: decoding ends where `budget` does.
+pub(super) fn decode(
+    bytes: &[u8],
+    channel: Channel,
+    budget: Budget,
+    repairs: &mut Repairs,
+    samples: &mut Vec<f32>,
+) -> Result<Decoded> {
     let mended = aiff_with_true_length(bytes);
+    let budget = budget.holding(mended.as_ref().map_or(0, |mended| mended.len() as u64));
     let bytes = mended.as_deref().unwrap_or(bytes);
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let mut format = symphonia::default::get_probe()
@@ -45,7 +51,7 @@ pub(super) fn decode(bytes: &[u8], channel: Channel, repairs: &mut Repairs, samp
     let bits_per_sample = parameters.bits_per_sample.and_then(|bits| u16::try_from(bits).ok());
     let mut codec = Codec::new(parameters)?;
     let (track_id, declared_frames) = (track.id, track.num_frames.map(|frames| codec.played(frames)));
-    let mut taken = Taken::new(channel, samples, bytes.len());
+    let mut taken = Taken::new(channel, budget, samples, bytes.len());
     taken.read(format.as_mut(), &mut codec, track_id)?;
     taken.say(declared_frames.filter(|_| mended.is_none()), repairs);
     if mended.is_some() {
@@ -146,6 +152,7 @@ impl Codec {
 /// What was taken from the packets so far.
 struct Taken<'a> {
     channel: Channel,
+    budget: Budget,
     mono: &'a mut Vec<f32>,
     /// Sample rate and channels of the first packet.
     shape: Option<(u32, u16)>,
@@ -158,8 +165,9 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn new(channel: Channel, mono: &'a mut Vec<f32>, n_bytes: usize) -> Self {
-        Self { channel, mono, shape: None, n_packets: 0, max_packets: n_bytes, n_damaged: 0, ended_early: None }
+    fn new(channel: Channel, budget: Budget, mono: &'a mut Vec<f32>, n_bytes: usize) -> Self {
+        let (n_packets, n_damaged) = (0, 0);
+        Self { channel, budget, mono, shape: None, n_packets, max_packets: n_bytes, n_damaged, ended_early: None }
     }
 
     fn read(&mut self, format: &mut dyn FormatReader, codec: &mut Codec, track_id: u32) -> Result<()> {
@@ -202,8 +210,8 @@ impl<'a> Taken<'a> {
         }
         self.channel.check(n_channels)?;
         let frames = interleaved.chunks_exact(n_channels);
-        if self.mono.len() + frames.len() > MAX_FRAMES {
-            return Err(Error::recording(format!("longer than {MAX_FRAMES} samples")));
+        if self.mono.len() + frames.len() > self.budget.max_frames(SampleRate(rate)) {
+            return Err(self.budget.exceeded("more memory than it may take"));
         }
         match self.channel {
             Channel::Only(only) => self.mono.extend(frames.map(|frame| frame[usize::from(only)])),

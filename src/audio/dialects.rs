@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::units::Bytes;
 
 #[path = "../../examples/mutate.rs"]
 mod mutate;
@@ -226,12 +227,22 @@ fn opus_that_cannot_be_decoded_says_opus() {
 }
 
 #[test]
-fn errors_of_a_file_name_its_path() {
-    let failed = |name: &str| decode_file(&sample(name), Channel::Mix, &mut Vec::new()).expect_err("no recording");
-    assert!(failed("README.md").to_string().contains("README.md"));
-    let error = failed("not_there.wav");
-    assert_eq!(error.kind(), ErrorKind::Recording);
-    assert!(error.to_string().contains("not_there.wav"), "{error}");
+fn no_recording_takes_more_than_its_budget() {
+    for dialect in DIALECTS {
+        let (bytes, mut samples) = (bytes_of(dialect.name), Vec::new());
+        let mut within = |limit: u64| {
+            let budget = Budget::new(Bytes(limit), SampleRate(8_000));
+            decode_within(&bytes, Channel::Mix, budget, &mut samples).map(|_| samples.len())
+        };
+        // Bytes of the file, and those of a copy that some need; 800 samples, and what fills the last packet, three times.
+        within(2 * bytes.len() as u64 + 3 * 4 * (800 + 2_000))
+            .unwrap_or_else(|error| panic!("{}: {error}", dialect.name));
+        for limit in [0, 100, bytes.len() as u64, bytes.len() as u64 + 4 * 400] {
+            let error = within(limit).expect_err(dialect.name);
+            assert_eq!(error.kind(), ErrorKind::Recording);
+            assert!(error.reason().contains("raise [ingest] max_recording_mb"), "{}: {error}", dialect.name);
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How loud a recording is, how much of it is clipped, and how much silence lies around the speech.
 
+use crate::error::{Error, Result};
 use crate::units::{Decibels, SampleRate};
 
 /// Stands for minus infinity, so that tables hold finite numbers only.
@@ -60,9 +61,20 @@ pub fn levels(samples: &[f32], rate: SampleRate) -> Levels {
     }
 }
 
-/// True when nothing but the last bit of a 16-bit recording ever moves.
-pub fn is_silent(levels: &Levels) -> bool {
-    levels.peak_dbfs < SILENT_PEAK_DBFS
+/// Refuses a recording of which nothing but the last bit of 16 ever moves.
+///
+/// Errors: kind `Recording`, with the peak. Looks no further than the first sample that is heard.
+pub fn check_heard(samples: &[f32]) -> Result<()> {
+    /// Above the limit by far more than a logarithm can err.
+    const HEARD: f32 = 3.2e-5;
+    if samples.iter().any(|sample| sample.abs() > HEARD) {
+        return Ok(());
+    }
+    let peak = dbfs(f64::from(samples.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()))));
+    if peak < SILENT_PEAK_DBFS {
+        return Err(Error::recording(format!("silent: its peak is {peak:.1} dBFS")));
+    }
+    Ok(())
 }
 
 fn dbfs(amplitude: f64) -> f64 {
@@ -164,13 +176,17 @@ mod tests {
             let levels = levels(&vec![0.0; n], RATE);
             assert_eq!((levels.rms_dbfs, levels.peak_dbfs), (FLOOR_DBFS, FLOOR_DBFS));
             assert_eq!((levels.leading_silence_s, levels.trailing_silence_s), (RATE.seconds(n), 0.0));
-            assert!(is_silent(&levels));
+            let error = check_heard(&vec![0.0; n]).expect_err("silent");
+            assert_eq!(error.reason(), "silent: its peak is -200.0 dBFS");
         }
     }
 
     #[test]
     fn one_step_of_16_bits_is_silent_and_two_are_not() {
-        assert!(is_silent(&levels(&[1.0 / 32768.0], RATE)));
-        assert!(!is_silent(&levels(&[2.0 / 32768.0], RATE)));
+        assert!(check_heard(&[1.0 / 32768.0, 0.0, -1.0 / 32768.0]).is_err());
+        check_heard(&[0.0, -2.0 / 32768.0]).expect("heard");
+        let limit = 10f32.powf(SILENT_PEAK_DBFS as f32 / 20.0);
+        check_heard(&[limit * 1.001]).expect("heard");
+        assert!(check_heard(&[limit * 0.999]).is_err());
     }
 }

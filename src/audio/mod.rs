@@ -2,9 +2,11 @@
 
 mod bank;
 mod blocks;
+pub mod budget;
 mod container;
 #[cfg(test)]
 mod dialects;
+pub mod head;
 mod kaiser;
 pub mod levels;
 mod opus;
@@ -24,7 +26,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use levels::{Levels, is_silent, levels};
+pub use budget::Budget;
+pub use levels::{Levels, check_heard, levels};
 pub use resample::Resampler;
 pub use write::write_wav;
 
@@ -93,10 +96,12 @@ pub struct Decoded {
 /// 1e9. Floats beyond full scale are kept.
 /// Errors: kind `Recording` with the reason: unknown format, no samples, samples that are not finite, a rate outside
 /// [`LOWEST_RATE`] to [`HIGHEST_RATE`]. A decoder that panics is such an error too.
-/// Never allocates what a header merely declares.
-/// Proof: `every_dialect_decodes_to_the_same_tone`, `no_mutation_of_a_sample_panics`.
-pub fn decode(bytes: &[u8], channel: Channel, samples: &mut Vec<f32>) -> Result<Decoded> {
+/// Never allocates what a header merely declares, and stops where `budget` ends, which `bytes` count to.
+/// Proof: `every_dialect_decodes_to_the_same_tone`, `no_mutation_of_a_sample_panics`,
+/// `no_recording_takes_more_than_its_budget`.
+pub fn decode_within(bytes: &[u8], channel: Channel, budget: Budget, samples: &mut Vec<f32>) -> Result<Decoded> {
     samples.clear();
+    let budget = budget.holding(bytes.len() as u64);
     if bytes.is_empty() {
         return Err(Error::recording("file is empty"));
     }
@@ -104,8 +109,8 @@ pub fn decode(bytes: &[u8], channel: Channel, samples: &mut Vec<f32>) -> Result<
     let mut repairs = Repairs::default();
     // A decoder of foreign bytes that breaks must cost one recording, not the run.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
-        wav::decode(recording, channel, &mut repairs, samples)
-            .unwrap_or_else(|| container::decode(recording, channel, &mut repairs, samples))
+        wav::decode(recording, channel, budget, &mut repairs, samples)
+            .unwrap_or_else(|| container::decode(recording, channel, budget, &mut repairs, samples))
     }))
     .unwrap_or_else(|_| Err(Error::recording("decoder panicked on malformed data")))?;
     // MPEG audio and AAC have no other place for a tag.
@@ -115,11 +120,9 @@ pub fn decode(bytes: &[u8], channel: Channel, samples: &mut Vec<f32>) -> Result<
     Ok(Decoded { repaired: repairs.text(), ..decoded })
 }
 
-/// Reads the file and decodes it; errors name the path.
-pub fn decode_file(path: &Path, channel: Channel, samples: &mut Vec<f32>) -> Result<Decoded> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Error::recording("cannot read recording").because(error).at(path))?;
-    decode(&bytes, channel, samples).map_err(|error| error.at(path))
+/// [`decode_within`] the limit where no recipe says another, for samples that keep their rate.
+pub fn decode(bytes: &[u8], channel: Channel, samples: &mut Vec<f32>) -> Result<Decoded> {
+    decode_within(bytes, channel, Budget::new(Budget::DEFAULT_LIMIT, SampleRate(0)), samples)
 }
 
 /// True when the ending of the name is one of [`EXTENSIONS`], in any case.

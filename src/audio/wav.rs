@@ -1,8 +1,10 @@
 //! WAV in every dialect: RIFF, RF64, BW64 and Wave64 around PCM, float, A-law and mu-law, which are converted here in
 //! bulk; ADPCM, MPEG audio and FLAC inside go to the other decoder.
 
+use std::borrow::Cow;
+
 use super::wav_format::{Coding, WavFormat};
-use super::{Channel, Decoded, Repairs, check_rate, check_usable, container, u32_at, u64_at};
+use super::{Budget, Channel, Decoded, Repairs, check_rate, check_usable, container, u32_at, u64_at};
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
 
@@ -90,21 +92,42 @@ impl Family {
 pub(super) fn decode(
     bytes: &[u8],
     channel: Channel,
+    budget: Budget,
     repairs: &mut Repairs,
     samples: &mut Vec<f32>,
 ) -> Option<Result<Decoded>> {
     let family = Family::of(bytes)?;
     Some(walk(bytes, family, repairs).and_then(|chunks| match chunks.format.coding {
-        Coding::Pcm(_) => convert(&chunks, channel, repairs, samples),
-        Coding::Adpcm | Coding::Stream => hand_over(&chunks, channel, repairs, samples),
+        Coding::Pcm(_) => convert(&chunks, channel, budget, repairs, samples),
+        Coding::Adpcm | Coding::Stream => hand_over(&chunks, channel, budget, repairs, samples),
     }))
 }
 
-fn convert(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
+/// Refuses PCM that does not fit `budget`, from the `head` of a file of `size` bytes; what the head does not tell is left to
+/// [`decode`].
+pub(super) fn check_head(head: &[u8], size: u64, budget: Budget) -> Result<()> {
+    let chunks = Family::of(head).map(|family| walk(head, family, &mut Repairs::default()));
+    let Some(Ok(Chunks { format, declared, unfinished, .. })) = chunks else { return Ok(()) };
+    if !matches!(format.coding, Coding::Pcm(_)) || check_rate(format.sample_rate).is_err() {
+        return Ok(());
+    }
+    let n_bytes = if unfinished { size } else { declared.min(size) };
+    budget.check(n_bytes / format.block as u64, SampleRate(format.sample_rate))
+}
+
+fn convert(
+    chunks: &Chunks<'_>,
+    channel: Channel,
+    budget: Budget,
+    repairs: &mut Repairs,
+    samples: &mut Vec<f32>,
+) -> Result<Decoded> {
     let format = &chunks.format;
     let Coding::Pcm(pcm) = format.coding else { return Err(Error::bug("only PCM is converted here")) };
     check_rate(format.sample_rate)?;
     channel.check(usize::from(format.n_channels))?;
+    let n_frames: usize = chunks.data.iter().map(|data| data.len() / format.block).sum();
+    budget.check(n_frames as u64, SampleRate(format.sample_rate))?;
     for data in &chunks.data {
         let whole = data.len() - data.len() % format.block;
         pcm.append(&data[..whole], usize::from(format.n_channels), channel, samples);
@@ -125,8 +148,17 @@ fn convert(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, samples
 }
 
 /// ADPCM in a plain header of its own, so that what was mended here stays mended; other streams bare.
-fn hand_over(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, samples: &mut Vec<f32>) -> Result<Decoded> {
-    let data = chunks.data.concat();
+fn hand_over(
+    chunks: &Chunks<'_>,
+    channel: Channel,
+    budget: Budget,
+    repairs: &mut Repairs,
+    samples: &mut Vec<f32>,
+) -> Result<Decoded> {
+    let data = match chunks.data.as_slice() {
+        [data] => Cow::Borrowed(*data),
+        parts => Cow::Owned(parts.concat()),
+    };
     if data.is_empty() {
         return Err(Error::recording("no samples"));
     }
@@ -140,8 +172,9 @@ fn hand_over(chunks: &Chunks<'_>, channel: Channel, repairs: &mut Repairs, sampl
         repairs.add(format!("data cut short: header declares {} bytes, {} are there", chunks.declared, data.len()));
     }
     let (n_bytes, is_adpcm) = (data.len(), chunks.format.coding == Coding::Adpcm);
-    let stream = if is_adpcm { plain(chunks.format_chunk, &data) } else { data };
-    let decoded = container::decode(&stream, channel, repairs, samples)?;
+    let stream = if is_adpcm { Cow::Owned(plain(chunks.format_chunk, &data)) } else { data };
+    let n_copied = if matches!(stream, Cow::Owned(_)) { stream.len() as u64 } else { 0 };
+    let decoded = container::decode(&stream, channel, budget.holding(n_copied), repairs, samples)?;
     if let Some(n_frames) = chunks.fact.map(|fact| fact as usize).filter(|&n_frames| is_adpcm && n_frames > 0) {
         let frames_per_block = (samples.len() * chunks.format.block).div_ceil(n_bytes);
         if n_frames + frames_per_block > samples.len() {
@@ -255,6 +288,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::units::Bytes;
 
     fn chunk(tag: &[u8; 4], body: &[u8]) -> Vec<u8> {
         [tag.as_slice(), &(body.len() as u32).to_le_bytes(), body].concat()
@@ -282,15 +316,20 @@ mod tests {
         wav(3, 1, 32, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
     }
 
+    /// Enough for what is tested here.
+    fn budget() -> Budget {
+        Budget::new(Bytes(1 << 20), SampleRate(16_000))
+    }
+
     /// Samples and repairs.
     fn decoded(bytes: &[u8]) -> (Vec<f32>, Option<String>) {
         let (mut samples, mut repairs) = (Vec::new(), Repairs::default());
-        decode(bytes, Channel::Mix, &mut repairs, &mut samples).expect("a dialect of WAV").unwrap();
+        decode(bytes, Channel::Mix, budget(), &mut repairs, &mut samples).expect("a dialect of WAV").unwrap();
         (samples, repairs.text())
     }
 
     fn reason(bytes: &[u8]) -> String {
-        let decoded = decode(bytes, Channel::Mix, &mut Repairs::default(), &mut Vec::new());
+        let decoded = decode(bytes, Channel::Mix, budget(), &mut Repairs::default(), &mut Vec::new());
         decoded.expect("a dialect of WAV").unwrap_err().reason()
     }
 
@@ -383,7 +422,7 @@ mod tests {
     #[test]
     fn other_containers_are_left_to_the_other_decoder() {
         for bytes in [b"FORM\0\0\0\x10AIFFCOMM".as_slice(), b"RIFF", b"RIFF\0\0\0\0AVI LIST"] {
-            assert!(decode(bytes, Channel::Mix, &mut Repairs::default(), &mut Vec::new()).is_none());
+            assert!(decode(bytes, Channel::Mix, budget(), &mut Repairs::default(), &mut Vec::new()).is_none());
         }
     }
 }

@@ -5,13 +5,17 @@
 //! `path,emotion` and any of `speaker,sex,intensity,statement,repetition`, in any order. Paths are relative to the
 //! root, fields may be quoted as in RFC 4180, empty fields mean not known. Speakers are kept as written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path};
 
 use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, nearest, unreadable};
 use crate::emotion::Emotion;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files;
+use crate::units::Bytes;
 
+/// Ten million recordings.
+const LARGEST_TABLE: Bytes = Bytes(1_000_000_000);
 const TABLE_NAME: &str = "labels.csv";
 const COLUMNS: [&str; 7] = ["path", "emotion", "speaker", "sex", "intensity", "statement", "repetition"];
 
@@ -50,10 +54,19 @@ impl Corpus for Labelled {
 
     fn open(&self, root: &Path) -> Result<Box<dyn Labeller>> {
         let path = root.join(TABLE_NAME);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Box::new(Table::parse(&text).map_err(|error| error.at(&path))?)),
+        let is_there = |relative: &Path| match files::again(|| root.join(relative).symlink_metadata()) {
+            Ok(_) => Ok(true),
+            Err(cause) if files::is_of_the_machine(&cause) => {
+                Err(Error::reading("cannot be looked at", cause).at(root.join(relative)))
+            }
+            Err(_) => Ok(false),
+        };
+        match files::read_text(&path, LARGEST_TABLE.0) {
+            Ok(text) => Ok(Box::new(Table::parse(&text, is_there).map_err(|error| error.or_at(&path))?)),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Box::new(Folders)),
-            Err(cause) => Err(Error::input("cannot read the table of labels").at(path).because(cause)),
+            Err(cause) => {
+                Err(Error::reading_named(ErrorKind::Input, "cannot read the table of labels", cause).at(path))
+            }
         }
     }
 }
@@ -77,15 +90,21 @@ impl Labeller for Folders {
 
 /// Labels from `labels.csv`: by path with `/` between folders, a label or what is wrong with its row.
 struct Table {
-    rows: HashMap<String, std::result::Result<Label, String>>,
+    rows: HashMap<String, Row>,
+}
+
+/// One line of it.
+struct Row {
+    line: usize,
+    label: std::result::Result<Label, String>,
 }
 
 impl Table {
     /// Reads the whole table.
     ///
     /// Errors of kind `Input`: no header, an unknown or missing column, a row of the wrong width, a path listed twice.
-    /// A row with a wrong value is kept as that recording's reject reason.
-    fn parse(text: &str) -> Result<Self> {
+    /// A row with a wrong value is kept as that recording's reject reason. `is_there` says whether a file lies below the root.
+    fn parse(text: &str, is_there: impl Fn(&Path) -> Result<bool>) -> Result<Self> {
         let mut lines = read_csv(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
         let (_, header) = lines.next().ok_or_else(|| Error::input("the table of labels is empty"))?;
         let header: Vec<String> = header.iter().map(|name| name.trim().to_lowercase()).collect();
@@ -97,10 +116,9 @@ impl Table {
                 return Err(Error::input(what).hint("put a field that contains a comma between double quotes"));
             }
             let field = |column: usize| positions[column].map_or("", |at| fields[at].trim());
-            let path = field(0).replace('\\', "/");
-            let path = path.strip_prefix("./").unwrap_or(&path).to_owned();
-            let row = read_row(field).map_err(|reason| format!("{reason} ({TABLE_NAME} line {line})"));
-            if let Some(_earlier) = rows.insert(path.clone(), row) {
+            let path = listed_path(field(0), &is_there)?;
+            let label = read_row(field).map_err(|reason| format!("{reason} ({TABLE_NAME} line {line})"));
+            if let Some(_earlier) = rows.insert(path.clone(), Row { line, label }) {
                 return Err(Error::input(format!("line {line} lists `{path}` a second time")));
             }
         }
@@ -116,12 +134,40 @@ impl Labeller for Table {
             .map(|part| part.as_os_str().to_str())
             .collect();
         let key = parts.ok_or_else(|| unreadable(relative, "path is not valid UTF-8"))?.join("/");
-        match self.rows.get(&key) {
+        match self.rows.get(&key).map(|row| &row.label) {
             Some(Ok(label)) => Ok(label.clone()),
             Some(Err(reason)) => Err(unreadable(relative, reason.as_str())),
             None => Err(unreadable(relative, format!("not listed in {TABLE_NAME}"))),
         }
     }
+
+    fn unmatched(&self, recordings: &BTreeSet<&str>) -> Vec<String> {
+        let mut lines: Vec<(usize, &str)> = self
+            .rows
+            .iter()
+            .map(|(path, row)| (row.line, path.as_str()))
+            .filter(|(_, path)| !recordings.contains(path))
+            .collect();
+        lines.sort_unstable();
+        lines.into_iter().map(|(line, path)| format!("{TABLE_NAME} line {line} `{path}`")).collect()
+    }
+}
+
+/// The recording that a line means, as [`files::text_of`] writes it: the file of that very name, else the file whose name
+/// stands in the manifest so, else backslashes are those of another system, between folders.
+fn listed_path(written: &str, is_there: impl Fn(&Path) -> Result<bool>) -> Result<String> {
+    let written = written.strip_prefix("./").unwrap_or(written);
+    if !written.contains('\\') {
+        return Ok(written.to_owned());
+    }
+    if is_there(Path::new(written))? {
+        return Ok(files::text_of(Path::new(written)));
+    }
+    if is_there(&files::path_of(written))? {
+        return Ok(written.to_owned());
+    }
+    let path = written.replace('\\', "/");
+    Ok(path.strip_prefix("./").unwrap_or(&path).to_owned())
 }
 
 /// Where each of [`COLUMNS`] stands in the header.
@@ -219,10 +265,14 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::error::ErrorKind;
+
+    /// Where nothing lies below the root.
+    fn nowhere(_: &Path) -> Result<bool> {
+        Ok(false)
+    }
 
     fn label(table: &str, path: &str) -> Result<Label> {
-        Table::parse(table)?.label(Path::new(path))
+        Table::parse(table, nowhere)?.label(Path::new(path))
     }
 
     #[test]
@@ -261,7 +311,7 @@ mod tests {
     #[test]
     fn labels_csv_wrong_shape_is_an_input_error_with_its_line() {
         let parse = |table: &str| {
-            let error = Table::parse(table).err().unwrap();
+            let error = Table::parse(table, nowhere).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Input);
             error
         };
@@ -282,6 +332,19 @@ mod tests {
         let labeller = Labelled.open(root.path()).unwrap();
         assert_eq!(labeller.label(Path::new("angry/1.wav")).unwrap().emotion, Some(Emotion::Sad));
         assert!(labeller.label(Path::new("angry/2.wav")).is_err());
+    }
+
+    #[test]
+    fn a_backslash_is_part_of_a_name_where_such_a_file_is_and_else_parts_folders() {
+        let there = |path: &Path| Ok(["a\\b.wav", "x\\x41.wav"].contains(&path.to_str().unwrap()));
+        let table = "path,emotion\na\\b.wav,sad\nc\\d.wav,happy\nx\\x41.wav,fear\n.\\e\\f.wav,angry\n";
+        let table = Table::parse(table, there).unwrap();
+        let emotion = |path: &str| table.label(Path::new(path)).ok().and_then(|label| label.emotion);
+        assert_eq!((emotion("a\\b.wav"), emotion("a/b.wav")), (Some(Emotion::Sad), None));
+        assert_eq!((emotion("c/d.wav"), emotion("e/f.wav")), (Some(Emotion::Happy), Some(Emotion::Angry)));
+        assert_eq!(emotion("x\\x5cx41.wav"), Some(Emotion::Fear), "as the manifest writes that name");
+        let unmatched = table.unmatched(&BTreeSet::from(["c/d.wav", "other.wav", "e/f.wav"]));
+        assert_eq!(unmatched, ["labels.csv line 2 `a\\b.wav`", "labels.csv line 4 `x\\x5cx41.wav`"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A corpus never opens a recording. It turns a path relative to the corpus root into a [`Label`], or says in one line
 //! why it cannot; that line becomes the `reject_reason` of the recording's manifest row.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::emotion::Emotion;
@@ -106,6 +107,11 @@ pub trait Labeller: Send + Sync {
     ///
     /// Errors of kind `Recording` say what in the path is wrong: they become the row's reject reason.
     fn label(&self, relative: &Path) -> Result<Label>;
+
+    /// What a table of labels lists beside `recordings` (paths below the root), in its order, each as one phrase.
+    fn unmatched(&self, _recordings: &BTreeSet<&str>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One corpus: its name, its history, and how its paths are read.
@@ -187,8 +193,6 @@ fn unreadable(relative: &Path, reason: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::error::ErrorKind;
 

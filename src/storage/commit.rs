@@ -114,7 +114,7 @@ impl Commit {
             return Some("its settings or its code changed".into());
         }
         if self.n_unread > 0 {
-            return Some(format!("{} recordings could not be read last time", self.n_unread));
+            return Some("the last run could not read everything, or found that it changed meanwhile".into());
         }
         inputs
             .iter()

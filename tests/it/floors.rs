@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("metrics", 1),
     ("network", 1),
     ("pictures", 1),
+    ("recordings", 1),
     ("scan", 1),
     ("signal", 1),
     ("split", 1),

@@ -11,4 +11,5 @@ mod front_ends;
 mod inspect;
 mod mill;
 mod queries;
+mod reading;
 mod refusals;

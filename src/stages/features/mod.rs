@@ -73,7 +73,8 @@ impl Stage for Features {
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
         let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
         require_split(ctx, &Commit::require(&ctx.store, "ingest")?)?;
-        let extractor = Extractor::new(&config.front_end, &config.augmentations, seed)?;
+        let extractor =
+            Extractor::new(&config.front_end, &config.augmentations, seed)?.with_limit(ctx.pipeline.recording_limit());
         if let Some(note) = MelBank::new(&config.front_end)?.diagnosis().note() {
             ctx.progress.say(&format!("features: {note}"));
         }

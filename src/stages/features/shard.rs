@@ -9,7 +9,9 @@ use crate::augment::Donor;
 use crate::definition::{Definition, METADATA_KEY};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor, Spectrogram};
+use crate::files;
 use crate::progress::Meter;
+use crate::recordings;
 use crate::signal::summary::summary;
 use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
@@ -139,7 +141,7 @@ impl<'a> ShardMaker<'a> {
                 let n = u64::from(self.n_copies) + 1;
                 Ok((n, if error.kind() == ErrorKind::Unreadable { n } else { 0 }))
             }
-            Err(error) => Err(error.at(self.corpora.join(&plan.path))),
+            Err(error) => Err(error.or_at(self.corpora.join(files::path_of(&plan.path)))),
         }
     }
 
@@ -148,9 +150,9 @@ impl<'a> ShardMaker<'a> {
         let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
         let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
         let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
-        read_into(&self.corpora.join(&plan.path), &mut buffers.bytes)
-            .map_err(|error| Error::reading("cannot be read", error))?;
-        if blake3::hash(&buffers.bytes).to_hex().as_str() != plan.content_hash {
+        let file = self.corpora.join(files::path_of(&plan.path));
+        let content_hash = recordings::read(&file, self.extractor.budget(), &mut buffers.bytes)?;
+        if content_hash.to_hex().as_str() != plan.content_hash {
             // It may change back, so this is no fact about the recording.
             return Err(Error::new(ErrorKind::Unreadable, "changed since ingest: run ingest again"));
         }
@@ -204,18 +206,12 @@ fn whole(waiting: &Path, stem: &str, n_rows: u64) -> Option<Made> {
     (rows.len() as u64 == n_rows).then_some(Made { written: None, staged, content, n_rows, n_rejected, n_unread: 0 })
 }
 
-/// A recording's file, into memory that is used again; what one long recording took is given back at the next.
-fn read_into(path: &Path, bytes: &mut Vec<u8>) -> std::io::Result<()> {
-    /// 30 seconds of stereo at 96 kHz and 24 bits.
-    const KEPT: usize = 16 << 20;
-    bytes.clear();
-    bytes.shrink_to(KEPT);
-    crate::files::read_into(path, u64::MAX, bytes)
-}
-
 /// Whose voices each copy may take, as files.
 fn planned_donors(corpora: &Path, plan: &FeaturePlanRow) -> Result<Vec<Vec<Donor>>> {
-    let file = |donor: PlannedDonor| Donor { content_hash: donor.content_hash, file: corpora.join(donor.path) };
+    let file = |donor: PlannedDonor| Donor {
+        content_hash: donor.content_hash,
+        file: corpora.join(files::path_of(&donor.path)),
+    };
     let of_copy = |donors: Vec<PlannedDonor>| donors.into_iter().map(file).collect();
     Ok(donors_from_text(&plan.donors)?.into_iter().map(of_copy).collect())
 }

@@ -1,15 +1,14 @@
 //! What the bytes of one recording say, and the memory of it between two runs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Found, REVISION};
-use crate::audio::{self, Channel};
+use crate::audio::{self, Budget, Channel};
+use crate::config::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::recordings;
 use crate::scan::Stamp;
 use crate::stages::{stage_bytes, stage_rows};
 use crate::storage::commit::Commit;
@@ -17,6 +16,29 @@ use crate::storage::layout::Store;
 use crate::storage::publish::{OutFile, stem_of};
 use crate::tables::TableFile;
 use crate::tables::manifest::{ManifestRow, Status};
+use crate::units::{Bytes, SampleRate};
+
+/// What of a recipe decides what is said of a recording, beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rules {
+    /// Levels are those of this channel.
+    channel: Channel,
+    /// Memory that a recording may take.
+    limit: u64,
+    /// The rate that it would be taken to.
+    rate: SampleRate,
+}
+
+impl Rules {
+    pub(super) fn of(pipeline: &Pipeline) -> Self {
+        let front_end = &pipeline.features.front_end;
+        Self { channel: front_end.channel, limit: pipeline.recording_limit().0, rate: front_end.sample_rate }
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::new(Bytes(self.limit), self.rate)
+    }
+}
 
 /// Bytes and samples of the recording that a thread is at; first use of fresh memory would cost more than the decoding.
 #[derive(Default)]
@@ -25,42 +47,47 @@ pub(super) struct Buffers {
     samples: Vec<f32>,
 }
 
-impl Buffers {
-    /// The file's bytes, read once.
-    fn read(&mut self, file: &Path) -> std::io::Result<()> {
-        self.bytes.clear();
-        self.bytes.shrink_to(size_of::<f32>() * audio::KEPT_SAMPLES);
-        self.samples.clear();
-        self.samples.shrink_to(audio::KEPT_SAMPLES);
-        File::open(file)?.read_to_end(&mut self.bytes).map(|_| ())
-    }
+/// A row as far as the bytes of its recording say it.
+#[derive(Clone)]
+pub(super) struct Probed {
+    pub(super) row: ManifestRow,
+    /// The machine failed at it: the reason of its row may be gone the next time.
+    pub(super) is_unread: bool,
 }
 
 /// Everything about a recording that its bytes alone say.
-pub(super) fn probe(found: &Found, channel: Channel, buffers: &mut Buffers) -> ManifestRow {
+///
+/// Errors: those for which no recording is to blame.
+pub(super) fn probe(found: &Found, rules: &Rules, buffers: &mut Buffers) -> Result<Probed> {
     let mut row = ManifestRow {
         recording_id: found.recording_id.clone(),
         path: found.path.clone(),
         file_size: found.scanned.stamp.size,
         ..ManifestRow::default()
     };
-    if let Some(reason) = &found.scanned.unreadable {
-        return reject(row, reason.clone());
-    }
-    if let Err(error) = buffers.read(&found.scanned.file) {
-        return reject(row, format!("cannot be read: {error}"));
-    }
-    let Buffers { bytes, samples } = buffers;
-    row.content_hash = Some(blake3::hash(bytes).to_hex().to_string());
-    let decoded = match audio::decode(bytes, channel, samples) {
-        Ok(decoded) => decoded,
-        Err(error) => return reject(row, error.reason()),
+    let Err(error) = fill(&mut row, found, rules, buffers) else { return Ok(Probed { row, is_unread: false }) };
+    let is_unread = match error.kind() {
+        ErrorKind::Recording => false,
+        ErrorKind::Unreadable => true,
+        _ => return Err(error.or_at(&found.scanned.file)),
     };
+    Ok(Probed { row: reject(row, error.reason()), is_unread })
+}
+
+/// Fills what can be said, until an error says why no more can.
+fn fill(row: &mut ManifestRow, found: &Found, rules: &Rules, buffers: &mut Buffers) -> Result<()> {
+    let Buffers { bytes, samples } = buffers;
+    samples.clear();
+    samples.shrink_to(audio::KEPT_SAMPLES);
+    found.scanned.check()?;
+    let content_hash = recordings::read(&found.scanned.file, rules.budget(), bytes)?;
+    row.content_hash = Some(content_hash.to_hex().to_string());
+    let decoded = audio::decode_within(bytes, rules.channel, rules.budget(), samples)?;
     let levels = audio::levels(samples, decoded.sample_rate);
-    row.container = Some(decoded.container.clone());
-    row.codec = Some(decoded.codec.clone());
+    row.container = Some(decoded.container);
+    row.codec = Some(decoded.codec);
     row.decoder = Some(decoded.decoder.to_string());
-    row.repaired = decoded.repaired.clone();
+    row.repaired = decoded.repaired;
     row.sample_rate_hz = Some(decoded.sample_rate.0);
     row.n_channels = Some(u32::from(decoded.n_channels));
     row.bits_per_sample = decoded.bits_per_sample.map(u32::from);
@@ -71,11 +98,7 @@ pub(super) fn probe(found: &Found, channel: Channel, buffers: &mut Buffers) -> M
     row.clipped_fraction = Some(levels.clipped_fraction);
     row.leading_silence_s = Some(levels.leading_silence_s);
     row.trailing_silence_s = Some(levels.trailing_silence_s);
-    if audio::is_silent(&levels) {
-        let peak = levels.peak_dbfs;
-        return reject(row, format!("silent: its peak is {peak:.1} dBFS"));
-    }
-    row
+    audio::check_heard(samples)
 }
 
 fn reject(mut row: ManifestRow, reason: String) -> ManifestRow {
@@ -88,12 +111,14 @@ fn reject(mut row: ManifestRow, reason: String) -> ManifestRow {
 #[derive(Serialize, Deserialize)]
 struct CacheFile {
     revision: u32,
-    /// Levels are those of this channel.
-    channel: Channel,
+    rules: Rules,
     stamps: BTreeMap<String, Stamp>,
 }
 
 pub(super) struct Cache {
+    /// Those of today, and whether the cache was made with the same.
+    rules: Rules,
+    has_same_rules: bool,
     stamps: BTreeMap<String, Stamp>,
     rows: HashMap<String, ManifestRow>,
 }
@@ -104,46 +129,47 @@ const PROBES: &str = "probes";
 impl Cache {
     /// The cache that `last` committed. It only saves work: one that is gone, damaged or of other settings is an empty one.
     ///
-    /// Errors: where the machine fails to read it.
-    pub(super) fn read(store: &Store, last: Option<&Commit>, channel: Channel) -> Result<Self> {
-        let nothing = Self { stamps: BTreeMap::new(), rows: HashMap::new() };
+    /// Errors: the machine failed at it, so that all recordings would be opened again.
+    pub(super) fn read(store: &Store, last: Option<&Commit>, rules: Rules) -> Result<Self> {
+        let mut cache = Self { rules, has_same_rules: false, stamps: BTreeMap::new(), rows: HashMap::new() };
         let committed =
             |path: &str| last.into_iter().flat_map(|last| &last.files).find(|file| stem_of(&file.path) == path);
         let (stamps, probes) = (store.relative(&store.side_index("ingest", STAMPS)), probes_path(store));
-        let (Some(stamps), Some(probes)) = (committed(&stamps), committed(&probes)) else { return Ok(nothing) };
+        let (Some(stamps), Some(probes)) = (committed(&stamps), committed(&probes)) else { return Ok(cache) };
         let read = stamps.read(store, "ingest").and_then(|text| {
             let file = serde_json::from_slice::<CacheFile>(&text);
             let file = file.map_err(|error| Error::input("the stamps are damaged").because(error))?;
             Ok((file, TableFile::committed(store, probes, "ingest")?.rows::<ManifestRow>()?))
         });
-        let (file, rows) = match read {
-            Err(error) if error.kind() == ErrorKind::Input => return Ok(nothing),
-            read => read?,
-        };
-        if file.revision != REVISION || file.channel != channel {
-            return Ok(nothing);
+        let Some((file, rows)) = unless_damaged(read)? else { return Ok(cache) };
+        if file.revision != REVISION || file.rules.channel != rules.channel {
+            return Ok(cache);
         }
-        let rows = rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect();
-        Ok(Self { stamps: file.stamps, rows })
+        cache.has_same_rules = file.rules == rules;
+        cache.stamps = file.stamps;
+        cache.rows = rows.into_iter().map(|row| (row.recording_id.clone(), row)).collect();
+        Ok(cache)
     }
 
-    pub(super) fn get(&self, found: &Found) -> Option<ManifestRow> {
+    /// The row of a recording that was read before and has not changed.
+    pub(super) fn get(&self, found: &Found) -> Option<Probed> {
         // A file that could not be read may be readable now, though its stamp is the same.
         let row = self.rows.get(&found.recording_id).filter(|row| row.content_hash.is_some())?;
         let same =
-            self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.unreadable.is_none();
-        (same && row.path == found.path).then(|| row.clone())
+            self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.obstacle.is_none();
+        let still_fits = match (row.n_samples, row.sample_rate_hz) {
+            (Some(n_samples), Some(rate)) => {
+                self.rules.budget().holding(row.file_size).check(n_samples, SampleRate(rate)).is_ok()
+            }
+            _ => self.has_same_rules,
+        };
+        (same && still_fits && row.path == found.path).then(|| Probed { row: row.clone(), is_unread: false })
     }
 
     /// Writes the cache of this run, as files of the stage's output.
-    pub(super) fn stage(
-        store: &Store,
-        channel: Channel,
-        found: &[Found],
-        probes: &[ManifestRow],
-    ) -> Result<[OutFile; 2]> {
+    pub(super) fn stage(store: &Store, rules: Rules, found: &[Found], probes: &[ManifestRow]) -> Result<[OutFile; 2]> {
         let stamps = found.iter().map(|found| (found.recording_id.clone(), found.scanned.stamp)).collect();
-        let file = CacheFile { revision: REVISION, channel, stamps };
+        let file = CacheFile { revision: REVISION, rules, stamps };
         let text = serde_json::to_vec(&file).map_err(|error| Error::bug("stamps have no JSON form").because(error))?;
         let mut rows = stage_rows(store, "ingest", PROBES, probes)?;
         // The rows are a manifest's, the place is private.
@@ -156,4 +182,13 @@ impl Cache {
 /// Path of the probes in the store, but for their hash.
 fn probes_path(store: &Store) -> String {
     store.relative(&store.side_index("ingest", PROBES))
+}
+
+/// What was read, or nothing where the file is missing or damaged and can be made again; the machine's errors stay errors.
+fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if matches!(error.kind(), ErrorKind::Machine | ErrorKind::Unreadable | ErrorKind::Bug) => Err(error),
+        Err(_) => Ok(None),
+    }
 }

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 
 use crate::definition::front_end_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extract::{Copy, Extractor};
+use crate::extract::{Copy, ExtractScratch, Extractor};
+use crate::files;
+use crate::recordings;
 use crate::scan::{ScannedFile, recordings_below};
 use crate::stages::score::{Key, Pending, Scorer, key_of};
 use crate::tables::manifest::Status;
@@ -19,28 +21,40 @@ impl Scorer<'_> {
         let ctx = self.ctx;
         let card = self.session.card();
         let front_end = front_end_of(card)?;
-        let found = recordings_below(folder);
+        let found = recordings_below(folder)?;
         if found.is_empty() {
             return Err(Error::input("there is no recording to score").at(folder));
         }
-        let extractor = Extractor::new(&front_end, &[], ctx.pipeline.pipeline.seed)?;
+        let corpus = name_of(folder)?;
+        let extractor =
+            Extractor::new(&front_end, &[], ctx.pipeline.pipeline.seed)?.with_limit(ctx.pipeline.recording_limit());
         let meter = ctx.progress.begin("score", found.len() as u64);
         let mut rows = Vec::new();
+        let mut first_unread: Option<PredictionRow> = None;
         for chunk in found.chunks(ctx.pipeline.score.batch) {
-            let read: Vec<(PredictionRow, Option<Vec<f32>>)> = {
+            let read: Vec<Read> = {
                 let scorer = &*self;
-                let blank = scorer.blank();
+                let blank = PredictionRow { corpus: corpus.clone(), ..scorer.blank() };
                 ctx.pool.install(|| {
-                    let read = |one: &ScannedFile| read_one(&extractor, &scorer.known, blank.clone(), one);
-                    chunk.par_iter().map(read).collect::<Result<_>>()
+                    let read = |buffers: &mut (Vec<u8>, ExtractScratch), one: &ScannedFile| {
+                        read_one(&extractor, &scorer.known, blank.clone(), one, buffers)
+                    };
+                    let buffers = || (Vec::new(), extractor.scratch());
+                    chunk.par_iter().map_init(buffers, read).collect::<Result<_>>()
                 })?
             };
             let mut pending = Vec::new();
-            for (mut row, log_mel) in read {
-                match log_mel {
-                    Some(log_mel) => pending.push(Pending { row, log_mel }),
-                    None => {
+            for one in read {
+                match one {
+                    Read::New(row, log_mel) => pending.push(Pending { row, log_mel }),
+                    Read::Known(mut row) => {
                         self.reuse(&mut row);
+                        rows.push(row);
+                    }
+                    Read::Rejected(row) => rows.push(row),
+                    Read::Unread(row) => {
+                        self.n_unread += 1;
+                        first_unread.get_or_insert_with(|| row.clone());
                         rows.push(row);
                     }
                 }
@@ -48,49 +62,74 @@ impl Scorer<'_> {
             self.flush(&mut pending, &mut rows)?;
             meter.advance(chunk.len() as u64);
         }
+        let first =
+            first_unread.as_ref().map(|row| (row.path.as_str(), row.reject_reason.as_deref().unwrap_or_default()));
+        recordings::check_unread(self.n_unread as usize, rows.len(), first)?;
         Ok(rows)
     }
 }
 
-/// Reads one file of a scored folder: a row to be scored with its spectrogram, or a row that is done.
+/// What stands for a scored folder in tables: its own name would be that of others, and its path is nobody's business.
+fn name_of(folder: &Path) -> Result<String> {
+    let real = files::again(|| std::fs::canonicalize(folder));
+    let real = real.map_err(|error| Error::reading("cannot be looked at", error).at(folder))?;
+    Ok(format!("folder-{}", &blake3::hash(real.as_os_str().as_encoded_bytes()).to_hex()[..8]))
+}
+
+/// One file of a scored folder.
+enum Read {
+    /// To be scored, with its spectrogram.
+    New(PredictionRow, Vec<f32>),
+    /// Scored before.
+    Known(PredictionRow),
+    /// Cannot be scored, with the reason.
+    Rejected(PredictionRow),
+    /// The machine failed at it.
+    Unread(PredictionRow),
+}
+
+/// Reads one file of a scored folder.
+///
+/// Errors: those for which no file is to blame.
 fn read_one(
     extractor: &Extractor,
     known: &HashMap<Key, PredictionRow>,
     blank: PredictionRow,
     found: &ScannedFile,
-) -> Result<(PredictionRow, Option<Vec<f32>>)> {
+    (bytes, scratch): &mut (Vec<u8>, ExtractScratch),
+) -> Result<Read> {
     let mut row = PredictionRow {
-        recording_id: format!("folder/{}", found.relative),
+        recording_id: format!("{}/{}", blank.corpus, found.relative),
         path: found.relative.clone(),
-        corpus: "folder".into(),
         ..blank
     };
-    let bytes = match (&found.unreadable, std::fs::read(&found.file)) {
-        (Some(reason), _) => return Ok((rejected(row, reason.clone()), None)),
-        (None, Err(error)) => return Ok((rejected(row, format!("cannot be read: {error}")), None)),
-        (None, Ok(bytes)) => bytes,
+    let read = found.check().and_then(|()| recordings::read(&found.file, extractor.budget(), bytes));
+    let content_hash = match read {
+        Ok(content_hash) => content_hash.to_hex().to_string(),
+        Err(error) => return rejected(row, error, found),
     };
-    let content_hash = blake3::hash(&bytes).to_hex().to_string();
     row.content_hash = Some(content_hash.clone());
     if known.contains_key(&key_of(&row)) {
-        return Ok((row, None));
+        return Ok(Read::Known(row));
     }
     let mut log_mel = Vec::new();
-    let extracted =
-        extractor.extract(&bytes, &content_hash, &[Copy::ORIGINAL], &mut extractor.scratch(), |spectrogram| {
-            // The stored form is rounded to float16; a folder is scored on the same values.
-            log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
-            Ok(())
-        });
+    let extracted = extractor.extract(bytes, &content_hash, &[Copy::ORIGINAL], scratch, |spectrogram| {
+        // The stored form is rounded to float16; a folder is scored on the same values.
+        log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+        Ok(())
+    });
     match extracted {
-        Ok(()) => Ok((row, Some(log_mel))),
-        Err(error) if error.kind() == ErrorKind::Recording => Ok((rejected(row, error.reason()), None)),
-        Err(error) => Err(error.at(&found.file)),
+        Ok(()) => Ok(Read::New(row, log_mel)),
+        Err(error) => rejected(row, error, found),
     }
 }
 
-fn rejected(mut row: PredictionRow, reason: String) -> PredictionRow {
+fn rejected(mut row: PredictionRow, error: Error, found: &ScannedFile) -> Result<Read> {
     row.status = Status::Rejected;
-    row.reject_reason = Some(reason);
-    row
+    row.reject_reason = Some(error.reason());
+    match error.kind() {
+        ErrorKind::Recording => Ok(Read::Rejected(row)),
+        ErrorKind::Unreadable => Ok(Read::Unread(row)),
+        _ => Err(error.or_at(&found.file)),
+    }
 }

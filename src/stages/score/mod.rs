@@ -67,7 +67,8 @@ impl Stage for Score {
         let model = ("model".to_string(), Fingerprint::of([model_bytes(ctx)?.1]));
         let source = match &ctx.input {
             Some(folder) => {
-                let found: Vec<_> = recordings_below(folder).into_iter().map(|one| (one.relative, one.stamp)).collect();
+                let found = recordings_below(folder)?.into_iter();
+                let found: Vec<_> = found.map(|one| (one.relative, one.stamp, one.obstacle)).collect();
                 ("recordings".to_string(), Fingerprint::of_value(&found))
             }
             None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
@@ -134,6 +135,7 @@ struct Scorer<'a> {
     stem: String,
     n_done: u64,
     n_reused: u64,
+    n_unread: u64,
 }
 
 impl<'a> Scorer<'a> {
@@ -152,6 +154,7 @@ impl<'a> Scorer<'a> {
             stem,
             n_done: 0,
             n_reused: 0,
+            n_unread: 0,
         };
         scorer.known = scorer.known_rows()?;
         Ok(scorer)
@@ -339,7 +342,7 @@ impl<'a> Scorer<'a> {
             n_done,
             n_reused,
             n_rejected,
-            n_unread: 0,
+            n_unread: self.n_unread,
             summary,
         })
     }

@@ -7,8 +7,10 @@ use std::sync::Mutex;
 use half::f16;
 
 use crate::augment::{Donor, Ring};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
+use crate::files;
+use crate::recordings;
 use crate::split::Split;
 use crate::stages::Ctx;
 use crate::storage::commit::Commit;
@@ -42,14 +44,16 @@ impl Fresh {
         let is_training = |row: &&ManifestRow| {
             row.goes_on() && sides.get(&row.recording_id).is_some_and(|copies| copies[0] == Some(Split::Train))
         };
-        let file = |row: &ManifestRow| Some((row.content_hash.clone()?, ctx.corpora.join(&row.path)));
+        let place = |row: &ManifestRow| ctx.corpora.join(files::path_of(&row.path));
+        let file = |row: &ManifestRow| Some((row.content_hash.clone()?, place(row)));
         let files: HashMap<String, PathBuf> = manifest.iter().filter(is_training).filter_map(file).collect();
         let donor = |(content_hash, file): (&String, &PathBuf)| Donor {
             content_hash: content_hash.clone(),
             file: file.clone(),
         };
         Ok(Some(Self {
-            extractor: Extractor::new(&config.front_end, &config.augmentations, seed)?,
+            extractor: Extractor::new(&config.front_end, &config.augmentations, seed)?
+                .with_limit(ctx.pipeline.recording_limit()),
             seed,
             n_copies,
             ring: Ring::new(files.iter().map(donor)),
@@ -80,19 +84,25 @@ impl Fresh {
 
     /// Fills `log_mel` (`[n_mels, n_frames]`) with copy `number` of a recording, rounded as if it had been stored.
     ///
-    /// Errors: kind `Input` where the recording, or a voice of its background, is gone or changed since ingest.
+    /// Errors: kind `Input` where the recording, or a voice of its background, changed since ingest; kind `Unreadable` where it
+    /// is gone or the machine failed at it.
     /// Proof: `the_first_epoch_of_fresh_copies_is_what_features_would_store`.
     pub(super) fn fill(&self, content_hash: &str, number: u32, log_mel: &mut [f32]) -> Result<()> {
         let file = self.files.get(content_hash).ok_or_else(|| {
             Error::input(format!("the manifest has no training recording with content {content_hash}"))
                 .hint("run `sermill features` with this pipeline")
         })?;
-        let stale =
-            |error: Error| Error::input(error.reason()).at(file).hint("run `sermill ingest` and `sermill features`");
-        let bytes = std::fs::read(file).map_err(|error| stale(Error::input("cannot be read").because(error)))?;
-        if blake3::hash(&bytes).to_hex().as_str() != content_hash {
-            return Err(stale(Error::input("changed since ingest")));
-        }
+        let stale = |error: Error| match error.kind() {
+            ErrorKind::Recording => {
+                Error::input(error.reason()).at(file).hint("run `sermill ingest` and `sermill features`")
+            }
+            ErrorKind::Unreadable => {
+                error.or_at(file).or_hint("see whether the recording is there, then run the same command again")
+            }
+            _ => error.or_at(file),
+        };
+        let mut bytes = Vec::new();
+        recordings::read_known(file, content_hash, self.extractor.budget(), &mut bytes).map_err(stale)?;
         let n_donors = self.extractor.chain().n_donors();
         let donors: Vec<Donor> =
             self.ring.pick(self.seed, content_hash, number, n_donors).into_iter().cloned().collect();
@@ -193,6 +203,10 @@ mod tests {
         atomic::publish_bytes(&folder.path().join("staging"), file, b"other bytes").expect("written");
         let error = fresh.fill(content_hash, 1, &mut log_mel).expect_err("changed");
         assert!(error.to_string().contains("changed since ingest") && error.to_string().contains(".wav"), "{error}");
+        atomic::remove_file(file).expect("removed");
+        let error = fresh.fill(content_hash, 1, &mut log_mel).expect_err("gone");
+        assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::Unreadable, 3));
+        assert!(error.to_string().contains(".wav") && error.hint_text().is_some(), "{error}");
         assert!(fresh.fill("00", 1, &mut log_mel).expect_err("unknown").hint_text().is_some());
     }
 }

@@ -1,0 +1,122 @@
+//! What recipes are accepted, and what is laid over them.
+
+use super::*;
+use crate::augment::spec_augment::SpecAugment;
+
+const PAPER: &str = include_str!("../pipelines/paper.toml");
+
+#[test]
+fn every_shipped_pipeline_is_a_valid_recipe() {
+    for (name, text) in [
+        ("demo", include_str!("../pipelines/demo.toml")),
+        ("paper", PAPER),
+        ("source-disjoint", include_str!("../pipelines/source-disjoint.toml")),
+        ("nightly", include_str!("../pipelines/nightly.toml")),
+        ("augmented", include_str!("../pipelines/augmented.toml")),
+        ("full-rank-16k", include_str!("../pipelines/full-rank-16k.toml")),
+    ] {
+        let pipeline = Pipeline::parse(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(pipeline.pipeline.name, name);
+    }
+}
+
+#[test]
+fn the_paper_pipeline_holds_the_paper_network() {
+    let pipeline = Pipeline::parse(PAPER, &[]).expect("paper");
+    assert_eq!(pipeline.network().expect("network"), NetworkSpec::paper(128, 508));
+    assert_eq!(pipeline.split.protocol.monitored(), Split::Test);
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name() {
+    let error = Pipeline::parse(&PAPER.replace("momentum = 0.8", "momentun = 0.8"), &[]).expect_err("a slip");
+    assert!(error.to_string().contains("momentun"), "{error}");
+    assert_eq!(error.kind().exit_code(), 2);
+}
+
+#[test]
+fn overrides_change_known_keys_and_refuse_others() {
+    let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+    assert_eq!(set("train.epochs=5").expect("number").train.epochs, 5);
+    assert_eq!(set("score.device=cuda:1").expect("word").score.device, "cuda:1");
+    assert_eq!(set("score.splits=[\"test\"]").expect("list").score.splits, [Split::Test]);
+    for wrong in ["train.epoch=5", "trains.epochs=5", "train.epochs", "train.epochs=many", "train.epochs=0"] {
+        assert!(set(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_recording_may_take_is_a_setting_that_older_recipes_need_not_name() {
+    let older: String =
+        PAPER.lines().filter(|line| !line.starts_with("max_recording_mb")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(older, PAPER, "the shipped recipes name it");
+    assert_eq!(Pipeline::parse(&older, &[]).expect("older"), Pipeline::parse(PAPER, &[]).expect("newer"));
+    let set = |text: &str, value: &str| Pipeline::parse(text, &[format!("ingest.max_recording_mb={value}")]);
+    assert_eq!(set(&older, "512").expect("more").recording_limit(), Bytes(512_000_000));
+    assert!(set(PAPER, "0").is_err() && set(PAPER, "-1").is_err() && set(PAPER, "\"1GB\"").is_err());
+}
+
+#[test]
+fn names_that_become_names_of_files_are_plain() {
+    let corpus = |name: &str| {
+        let item = format!("ingest.corpus=[{{kind=\"tess\",name=\"{name}\",root=\"tess\"}}]");
+        Pipeline::parse(PAPER, &[item]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let pipeline = |name: &str| Pipeline::parse(PAPER, &[format!("pipeline.name=\"{name}\"")]).is_ok();
+    for name in ["tess", "TESS_2.v1", "a-b", &"x".repeat(60)] {
+        assert_eq!(corpus(name), Ok(()), "{name}");
+    }
+    for name in ["", "a/b", "..", ".a", "a b", "\u{e4}", &"x".repeat(61)] {
+        assert!(corpus(name).is_err_and(|error| error.contains("[[ingest.corpus]] name")), "{name}");
+        assert!(!pipeline(name), "{name}");
+    }
+    assert!(pipeline("full-rank-16k") && pipeline(&"x".repeat(60)) && !pipeline("Paper"));
+}
+
+#[test]
+fn a_known_profile_with_other_numbers_is_refused() {
+    let error = Pipeline::parse(PAPER, &["features.front_end.hop=64".into()]).expect_err("not the paper's hop");
+    assert!(error.to_string().contains("profile"), "{error}");
+    Pipeline::parse(PAPER, &["features.front_end.hop=64".into(), "features.profile=mine".into()]).expect("own name");
+}
+
+#[test]
+fn fresh_copies_are_not_stored_and_protocol_paper_has_none() {
+    let set = |text: &str, item: &str| Pipeline::parse(text, &[item.to_string()]);
+    let stored = set(PAPER, "augment.when=features").expect("stored");
+    assert_eq!((stored.stored_copies(), stored.fresh_copies()), (1, 0));
+    let error = set(PAPER, "augment.when=epoch").expect_err("paper");
+    assert!(error.to_string().contains("protocol `paper`"), "{error}");
+    let text = include_str!("../pipelines/source-disjoint.toml");
+    let fresh = set(text, "augment.when=epoch").expect("fresh");
+    assert_eq!((fresh.stored_copies(), fresh.fresh_copies()), (0, 1));
+}
+
+#[test]
+fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
+    for text in [
+        PAPER,
+        include_str!("../pipelines/demo.toml"),
+        include_str!("../pipelines/source-disjoint.toml"),
+        include_str!("../pipelines/nightly.toml"),
+        include_str!("../pipelines/full-rank-16k.toml"),
+    ] {
+        let augment = Pipeline::parse(text, &[]).expect("valid").augment;
+        assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
+    }
+}
+
+#[test]
+fn an_augmentation_may_be_set_from_the_command_line() {
+    let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+    set("features.augmentations=[\"gain\", { name = \"pink-noise\", snr_db = [5, 20] }]").expect("two");
+    for (item, words) in [
+        ("features.augmentations=[\"pink\"]", "`pink` is not known"),
+        ("features.augmentations=[{ name = \"pink-noise\", level = 3 }]", "has no `level`"),
+        ("features.augmentations=[3]", "an augmentation is its name, or a table"),
+        ("augment.spec_augment.max_time=509", "must be at most 508"),
+    ] {
+        let error = set(item).expect_err(item);
+        assert!(error.to_string().contains(words), "{item}: {error}");
+    }
+}
