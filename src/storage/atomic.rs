@@ -45,6 +45,18 @@ impl Write for Hashing {
         Ok(n)
     }
 
+    fn write_vectored(&mut self, slices: &[io::IoSlice]) -> io::Result<usize> {
+        let n = self.file.write_vectored(slices)?;
+        let mut left = n;
+        for slice in slices {
+            let here = slice.len().min(left);
+            self.hasher.update(&slice[..here]);
+            left -= here;
+        }
+        self.n_bytes += n as u64;
+        Ok(n)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::simd::Kernel;
+use crate::storage::atomic::Out;
+use crate::tables::blob_pages::{PageSink, bytes_of};
 use crate::tables::manifest::Status;
-use crate::tables::{ROW_GROUP_ROWS, Row, TableWriter, blob_pages, to_batch};
+use crate::tables::{ROW_GROUP_ROWS, Row, arrow_writer, blob_pages, to_batch};
 
 /// See `schemas/features.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,33 +51,31 @@ impl Row for FeatureRow {
 
 /// Writes rows whose spectrograms are still f32, a row group at a time.
 ///
-/// A spectrogram is narrowed to where its page is written from, and is copied once more, into the file.
+/// A spectrogram is narrowed to where its page is written from: no copy of it is made but the system's own.
 /// Proof: `blobs_come_back_from_every_reader`.
 pub struct FeatureWriter<'a> {
     schema: SchemaRef,
-    file: SerializedFileWriter<&'a mut (dyn std::io::Write + Send)>,
+    file: SerializedFileWriter<PageSink<'a>>,
     columns: ArrowRowGroupWriterFactory,
     n_groups: usize,
+    /// Which column holds the spectrograms.
+    blobs: usize,
     rows: Vec<FeatureRow>,
-    /// Stored forms of all spectrograms of these rows, each after its length; what lies behind is of rows written before.
-    narrow: Vec<u16>,
-    /// How much of `narrow` is of these rows.
-    n_narrow: usize,
-    /// Where each row's ends, in bytes.
-    ends: Vec<usize>,
 }
 
 impl<'a> FeatureWriter<'a> {
     /// Begins a file in `out`.
-    pub fn new(out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
+    pub fn new(out: &'a mut Out) -> Result<Self> {
         Self::in_memory_of(Vec::new(), out)
     }
 
     /// [`FeatureWriter::new`], in the memory that the writer of another file gave back.
-    pub fn in_memory_of(narrow: Vec<u16>, out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
-        let TableWriter { schema, writer, .. } = TableWriter::<FeatureRow>::new(out)?;
+    pub fn in_memory_of(narrow: Vec<u16>, out: &'a mut Out) -> Result<Self> {
+        let (schema, writer) = arrow_writer::<FeatureRow, _>(PageSink::new(narrow, out))?;
         let (file, columns) = writer.into_serialized_writer().map_err(cannot_write)?;
-        Ok(Self { schema, file, columns, n_groups: 0, rows: Vec::new(), narrow, n_narrow: 0, ends: Vec::new() })
+        let blobs =
+            schema.index_of("log_mel").map_err(|error| Error::bug("no column of spectrograms").because(error))?;
+        Ok(Self { schema, file, columns, n_groups: 0, blobs, rows: Vec::new() })
     }
 
     /// Adds an entry to the file's own key-value metadata.
@@ -90,25 +90,18 @@ impl<'a> FeatureWriter<'a> {
 
     /// Adds a row with its spectrogram; what stands in its own field `log_mel` is not looked at.
     pub fn push(&mut self, row: FeatureRow, log_mel: Option<&[f32]>) {
-        if let Some(log_mel) = log_mel {
-            let length = (2 * log_mel.len()) as u32;
-            let begin = self.n_narrow + 2;
-            self.n_narrow = begin + log_mel.len();
-            if self.narrow.len() < self.n_narrow {
-                self.narrow.resize(self.n_narrow, 0);
-            }
-            self.narrow[begin - 2..begin].copy_from_slice(&[length as u16, (length >> 16) as u16].map(u16::to_le));
-            narrow(log_mel, &mut self.narrow[begin..self.n_narrow]);
+        let sink = self.file.inner_mut();
+        match log_mel {
+            Some(log_mel) => sink.push(log_mel.len(), |bits| narrow(log_mel, bits)),
+            None => sink.push_none(),
         }
-        self.ends.push(2 * self.n_narrow);
         self.rows.push(FeatureRow { log_mel: None, ..row });
     }
 
     /// Takes back all but the first `n_rows` of the rows that have not been written.
     pub fn take_back(&mut self, n_rows: usize) {
         self.rows.truncate(n_rows);
-        self.ends.truncate(n_rows);
-        self.n_narrow = self.ends.last().map_or(0, |end| end / 2);
+        self.file.inner_mut().truncate(n_rows);
     }
 
     /// Writes the rows when there are enough for a row group; they can then not be taken back.
@@ -119,8 +112,8 @@ impl<'a> FeatureWriter<'a> {
     /// Ends the file; gives the memory of a row group back.
     pub fn finish(mut self) -> Result<Vec<u16>> {
         self.write()?;
-        self.file.close().map_err(cannot_write)?;
-        Ok(self.narrow)
+        self.file.finish().map_err(cannot_write)?;
+        Ok(self.file.inner_mut().take_memory())
     }
 
     fn write(&mut self) -> Result<()> {
@@ -131,30 +124,34 @@ impl<'a> FeatureWriter<'a> {
         self.write_group(&batch).map_err(cannot_write)?;
         self.n_groups += 1;
         self.rows.clear();
-        self.ends.clear();
-        self.n_narrow = 0;
+        self.file.inner_mut().truncate(0);
         Ok(())
     }
 
     fn write_group(&mut self, batch: &RecordBatch) -> std::result::Result<(), ParquetError> {
         let writers = self.columns.create_column_writers(self.n_groups)?;
         let about = self.file.schema_descr().columns().to_vec();
-        let mut group = self.file.next_row_group()?;
+        let mut chunks = Vec::with_capacity(writers.len());
         for (index, mut writer) in writers.into_iter().enumerate() {
-            let field = self.schema.field(index);
-            if field.name() == "log_mel" {
-                blob_pages::append(
-                    &mut group,
-                    about[index].clone(),
-                    bytes_of(&self.narrow[..self.n_narrow]),
-                    &self.ends,
-                )?;
+            if index == self.blobs {
+                chunks.push(None);
                 continue;
             }
-            for leaf in compute_leaves(field, batch.column(index))? {
+            for leaf in compute_leaves(self.schema.field(index), batch.column(index))? {
                 writer.write(&leaf)?;
             }
-            writer.close()?.append_to_row_group(&mut group)?;
+            chunks.push(Some(writer.close()?));
+        }
+        let before = chunks[..self.blobs].iter().flatten();
+        let n_before: i64 = before.map(|chunk| chunk.close().metadata.compressed_size()).sum();
+        let start = self.file.bytes_written() + n_before as usize;
+        let plan = self.file.inner_mut().plan(start)?;
+        let mut group = self.file.next_row_group()?;
+        for (chunk, about) in chunks.into_iter().zip(about) {
+            match chunk {
+                Some(chunk) => chunk.append_to_row_group(&mut group)?,
+                None => blob_pages::append(&mut group, about, &plan)?,
+            }
         }
         group.close().map(|_| ())
     }
@@ -162,12 +159,6 @@ impl<'a> FeatureWriter<'a> {
 
 fn cannot_write(error: ParquetError) -> Error {
     Error::machine("cannot write a Parquet file").because(error)
-}
-
-/// The bytes of values that are little-endian already.
-fn bytes_of(values: &[u16]) -> &[u8] {
-    // SAFETY: two bytes for each value, and every byte is one.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), 2 * values.len()) }
 }
 
 /// Narrows values to the bits of little-endian float16, rounded to nearest.
@@ -267,6 +258,23 @@ mod tests {
         assert!(from_blob(&[0; 6], &mut back).is_err());
     }
 
+    /// Pages carry the format's own CRC, for readers that know nothing of commits.
+    fn other_readers_notice_a_flipped_bit(path: &std::path::Path) {
+        let bytes = std::fs::read(path).expect("read");
+        // The third value of the fifth blob's first kind, wherever it lies: blobs are plain.
+        let blob = to_blob(&(0..2_000).map(|i| (4 * 7 + i) as f32 * 0.01 - 20.0).collect::<Vec<f32>>());
+        let Some(at) = bytes.windows(blob.len()).position(|window| window == blob) else { return };
+        for bit in [0, 7] {
+            let mut damaged = bytes.clone();
+            damaged[at + 1_000] ^= 1 << bit;
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let copy = folder.path().join("damaged.parquet");
+            atomic::publish_bytes(folder.path(), &copy, &damaged).expect("written");
+            let error = read_rows::<FeatureRow>(&copy).expect_err("one bit is off");
+            assert!(error.to_string().to_lowercase().contains("crc"), "{error}");
+        }
+    }
+
     #[test]
     fn blobs_come_back_from_every_reader() {
         let log_mel = |row: usize| -> Vec<f32> { (0..2_000).map(|i| (row * 7 + i) as f32 * 0.01 - 20.0).collect() };
@@ -304,6 +312,7 @@ mod tests {
                 let found = place.map(|place| file.read(place, 4_000, &mut scratch).expect("read").to_vec());
                 assert_eq!(found, blob(at), "row {at} of {n_rows}");
             }
+            other_readers_notice_a_flipped_bit(&aside);
             // All but the pages of the blobs is what Parquet's own writer makes of the same rows.
             let sizes = [aside, plain].map(|path| std::fs::metadata(path).expect("there").len());
             assert!(sizes[0].abs_diff(sizes[1]) < 1_000, "{n_rows} rows: {sizes:?} bytes");

@@ -88,10 +88,7 @@ pub struct TableWriter<'a, R: Row> {
 impl<'a, R: Row> TableWriter<'a, R> {
     /// Begins a file in `out`.
     pub fn new(out: &'a mut (dyn std::io::Write + Send)) -> Result<Self> {
-        let contract = schema_of::<R>();
-        let schema = contract.arrow();
-        let writer = ArrowWriter::try_new(out, schema.clone(), Some(writer_properties(&contract)))
-            .map_err(|error| Error::bug("cannot begin a Parquet file").because(error))?;
+        let (schema, writer) = arrow_writer::<R, _>(out)?;
         Ok(Self { schema, writer, row: std::marker::PhantomData })
     }
 
@@ -105,6 +102,15 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn finish(self) -> Result<()> {
         self.writer.close().map(|_| ()).map_err(|error| Error::machine("cannot finish a Parquet file").because(error))
     }
+}
+
+/// Begins a Parquet file of the table `R` in `out`.
+fn arrow_writer<R: Row, W: std::io::Write + Send>(out: W) -> Result<(SchemaRef, ArrowWriter<W>)> {
+    let contract = schema_of::<R>();
+    let schema = contract.arrow();
+    let writer = ArrowWriter::try_new(out, schema.clone(), Some(writer_properties(&contract)))
+        .map_err(|error| Error::bug("cannot begin a Parquet file").because(error))?;
+    Ok((schema, writer))
 }
 
 /// Publishes `rows` as the Parquet file `target`.
