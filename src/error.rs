@@ -160,7 +160,7 @@ impl std::error::Error for Error {
 }
 
 /// A line as it may go to a terminal: control characters and those that turn the direction of text are escaped, and of more
-/// than [`LONGEST_LINE`] characters the middle is left out. Whatever is printed goes through here, because names of files hold
+/// than a thousand characters the middle is left out. Whatever is printed goes through here, because names of files hold
 /// anything.
 pub fn printable(line: &str) -> String {
     let is_hidden = |letter: char| {

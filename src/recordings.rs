@@ -125,7 +125,7 @@ mod tests {
         }
         let (kind, reason) = refused(&file, 1_000_000);
         assert_eq!(kind, ErrorKind::Recording);
-        assert!(reason.contains("needs 2.8 MB of memory, the limit is 1.0 MB"), "{reason}");
+        assert!(reason.contains("needs 2.0 MB of memory, the limit is 1.0 MB"), "{reason}");
     }
 
     #[test]

@@ -12,8 +12,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The limit where no recipe says another: seven minutes of 48 kHz stereo with 16 bits at the
-    /// rate of the paper.
+    /// The limit where no recipe says another: nine minutes of 48 kHz stereo.
     pub const DEFAULT_LIMIT: Bytes = Bytes(256_000_000);
 
     /// `limit` for the file's bytes, its samples, and what becomes of them at the rate `wanted`.
@@ -31,12 +30,12 @@ impl Budget {
         Self { held: self.held.saturating_add(n_bytes), ..self }
     }
 
-    /// Memory for `n_frames` at `rate` beside what is held: mono samples, and twice what they become at the wanted rate,
-    /// because a copy is changed before it is cut to its length.
+    /// Memory for `n_frames` at `rate` beside what is held: mono samples, and what they become at the wanted rate. A copy that
+    /// is changed before it is cut to its length takes the latter once more.
     pub fn need(&self, n_frames: u64, rate: SampleRate) -> Bytes {
         let n_frames = u128::from(n_frames);
         let n_resampled = (n_frames * u128::from(self.wanted.0)).div_ceil(u128::from(rate.0.max(1)));
-        let n_bytes = size_of::<f32>() as u128 * (n_frames + 2 * n_resampled) + u128::from(self.held);
+        let n_bytes = size_of::<f32>() as u128 * (n_frames + n_resampled) + u128::from(self.held);
         Bytes(u64::try_from(n_bytes).unwrap_or(u64::MAX))
     }
 
@@ -49,7 +48,7 @@ impl Budget {
     /// Most frames at `rate` that fit.
     pub(super) fn max_frames(&self, rate: SampleRate) -> usize {
         let room = self.limit.0.saturating_sub(self.held);
-        let per_frame = size_of::<f32>() as f64 * (1.0 + 2.0 * self.wanted.hz() / rate.hz().max(1.0));
+        let per_frame = size_of::<f32>() as f64 * (1.0 + self.wanted.hz() / rate.hz().max(1.0));
         (room as f64 / per_frame) as usize
     }
 
@@ -69,8 +68,8 @@ mod tests {
     #[test]
     fn what_is_needed_counts_bytes_samples_and_what_becomes_of_them() {
         let budget = Budget::new(Bytes(1_000), SampleRate(8_000));
-        assert_eq!(budget.need(10, SampleRate(16_000)), Bytes(4 * (10 + 2 * 5)));
-        assert_eq!(budget.holding(100).holding(20).need(3, SampleRate(16_000)), Bytes(120 + 4 * (3 + 2 * 2)));
+        assert_eq!(budget.need(10, SampleRate(16_000)), Bytes(4 * (10 + 5)));
+        assert_eq!(budget.holding(100).holding(20).need(3, SampleRate(16_000)), Bytes(120 + 4 * (3 + 2)));
         assert_eq!(budget.holding(u64::MAX).need(u64::MAX, SampleRate(1)), Bytes(u64::MAX));
     }
 
@@ -87,6 +86,6 @@ mod tests {
         }
         let error = Budget::new(Budget::DEFAULT_LIMIT, SampleRate(21_500)).check(1 << 28, SampleRate(48_000));
         let reason = error.expect_err("93 minutes").reason();
-        assert!(reason.starts_with("needs 2.04 GB of memory, the limit is 256.0 MB: "), "{reason}");
+        assert!(reason.starts_with("needs 1.55 GB of memory, the limit is 256.0 MB: "), "{reason}");
     }
 }
