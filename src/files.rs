@@ -163,6 +163,13 @@ pub fn is_of_the_machine(error: &io::Error) -> bool {
     !told.contains(&error.kind()) && !is_of_the_path(error)
 }
 
+/// Whether nothing that could be read has this name: it is not there, or is no regular file.
+pub fn is_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let is_no_file = error.kind() == Kind::InvalidInput && error.raw_os_error().is_none();
+    is_no_file || matches!(error.kind(), Kind::NotFound | Kind::NotADirectory)
+}
+
 /// Whether the system says that the path itself is at fault: too long, a loop of links, a folder in place of a file.
 pub fn is_of_the_path(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENAMETOOLONG | libc::ELOOP | libc::ENOTDIR | libc::EISDIR | libc::EINVAL))

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stages::{STAGES, train};
 use crate::storage::atomic;
-use crate::storage::commit::Commit;
+use crate::storage::commit::{Commit, is_there};
 use crate::storage::layout::Store;
 use crate::storage::record::{FileRecord, State};
 use crate::tables::runs::RunRow;
@@ -68,9 +68,13 @@ pub fn verify(store: &Store) -> Result<Verdict> {
             Err(error) => return Err(error),
         };
         verdict.n_files += 1;
-        check(store, slot, &commit.files, &heal_of(slot), &mut verdict)?;
+        check(store, &commit.files, &heal_of(slot), &mut verdict)?;
         let again = format!("{} with the recipe that made it, or remove it", heal_of(slot));
-        check(store, slot, &commit.earlier, &again, &mut verdict)?;
+        check(store, &commit.earlier, &again, &mut verdict)?;
+        let run = folder_of::<RunRow>(store).join(format!("{}.parquet", commit.run_id));
+        if !is_there(&run)? {
+            verdict.add(store.relative(&run), "gone", heal_of(slot));
+        }
         known.extend(commit.files.into_iter().chain(commit.earlier).map(|file| file.path));
     }
     checkpoints(store, &mut verdict)?;
@@ -93,9 +97,9 @@ fn heal_of(slot: &str) -> String {
     }
 }
 
-fn check(store: &Store, slot: &str, files: &[FileRecord], heal: &str, verdict: &mut Verdict) -> Result<()> {
-    let states: Vec<State> = files.par_iter().map(|file| file.state(store)).collect::<Result<_>>()?;
-    for (file, state) in files.iter().zip(states) {
+fn check(store: &Store, records: &[FileRecord], heal: &str, verdict: &mut Verdict) -> Result<()> {
+    let states: Vec<State> = records.par_iter().map(|file| file.state(store)).collect::<Result<_>>()?;
+    for (file, state) in records.iter().zip(states) {
         verdict.n_files += 1;
         verdict.n_bytes += file.content.n_bytes;
         match state {
@@ -104,7 +108,6 @@ fn check(store: &Store, slot: &str, files: &[FileRecord], heal: &str, verdict: &
             State::Damaged => verdict.add(file.path.clone(), "damaged", heal.to_string()),
         }
     }
-    debug_assert!(!slot.is_empty());
     Ok(())
 }
 

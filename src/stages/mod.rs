@@ -155,6 +155,7 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
         if let Some(reason) = stale_in(ctx, last, &settings, &inputs)? {
             ctx.progress.say(&format!("{}: {reason}", stage.name()));
         } else {
+            clear_staged(store, &slot)?;
             let summary = json!({ "stage": stage.name(), "fresh": true, "n_done": 0, "n_rejected": last.n_rejected,
                 "run_id": last.run_id });
             return Ok(Outcome { summary, n_rejected: last.n_rejected, fresh: true });
@@ -241,7 +242,7 @@ fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
     let row: RunRow = serde_json::from_value(commit.run.clone())
         .map_err(|error| Error::bug("a commit holds no run").at(ctx.store.index(&commit.stage)).because(error))?;
     let ledger = folder_of::<RunRow>(&ctx.store).join(format!("{}.parquet", row.run_id));
-    if ledger.exists() {
+    if commit::is_there(&ledger)? {
         return Ok(());
     }
     publish_rows(&ctx.store.staging(&commit.stage), &ledger, &[row])

@@ -164,8 +164,11 @@ pub fn recover(store: &Store, stage: &str) -> Result<BTreeSet<String>> {
     atomic::clear_temporaries(&store.staging(stage))?;
     let Some(pending) = pending else { return Ok(orphans) };
     let now: BTreeSet<&str> = pending.files.iter().chain(&pending.earlier).map(|file| file.path.as_str()).collect();
-    let is_left = |path: &&String| !now.contains(path.as_str()) && store.root().join(path.as_str()).exists();
-    if not_whole(store, &pending.files)?.is_empty() && !orphans.union(&standing).any(|path| is_left(&path)) {
+    let mut n_left = 0;
+    for path in orphans.union(&standing).filter(|path| !now.contains(path.as_str())) {
+        n_left += usize::from(is_there(&store.root().join(path))?);
+    }
+    if n_left == 0 && not_whole(store, &pending.files)?.is_empty() {
         pending.publish(store)?;
         return Ok(BTreeSet::new());
     }
@@ -174,6 +177,11 @@ pub fn recover(store: &Store, stage: &str) -> Result<BTreeSet<String>> {
         orphans.remove(&file.path);
     });
     Ok(orphans)
+}
+
+/// Whether a path exists; one that cannot be looked at is an error and not missing.
+pub fn is_there(path: &Path) -> Result<bool> {
+    files::again(|| path.try_exists()).map_err(|error| Error::reading("cannot look at", error).at(path))
 }
 
 /// A commit that is damaged says nothing that could be believed: for the run that replaces it, it is none.
@@ -193,10 +201,10 @@ fn read_file(path: &Path, stage: &str) -> Result<Option<Commit>> {
     let bytes = match files::read(path, LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if files::is_of_the_machine(&error) => {
-            return Err(Error::reading("cannot read index", error).at(path));
+        Err(error) if files::is_nothing(&error) || error.kind() == std::io::ErrorKind::FileTooLarge => {
+            return Err(damaged().because(error));
         }
-        Err(error) => return Err(damaged().because(error)),
+        Err(error) => return Err(Error::reading("cannot read index", error).at(path)),
     };
     let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
     let format = value.get("format").and_then(Value::as_u64);

@@ -57,7 +57,9 @@ pub fn publish(store: &Store, slot: &str, files: &[OutFile], dropped: &BTreeSet<
         let (folder, name) = split_path(path)?;
         changes.entry(folder).or_default().dropped.insert(name);
     }
-    changes.into_iter().try_for_each(|(folder, change)| change.apply(store, slot, folder))
+    // What a stage remembers comes last: as long as its old commit stands, so does what that remembers.
+    let (memory, tables): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(folder, _)| folder.starts_with("index/"));
+    tables.into_iter().chain(memory).try_for_each(|(folder, change)| change.apply(store, slot, folder))
 }
 
 /// Folder and name of a path of the store.

@@ -86,7 +86,7 @@ impl FileRecord {
         let hash = || {
             let file = match files::open(&path) {
                 Ok(file) => file,
-                Err(error) if is_gone(&error) => return Ok(State::Gone),
+                Err(error) if files::is_nothing(&error) => return Ok(State::Gone),
                 Err(error) => return Err(error),
             };
             if file.metadata()?.len() != self.content.n_bytes {
@@ -99,7 +99,7 @@ impl FileRecord {
     }
 
     fn not_read(&self, store: &Store, stage: &str, error: std::io::Error) -> Error {
-        if is_gone(&error) {
+        if files::is_nothing(&error) {
             return self.gone(store, stage);
         }
         if error.kind() == std::io::ErrorKind::FileTooLarge {
@@ -119,12 +119,6 @@ impl FileRecord {
             .at(self.file(store))
             .hint(format!("run `sermill {stage}` again: it makes what is damaged anew"))
     }
-}
-
-/// Whether nothing readable has this name; a folder in its place is nothing that was committed.
-fn is_gone(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::NotFound | Kind::InvalidInput | Kind::NotADirectory)
 }
 
 /// Hash of what is left of `file`, a megabyte at a time.

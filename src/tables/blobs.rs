@@ -14,7 +14,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaD
 use crate::error::{Error, Result};
 use crate::files;
 use crate::tables::page::{self, Unread};
-use crate::tables::{AGAIN, cannot_read, not_parsed};
+use crate::tables::ranged::RangedFile;
+use crate::tables::{AGAIN, cannot_read, damaged};
 
 /// Bytes of the length before each blob.
 const PREFIX: usize = 4;
@@ -53,7 +54,13 @@ impl BlobFile {
     pub fn open(path: &Path, column: &str, lengths: &[usize], held: bool) -> Result<(Self, Vec<Option<u64>>)> {
         let file = files::open(path).map_err(|error| cannot_read(path, error))?;
         let stamp = Stamp::of(&file).map_err(|error| cannot_read(path, error))?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| not_parsed(path, error))?;
+        let ranged = file.try_clone().and_then(RangedFile::new).map_err(|error| cannot_read(path, error))?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&ranged);
+        let metadata = metadata.map_err(|error| match ranged.take_error() {
+            Some(error) => cannot_read(path, error),
+            None => damaged(path, error),
+        })?;
+        drop(ranged);
         let walk = Walk { file: &file, path, column, n_bytes: stamp.n_bytes };
         let places = walk.places(&metadata, lengths)?;
         Ok((Self { path: path.to_path_buf(), stamp, held: held.then_some(file) }, places))

@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod metrics;
 mod page;
 pub mod predictions;
+mod ranged;
 pub mod runs;
 pub mod schema;
 
@@ -26,7 +27,6 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
@@ -176,8 +176,7 @@ impl TableFile {
     pub fn open(path: &Path) -> Result<Self> {
         match files::read(path, u64::MAX) {
             Ok(bytes) => Ok(Self { path: path.to_path_buf(), bytes: bytes.into() }),
-            Err(error) if files::is_of_the_machine(&error) => Err(Error::reading("cannot read table", error).at(path)),
-            Err(error) => Err(Error::input("cannot open table").at(path).because(error)),
+            Err(error) => Err(cannot_read(path, error)),
         }
     }
 
@@ -238,13 +237,21 @@ impl TableFile {
 /// Rows of one file with the columns `names` only, without reading the others; the fields of `P` name them.
 pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Result<Vec<P>> {
     let file = files::open(path).map_err(|error| cannot_read(path, error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| not_parsed(path, error))?;
-    let mut rows: Vec<P> = Vec::new();
-    for batch in reader_of::<R, _>(builder, path, Some(names))? {
-        let batch = batch.map_err(|error| damaged(path, error))?;
-        rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch).map_err(|error| damaged(path, error))?);
-    }
-    Ok(rows)
+    let file = ranged::RangedFile::new(file).map_err(|error| cannot_read(path, error))?;
+    let read = || {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(|error| damaged(path, error))?;
+        let mut rows: Vec<P> = Vec::new();
+        for batch in reader_of::<R, _>(builder, path, Some(names))? {
+            let batch = batch.map_err(|error| damaged(path, error))?;
+            rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch).map_err(|error| damaged(path, error))?);
+        }
+        Ok(rows)
+    };
+    // Parquet's reader turns errors of the system into texts; the file itself remembers them.
+    read().map_err(|error| match file.take_error() {
+        Some(error) => cannot_read(path, error),
+        None => error,
+    })
 }
 
 fn reader_of<R: Row, T: ChunkReader + 'static>(
@@ -257,7 +264,7 @@ fn reader_of<R: Row, T: ChunkReader + 'static>(
         let mask = parquet::arrow::ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);
     }
-    builder.with_batch_size(ROW_GROUP_ROWS).build().map_err(|error| not_parsed(path, error))
+    builder.with_batch_size(ROW_GROUP_ROWS).build().map_err(|error| damaged(path, error))
 }
 
 /// All rows of a file that no commit names.
@@ -305,21 +312,10 @@ fn cannot_read(path: &Path, error: std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::UnexpectedEof {
         return Error::input("the table is damaged: it ends early").at(path).hint(AGAIN);
     }
-    if files::is_of_the_machine(&error) {
-        return Error::reading("cannot read table", error).at(path);
+    if files::is_nothing(&error) {
+        return Error::input("cannot read table").at(path).because(error).hint(AGAIN);
     }
-    Error::input("cannot read table").at(path).because(error).hint(AGAIN)
-}
-
-/// Bytes that cannot be parsed are damage; those that cannot be read are the machine's failure.
-fn not_parsed(path: &Path, error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(error) => cannot_read(path, *error),
-            Err(cause) => Error::input("the table is damaged").at(path).because(cause.to_string()).hint(AGAIN),
-        },
-        error => damaged(path, error),
-    }
+    Error::reading("cannot read table", error).at(path)
 }
 
 fn damaged(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {

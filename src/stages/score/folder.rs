@@ -70,7 +70,7 @@ impl Scorer<'_> {
 }
 
 /// What stands for a scored folder in tables: its own name would be that of others, and its path is nobody's business.
-fn name_of(folder: &Path) -> Result<String> {
+pub(super) fn name_of(folder: &Path) -> Result<String> {
     let real = files::again(|| std::fs::canonicalize(folder));
     let real = real.map_err(|error| Error::reading("cannot be looked at", error).at(folder))?;
     Ok(format!("folder-{}", &blake3::hash(real.as_os_str().as_encoded_bytes()).to_hex()[..8]))

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, json};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::network::onnx::read_model;
 use crate::network::session::{Provider, Session};
 use crate::scan::recordings_below;
@@ -53,14 +54,20 @@ impl Stage for Score {
 
     fn check(&self, ctx: &Ctx) -> Result<()> {
         ctx.pipeline.score.device.parse::<Provider>()?;
-        match &ctx.input {
-            Some(folder) if !folder.is_dir() => Err(Error::input("there is no such folder to score").at(folder)),
-            _ => Ok(()),
+        let Some(folder) = &ctx.input else { return Ok(()) };
+        match files::again(|| std::fs::metadata(folder)) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Error::input("there is no such folder to score").at(folder)),
+            Err(error) => {
+                let what = "there is no such folder to score";
+                Err(Error::reading_named(ErrorKind::Input, what, error).at(folder))
+            }
         }
     }
 
     fn settings(&self, ctx: &Ctx) -> Fingerprint {
-        Fingerprint::of_value(&(REVISION, &ctx.pipeline.score, &ctx.input))
+        let limit = ctx.input.as_ref().map(|_| ctx.pipeline.recording_limit().0);
+        Fingerprint::of_value(&(REVISION, &ctx.pipeline.score, &ctx.input, limit))
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
@@ -141,7 +148,7 @@ struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     fn new(ctx: &'a Ctx, session: &'a mut Session, provider: Provider, model: &Fingerprint) -> Result<Self> {
         let source = match &ctx.input {
-            Some(folder) => format!("-folder-{}", Fingerprint::of([folder.to_string_lossy().as_bytes()]).short()),
+            Some(folder) => format!("-{}", folder::name_of(folder)?),
             None => String::new(),
         };
         let stem = format!("{}{source}", session.card().model_id);
