@@ -18,10 +18,11 @@ PEERS    := $(TARGET)/peers
 PEERS_PYTHON ?=
 BENCH     = python3 tests/peers/bench.py --library $(RUNTIME) $(ARGS) \
             $(if $(PEERS_PYTHON),--python $(PEERS_PYTHON),--peers $(PEERS))
+TORTURE   = python3 tests/torture/torture.py --sermill $(SERMILL) --library $(RUNTIME) --python $(PYTHON)
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
+.PHONY: help build runtime python demo test torture check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -39,8 +40,12 @@ python: ## DuckDB, Polars and pandas for the tests of the README's queries
 demo: build runtime ## a synthetic corpus through all five stages
 	@sh demo.sh $(SERMILL)
 
-test: runtime python ## all tests
+test: runtime python ## all tests, and a tenth of the torture
 	SERMILL_PYTHON=$(abspath $(PYTHON)) cargo test --release --locked
+	@$(TORTURE) --share 0.1
+
+torture: build runtime python ## every fault, every damage: ARGS="--only kill,damage --seed 7" (see tests/torture/README.md)
+	@$(TORTURE) $(ARGS)
 
 check: fmt clippy test doc ## what must be green before a commit
 

@@ -1,5 +1,6 @@
 //! What is on disk against what was committed: every file of a store is read and hashed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -7,11 +8,12 @@ use rayon::prelude::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stages::{STAGES, train};
 use crate::storage::atomic;
-use crate::storage::commit::{Commit, is_there};
+use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
+use crate::storage::publish::{content_named, content_of, stem_of};
 use crate::storage::record::{FileRecord, State};
+use crate::tables::folder_of;
 use crate::tables::runs::RunRow;
-use crate::tables::{folder_of, read_rows};
 
 /// What was found about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +73,10 @@ pub fn verify(store: &Store) -> Result<Verdict> {
         check(store, &commit.files, &heal_of(slot), &mut verdict)?;
         let again = format!("{} with the recipe that made it, or remove it", heal_of(slot));
         check(store, &commit.earlier, &again, &mut verdict)?;
-        let run = folder_of::<RunRow>(store).join(format!("{}.parquet", commit.run_id));
-        if !is_there(&run)? {
-            verdict.add(store.relative(&run), "gone", heal_of(slot));
-        }
         known.extend(commit.files.into_iter().chain(commit.earlier).map(|file| file.path));
     }
     checkpoints(store, &mut verdict)?;
-    ledger(store, &mut verdict)?;
+    ledger(store, &slots, &mut verdict)?;
     unknown(store, &known, &mut verdict)?;
     Ok(verdict)
 }
@@ -129,21 +127,35 @@ fn checkpoints(store: &Store, verdict: &mut Verdict) -> Result<()> {
     Ok(())
 }
 
-/// Rows of the ledger are read: nothing else knows what they were, and nothing makes them again.
-fn ledger(store: &Store, verdict: &mut Verdict) -> Result<()> {
+/// The ledger: each file's name holds its hash, and each run's stage has a commit.
+fn ledger(store: &Store, slots: &[String], verdict: &mut Verdict) -> Result<()> {
+    let mut entered: BTreeMap<String, Option<String>> = BTreeMap::new();
     for path in atomic::entries(&folder_of::<RunRow>(store))? {
+        let (name, Some(content)) = (store.relative(&path), content_of(&path)?) else { continue };
         verdict.n_files += 1;
-        match read_rows::<RunRow>(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Input => {
-                verdict.add(
-                    store.relative(&path),
-                    "damaged",
-                    "move it away: the run is over, and nothing reads it".into(),
-                );
+        verdict.n_bytes += content.n_bytes;
+        let run_id = stem_of(&name).rsplit('/').next().unwrap_or_default().to_string();
+        let is_whole = name == content_named(stem_of(&name), &content);
+        entered.insert(run_id, (!is_whole).then_some(name));
+    }
+    let ran: BTreeSet<&str> = entered.keys().filter_map(|run_id| Some(run_id.split_once('-')?.1)).collect();
+    for slot in ran.into_iter().filter(|slot| !slots.iter().any(|known| known == slot)) {
+        verdict.add(format!("index/{slot}.json"), "gone", heal_of(slot));
+    }
+    // The last run of each stage is entered again by the next.
+    for slot in slots {
+        let Some(commit) = Commit::read_sound(store, slot)? else { continue };
+        match entered.remove(&commit.run_id) {
+            Some(None) => {}
+            Some(Some(name)) => verdict.add(name, "damaged", heal_of(slot)),
+            None => {
+                let path = folder_of::<RunRow>(store).join(format!("{}-*.parquet", commit.run_id));
+                verdict.add(store.relative(&path), "gone", heal_of(slot));
             }
-            Err(error) => return Err(error),
         }
+    }
+    for name in entered.into_values().flatten() {
+        verdict.add(name, "damaged", "move it away: the run is over, and no stage reads it".into());
     }
     Ok(())
 }

@@ -23,10 +23,10 @@ use crate::storage::commit::{self, Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::lock::StageLock;
-use crate::storage::publish::{OutFile, clear_staged, content_named, publish, staged_name};
-use crate::storage::record::FileRecord;
+use crate::storage::publish::{OutFile, clear_staged, content_named, publish, staged_name, unremembered};
+use crate::storage::record::{Content, FileRecord, State};
 use crate::tables::runs::RunRow;
-use crate::tables::{Row, folder_of, publish_rows, write_rows};
+use crate::tables::{Row, folder_of, write_rows};
 use crate::units::Bytes;
 
 /// Every stage, in the order of the chain.
@@ -98,6 +98,8 @@ pub struct Done {
     pub is_whole: bool,
     /// What later stages must know of how it was made.
     pub evidence: Evidence,
+    /// What was read, where that may be other than what was looked at before the run.
+    pub inputs: Option<Inputs>,
     /// Items that can be used; 0 where nothing is counted.
     pub n_usable: u64,
     /// Items made anew.
@@ -168,7 +170,8 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     if let Some(last) = last.as_ref().filter(|last| last.settings == settings) {
         guard_against_loss(ctx, stage, last.n_usable, done.n_usable)?;
     }
-    let run_id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.3fZ"), stage.name());
+    let inputs = done.inputs.clone().unwrap_or(inputs);
+    let run_id = format!("{}-{slot}", started.strftime("%Y%m%dT%H%M%S%.3fZ"));
     let summary = summary_of(stage, &done, &run_id, seconds);
     let row = RunRow {
         run_id: run_id.clone(),
@@ -228,7 +231,11 @@ fn publish_commit(
     commit.earlier = last.map(|last| last.outlived_by(&commit.files, done.is_whole)).unwrap_or_default();
     let stays: BTreeSet<&str> = commit.files.iter().chain(&commit.earlier).map(|file| file.path.as_str()).collect();
     let of_last = last.into_iter().flat_map(|last| last.files.iter().chain(&last.earlier)).map(|file| &file.path);
-    let dropped = of_last.chain(&orphans).filter(|path| !stays.contains(path.as_str())).cloned().collect();
+    let mut dropped: BTreeSet<String> =
+        of_last.chain(&orphans).filter(|path| !stays.contains(path.as_str())).cloned().collect();
+    if last.is_none() {
+        dropped.extend(unremembered(store, &done.files, done.is_whole)?);
+    }
     commit.orphans = orphans;
     commit.announce(store)?;
     publish(store, &commit.stage, &done.files, &dropped)?;
@@ -241,11 +248,15 @@ fn publish_commit(
 fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
     let row: RunRow = serde_json::from_value(commit.run.clone())
         .map_err(|error| Error::bug("a commit holds no run").at(ctx.store.index(&commit.stage)).because(error))?;
-    let ledger = folder_of::<RunRow>(&ctx.store).join(format!("{}.parquet", row.run_id));
-    if commit::is_there(&ledger)? {
+    let mut bytes = Vec::new();
+    write_rows(&mut bytes, std::slice::from_ref(&row))?;
+    let content = Content::of(&bytes);
+    let path = folder_of::<RunRow>(&ctx.store).join(content_named(&row.run_id, &content));
+    let record = FileRecord { path: ctx.store.relative(&path), content };
+    if record.state(&ctx.store)? == State::Whole {
         return Ok(());
     }
-    publish_rows(&ctx.store.staging(&commit.stage), &ledger, &[row])
+    atomic::publish_bytes(&ctx.store.staging(&commit.stage), &path, &bytes).map(|_| ())
 }
 
 /// What `stage` last committed; one that is damaged is none, as its run makes another.

@@ -114,7 +114,7 @@ impl Commit {
             return Some("its settings or its code changed".into());
         }
         if self.n_unread > 0 {
-            return Some("the last run could not read everything, or found that it changed meanwhile".into());
+            return Some("the last run could not read all recordings".into());
         }
         inputs
             .iter()

@@ -164,9 +164,8 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 
 /// Whether two files hold the same bytes: second names are copies where a file system has no others.
 fn is_copy(a: &Path, b: &Path) -> Result<bool> {
-    let read = |path: &Path| crate::files::read(path, u64::MAX).map(|bytes| Content::of(&bytes));
-    let read = |path: &Path| read(path).map_err(|error| Error::reading("cannot read", error).at(path));
-    Ok(metadata(a)?.map(|a| a.len()) == metadata(b)?.map(|b| b.len()) && read(a)? == read(b)?)
+    let same_size = metadata(a)?.map(|a| a.len()) == metadata(b)?.map(|b| b.len());
+    Ok(same_size && content_of(a)?.is_some_and(|a_content| matches!(content_of(b), Ok(Some(b)) if b == a_content)))
 }
 
 /// Finishes folders that a killed run of `slot` left half replaced; `ours` are paths of the store that it may drop.
@@ -225,6 +224,38 @@ pub fn stem_of(path: &str) -> &str {
     match stem {
         Some((stem, hash)) if hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => stem,
         _ => path,
+    }
+}
+
+/// Table files that earlier runs made and that no commit remembers, because it is lost or damaged: those whose names hold the
+/// hash of their bytes. An output that is `whole` takes the place of all in its folders, another one of those with its stems.
+pub fn unremembered(store: &Store, files: &[OutFile], whole: bool) -> Result<BTreeSet<String>> {
+    let stems: BTreeSet<&str> = files.iter().map(|file| stem_of(&file.record.path)).collect();
+    let folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.record.path.rsplit_once('/')?.0)).collect();
+    let mut found = BTreeSet::new();
+    for folder in folders {
+        for file in atomic::entries(&store.root().join(folder))? {
+            let path = store.relative(&file);
+            let stem = stem_of(&path);
+            if stem == path || !(whole || stems.contains(stem)) {
+                continue;
+            }
+            if let Some(content) = content_of(&file)?
+                && path == content_named(stem, &content)
+            {
+                found.insert(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Size and hash of a file; `None` for what is none.
+pub fn content_of(file: &Path) -> Result<Option<Content>> {
+    match crate::files::read(file, u64::MAX) {
+        Ok(bytes) => Ok(Some(Content::of(&bytes))),
+        Err(error) if crate::files::is_nothing(&error) => Ok(None),
+        Err(error) => Err(Error::reading("cannot read", error).at(file)),
     }
 }
 

@@ -260,6 +260,7 @@ impl Work<'_> {
             files,
             is_whole: true,
             evidence,
+            inputs: None,
             n_usable: totals.rows - totals.rejected,
             n_done,
             n_reused: n_recordings as u64 - n_done,

@@ -42,7 +42,7 @@ pub(super) fn after(ctx: &Ctx, opened: &[Opened], rows: &[ManifestRow], n_unread
         ctx.progress.say(&format!("ingest: and {} more, see reject_reason in the manifest", n_more + 1));
     }
     if n_unread > 0 {
-        ctx.progress.say("ingest: some recordings could not be read or came while it ran: run the same command again");
+        ctx.progress.say("ingest: some recordings could not be read: the next run tries them again");
     }
     let n_repaired = rows.iter().filter(|row| row.repaired.is_some()).count();
     if n_repaired > 0 {

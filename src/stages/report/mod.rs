@@ -303,6 +303,7 @@ fn summarise(ctx: &Ctx, told: &Told, metrics: &[MetricRow], n_files: usize) -> D
         files: Vec::new(),
         is_whole: false,
         evidence: Evidence { model_id: Some(told.model_id.clone()), ..Evidence::default() },
+        inputs: None,
         n_usable: 0,
         n_done: n_files as u64,
         n_reused: 0,

@@ -345,6 +345,7 @@ impl<'a> Scorer<'a> {
                 fingerprint: None,
                 ..of_sides
             },
+            inputs: None,
             n_usable: rows.len() as u64 - n_rejected,
             n_done,
             n_reused,

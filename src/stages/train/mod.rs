@@ -309,6 +309,7 @@ fn summarise(
             model_protocol: Some(ctx.pipeline.split.protocol.name().into()),
             ..evidence_of_split(ctx)
         },
+        inputs: None,
         n_usable: 0,
         n_done: n_train as u64,
         n_reused: 0,
