@@ -77,8 +77,9 @@ impl<'a> PageSink<'a> {
         std::mem::take(&mut self.values)
     }
 
-    /// Plans the pages of the rows so far, which begin at byte `start` of the file.
+    /// Plans the pages of the rows so far, which begin at byte `start` of the file; all that was written before has come.
     pub(super) fn plan(&mut self, start: usize) -> Result<Plan, ParquetError> {
+        debug_assert!(self.position >= self.announced.end, "bytes that stand for older pages are still to come");
         let mut begin = 0;
         self.pages.clear();
         for (ends, crcs) in self.ends.chunks(BLOB_BATCH_ROWS).zip(self.crcs.chunks(BLOB_BATCH_ROWS)) {
@@ -118,15 +119,16 @@ impl Write for PageSink<'_> {
             bytes.len().min(self.announced.end - self.position)
         } else {
             // Not beyond the first byte that stands for another.
-            let limit = self.announced.start.checked_sub(self.position).unwrap_or(bytes.len());
-            self.out.write(&bytes[..bytes.len().min(limit)])?
+            let limit = self.announced.start.checked_sub(self.position).filter(|&limit| limit > 0);
+            self.out.write(&bytes[..bytes.len().min(limit.unwrap_or(bytes.len()))])?
         };
         self.position += n;
         Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        // Nothing is held back here; whoever owns `out` flushes it.
+        Ok(())
     }
 }
 

@@ -145,6 +145,8 @@ impl<'a> FeatureWriter<'a> {
         let before = chunks[..self.blobs].iter().flatten();
         let n_before: i64 = before.map(|chunk| chunk.close().metadata.compressed_size()).sum();
         let start = self.file.bytes_written() + n_before as usize;
+        // Of the row group before, some bytes may still lie in the writer's buffer.
+        self.file.flush()?;
         let plan = self.file.inner_mut().plan(start)?;
         let mut group = self.file.next_row_group()?;
         for (chunk, about) in chunks.into_iter().zip(about) {
