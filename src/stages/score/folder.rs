@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::definition::front_end_of;
+use crate::definition::{Definition, front_end_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
@@ -24,6 +24,9 @@ impl Scorer<'_> {
         let found = recordings_below(folder)?;
         if found.is_empty() {
             return Err(Error::input("there is no recording to score").at(folder));
+        }
+        if Definition::of(&front_end).to_string() != Definition::of(&ctx.pipeline.features.front_end).to_string() {
+            ctx.progress.say("score: the recordings go through the model's front end, which is not the recipe's");
         }
         let corpus = name_of(folder)?;
         let extractor =

@@ -206,15 +206,14 @@ impl<'a> Scorer<'a> {
         let is_wanted = |row: &FeatureRow| row.split.as_deref().is_none_or(|side| sides.contains(&side));
         let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
         let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
-        let n_bytes = shards.iter().map(|shard| shard.content.n_bytes).sum();
-        let meter = ctx.progress.begin("score, bytes", n_bytes);
+        let meter = ctx.progress.begin("score", features.n_usable + features.n_rejected);
         let mut rows = Vec::new();
         let mut pending = Vec::new();
         for shard in shards {
             let file = TableFile::committed(&ctx.store, shard, "features")?;
-            meter.advance(shard.content.n_bytes);
             for batch in file.batches::<FeatureRow>()? {
                 let batch = batch?;
+                meter.advance(batch.len() as u64);
                 for feature in batch.into_iter().filter(is_wanted) {
                     self.take(feature, &manifest, &mut rows, &mut pending)?;
                     if pending.len() == ctx.pipeline.score.batch {
