@@ -19,10 +19,11 @@ PEERS_PYTHON ?=
 BENCH     = python3 tests/peers/bench.py --library $(RUNTIME) $(ARGS) \
             $(if $(PEERS_PYTHON),--python $(PEERS_PYTHON),--peers $(PEERS))
 TORTURE   = python3 tests/torture/torture.py --sermill $(SERMILL) --library $(RUNTIME) --python $(PYTHON)
+FUZZ      = cargo run --release --locked --example fuzz --
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test torture check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
+.PHONY: help build runtime python demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ clippy:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
+
+fuzz: ## damaged bytes to all that reads bytes from outside: ARGS="decoder 1000000 7"
+	@$(FUZZ) $(ARGS)
 
 # Keras may fail to install: the benchmark then says so and gives no figure for it.
 bench-train: ## a training step beside PyTorch and Keras, recorded in docs/benchmarks/

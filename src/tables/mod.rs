@@ -25,7 +25,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
@@ -226,7 +226,7 @@ impl TableFile {
     }
 
     fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<Bytes>> {
-        ParquetRecordBatchReaderBuilder::try_new(self.bytes.clone()).map_err(|error| damaged(&self.path, error))
+        begin(self.bytes.clone(), &self.path)
     }
 
     fn reader<R: Row>(&self, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader> {
@@ -239,7 +239,7 @@ pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Re
     let file = files::open(path).map_err(|error| cannot_read(path, error))?;
     let file = ranged::RangedFile::new(file).map_err(|error| cannot_read(path, error))?;
     let read = || {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(|error| damaged(path, error))?;
+        let builder = begin(file.clone(), path)?;
         let mut rows: Vec<P> = Vec::new();
         for batch in reader_of::<R, _>(builder, path, Some(names))? {
             let batch = batch.map_err(|error| damaged(path, error))?;
@@ -252,6 +252,13 @@ pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Re
         Some(error) => cannot_read(path, error),
         None => error,
     })
+}
+
+/// Types follow from Parquet's own schema: the Arrow schema beside it says nothing more, and one that is damaged can make the
+/// library panic.
+fn begin<T: ChunkReader + 'static>(source: T, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<T>> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ParquetRecordBatchReaderBuilder::try_new_with_options(source, options).map_err(|error| damaged(path, error))
 }
 
 fn reader_of<R: Row, T: ChunkReader + 'static>(

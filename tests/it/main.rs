@@ -8,6 +8,7 @@ mod chain;
 mod dirty;
 mod floors;
 mod front_ends;
+mod fuzz;
 mod inspect;
 mod mill;
 mod queries;
