@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::tables::page::{self, Unread};
 use crate::tables::ranged::RangedFile;
-use crate::tables::{AGAIN, cannot_read, damaged};
+use crate::tables::reading::{AGAIN, cannot_read, damaged};
 
 /// Bytes of the length before each blob.
 const PREFIX: usize = 4;
