@@ -31,7 +31,8 @@ pub fn markdown(page: &Page) -> String {
     if !page.warning.is_empty() {
         line(format_args!("> **Note:** {}.\n", page.warning));
     }
-    line(format_args!("## Overall\n\n| side | slice | items | accuracy | UAR | macro F1 |\n|---|---|---|---|---|---|"));
+    line(format_args!("## Overall\n\n| side | slice | items | classes | accuracy | UAR | drawn by | macro F1 |"));
+    line(format_args!("|---|---|---|---|---|---|---|---|"));
     for overall in page.metrics.iter().filter(|row| row.metric == "accuracy") {
         let other = |metric: &str| {
             page.metrics.iter().find(|row| {
@@ -39,18 +40,21 @@ pub fn markdown(page: &Page) -> String {
             })
         };
         line(format_args!(
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             overall.split,
             overall.slice,
             overall.support,
+            other("uar").and_then(|uar| uar.n_classes).unwrap_or(0),
             percent(Some(overall)),
             percent(other("uar")),
+            other("uar").and_then(|uar| uar.interval.as_deref()).unwrap_or("-"),
             percent(other("macro_f1"))
         ));
     }
     line(format_args!(
-        "\nIn percent; intervals are 95 %: Wilson's for the accuracy (items taken as independent), a bootstrap over speakers \
-         for the UAR (over items where speakers are unknown)."
+        "\nIn percent; intervals are 95 %: Wilson's for the accuracy (items taken as independent), a bootstrap for the UAR, \
+         which draws what \"drawn by\" says. UAR and macro F1 are means over the classes that occur: a class without an item \
+         is left out, where other tools count it as 0."
     ));
     for (split, confusion) in page.confusions {
         line(format_args!(
