@@ -286,11 +286,14 @@ pub fn require_split(ctx: &Ctx, upstream: &Commit) -> Result<()> {
     }
     let (now, then) = (ctx.pipeline.split.protocol.name(), upstream.evidence.protocol.as_deref().unwrap_or("unknown"));
     let stage = &upstream.stage;
-    Err(Error::input(format!(
-        "the sides in the output of `{stage}` were drawn by protocol `{then}`, the recipe says `{now}`, or another seed, share          or number of copies"
-    ))
-    .at(ctx.store.root())
-    .hint(format!("run `sermill {stage}` with this recipe first")))
+    let drawn = if now == then {
+        format!("with another seed, share or number of copies than the recipe's (protocol `{now}`)")
+    } else {
+        format!("by protocol `{then}`, the recipe says `{now}`")
+    };
+    Err(Error::input(format!("the sides in the output of `{stage}` were drawn {drawn}"))
+        .at(ctx.store.root())
+        .hint(format!("run `sermill {stage}` with this recipe first")))
 }
 
 /// Writes `rows` as a file of their table that waits in the staging folder of `slot`; its name ends with its hash.
