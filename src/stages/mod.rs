@@ -177,7 +177,7 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
         run_id: run_id.clone(),
         stage: stage.name().into(),
         pipeline: ctx.pipeline.pipeline.name.clone(),
-        protocol: ctx.pipeline.split.protocol.name().into(),
+        protocol: done.evidence.protocol.clone().unwrap_or_else(|| ctx.pipeline.split.protocol.name().into()),
         settings_fingerprint: settings.to_string(),
         inputs: serde_json::to_string(&inputs)
             .map_err(|error| Error::bug("inputs have no JSON form").because(error))?,
