@@ -162,6 +162,8 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
                 "run_id": last.run_id });
             return Ok(Outcome { summary, n_rejected: last.n_rejected, fresh: true });
         }
+    } else if commit::is_there(&store.index(&slot))? {
+        ctx.progress.say(&format!("{}: its index is damaged or of another version: all is made anew", stage.name()));
     }
     let started = jiff::Timestamp::now();
     let clock = Instant::now();

@@ -121,7 +121,9 @@ fn a_damaged_file_is_refused_by_its_readers_and_made_anew_to_the_byte_by_run() {
             let ended = mill.stage(next, &[]);
             refused(&ended, &[&format!("index/{stage}.json`: the index is damaged"), &format!("sermill {stage}")]);
         }
-        mill.done("run", &[]);
+        let ended = mill.stage("run", &[]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{stage}: its index is damaged")), "{}", ended.stderr);
         assert_eq!(differences(&before, &outputs(&mill)), Vec::<String>::new(), "{stage}");
     }
     assert_eq!(verdict(&mill), (0, Vec::new()));
@@ -183,9 +185,28 @@ fn a_generation_whose_commit_is_lost_leaves_its_table() {
     }
     let n_files = |table: &str| mill.table(table).len();
     let before = tables.map(n_files);
-    let all = ["--set", "score.splits=[\"test\"]"];
-    mill.done("run", &[&settings[..], &all].concat());
+    let test = ["--set", "score.splits=[\"test\"]"];
+    mill.done("run", &[&settings[..], &test].concat());
     assert_eq!(tables.map(n_files), before);
+}
+
+#[test]
+fn a_picture_that_a_report_no_longer_shows_leaves_its_folder() {
+    let mill = full();
+    let id = commit(&mill, "train")["evidence"]["model_id"].as_str().expect("an id").to_string();
+    let names = || -> Vec<String> { files_below(&mill.store().join("reports").join(&id)).into_keys().collect() };
+    let picture = "confusion-validation.svg".to_string();
+    assert!(names().contains(&picture));
+    mill.done("run", &["--set", "score.splits=[\"test\"]"]);
+    assert!(!names().contains(&picture) && names().contains(&"confusion-test.svg".to_string()), "{:?}", names());
+    let page = std::fs::read_to_string(mill.store().join("reports").join(&id).join("report.md")).expect("a page");
+    let shown: Vec<String> = names().into_iter().filter(|name| name.ends_with(".svg")).collect();
+    assert!(shown.iter().all(|name| page.contains(&format!("({name})"))), "{shown:?}");
+    assert_eq!(page.matches("![").count(), shown.len());
+    // The report of another model is none of this one's business.
+    mill.done("run", &["--set", "train.epochs=1"]);
+    assert!(!names().is_empty());
+    assert_eq!(verdict(&mill), (0, Vec::new()));
 }
 
 #[test]
