@@ -45,6 +45,15 @@ fn one_of_each(mill: &Mill) -> Vec<(String, &'static str, &'static [&'static str
     (0..KINDS.len()).map(|kind| (first(kind), KINDS[kind].1, KINDS[kind].2)).collect()
 }
 
+/// The file of the last run of a stage in the ledger.
+fn ledger_row(mill: &Mill, stage: &str) -> String {
+    let id = commit(mill, stage)["run_id"].as_str().expect("an id").to_string();
+    let is_row = |path: &String| path.starts_with(&format!("tables/runs/v2/{id}-"));
+    let mut rows: Vec<String> = files_below(&mill.store()).into_keys().filter(is_row).collect();
+    assert_eq!(rows.len(), 1, "{stage}: {rows:?}");
+    rows.remove(0)
+}
+
 fn full() -> Mill {
     let mill = Mill::with_corpus();
     mill.done("run", &[]);
@@ -78,19 +87,20 @@ fn every_damage_to_a_committed_file_is_named() {
         std::fs::write(index(&mill, stage), before).expect("written");
     }
     assert_eq!(seen, [true; KINDS.len()]);
-    for (folder, heal) in [("index/train", "train from the beginning"), ("tables/runs/v2", "nothing reads it")] {
-        let entry = std::fs::read_dir(mill.store().join(folder)).expect("listed").next().expect("one");
-        let file = entry.expect("entry").path();
-        let before = flip(&file);
-        if folder.ends_with("runs/v2") {
-            // A row of the ledger has no hash: it is damaged when it cannot be read.
-            std::fs::write(&file, &before[..before.len() / 2]).expect("cut");
-        }
-        let (code, findings) = verdict(&mill);
-        assert_eq!((code, findings.len(), findings[0][1].as_str()), (2, 1, "damaged"));
-        assert!(file.ends_with(&findings[0][0]) && findings[0][2].contains(heal), "{findings:?}");
-        std::fs::write(&file, before).expect("written");
+    for stage in STAGES {
+        let row = ledger_row(&mill, stage);
+        let before = flip(&mill.store().join(&row));
+        assert_eq!(verdict(&mill), found(&row, "damaged", &format!("sermill {stage}")));
+        assert_eq!(mill.done(stage, &[])["fresh"], true);
+        assert!(std::fs::read(mill.store().join(&row)).expect("entered again") == before, "{stage}");
     }
+    let checkpoint = std::fs::read_dir(mill.store().join("index/train")).expect("listed").next().expect("one");
+    let checkpoint = checkpoint.expect("entry").path();
+    let before = flip(&checkpoint);
+    let (code, findings) = verdict(&mill);
+    assert_eq!((code, findings.len(), findings[0][1].as_str()), (2, 1, "damaged"));
+    assert!(checkpoint.ends_with(&findings[0][0]) && findings[0][2].contains("move it away"), "{findings:?}");
+    std::fs::write(&checkpoint, &before).expect("written");
     assert_eq!(verdict(&mill), (0, Vec::new()));
 }
 
@@ -164,6 +174,11 @@ fn a_generation_whose_commit_is_lost_leaves_its_table() {
             std::fs::remove_file(index(&mill, stage)).expect("removed");
         }
     }
+    let (code, findings) = verdict(&mill);
+    let lost: Vec<&str> =
+        findings.iter().filter(|finding| finding[1] != "unknown").map(|one| one[0].as_str()).collect();
+    assert_eq!(code, 2);
+    assert!(STAGES.iter().all(|stage| lost.contains(&format!("index/{stage}.json").as_str())), "{lost:?}");
     // What was made with the lost commits is no longer what the folder gives.
     std::fs::remove_file(mill.corpora().join("synthetic/speaker_01/01-angry-s1-r1.wav")).expect("removed");
     mill.done("run", &settings);
@@ -309,9 +324,7 @@ fn a_run_that_was_killed_before_the_ledger_stands_in_it_once() {
     let (before, ledger) = (ids(), files_below(&mill.store().join("tables/runs/v2")));
     assert_eq!(before.len(), 5);
     for stage in STAGES {
-        let id = commit(&mill, stage)["run_id"].as_str().expect("an id").to_string();
-        let file = mill.store().join(format!("tables/runs/v2/{id}.parquet"));
-        std::fs::remove_file(&file).expect("its row");
+        std::fs::remove_file(mill.store().join(ledger_row(&mill, stage))).expect("its row");
         let (code, findings) = verdict(&mill);
         assert_eq!((code, findings.len(), findings[0][1].as_str()), (2, 1, "gone"), "{findings:?}");
         assert_eq!(mill.done(stage, &[])["fresh"], true, "{stage}");
@@ -319,8 +332,7 @@ fn a_run_that_was_killed_before_the_ledger_stands_in_it_once() {
     }
     assert_eq!(differences(&ledger, &files_below(&mill.store().join("tables/runs/v2"))), Vec::<String>::new());
     // And when the next run finds work to do.
-    let id = commit(&mill, "report")["run_id"].as_str().expect("an id").to_string();
-    std::fs::remove_file(mill.store().join(format!("tables/runs/v2/{id}.parquet"))).expect("its row");
+    std::fs::remove_file(mill.store().join(ledger_row(&mill, "report"))).expect("its row");
     assert_eq!(mill.done("report", &["--set", "report.bootstrap=60"])["fresh"], false);
     assert_eq!(ids().len(), 6);
     assert!(before.iter().all(|id| ids().contains(id)));

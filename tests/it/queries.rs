@@ -5,6 +5,7 @@ use std::process::Command;
 
 use arrow::datatypes::DataType;
 use sermill::tables::TABLES;
+use sermill::tables::features::FeatureRow;
 use sermill::tables::schema::TableSchema;
 
 use crate::mill::Mill;
@@ -86,4 +87,24 @@ fn counts_are_signed_and_their_differences_never_wrap() {
          print((f['copy'] - 1).min(), (f['valid_frames'] - f['n_frames']).min() < 0, (r['n_reused'] - r['n_done']).min())"
     );
     assert_eq!(python(&by_polars), "-1 True -28");
+}
+
+#[test]
+fn a_shard_of_several_row_groups_is_read_by_everybody() {
+    let mill = Mill::with_corpus();
+    let copies = ["--set", "features.copies=5", "--set", "features.shard_recordings=64"];
+    mill.done("ingest", &copies);
+    mill.done("features", &copies);
+    let rows: Vec<FeatureRow> = mill.rows("features");
+    assert_eq!((mill.table("features").len(), rows.len()), (1, 168), "three row groups in one file");
+    let bytes: usize = rows.iter().filter_map(|row| row.log_mel.as_ref()).map(|blob| blob.len()).sum();
+    assert_eq!(bytes, 168 * 2 * 128 * 313);
+    let file = mill.table("features")[0].display().to_string();
+    let read = format!(
+        "import duckdb, polars as pl, pandas as pd\n\
+         print(duckdb.sql(\"select count(*), sum(octet_length(log_mel)) from '{file}'\").fetchall(),\
+         pl.read_parquet('{file}')['log_mel'].bin.size().sum(), pd.read_parquet('{file}')['log_mel'].map(len).sum())"
+    );
+    assert_eq!(python(&read), format!("[(168, {bytes})] {bytes} {bytes}"));
+    mill.done("train", &copies);
 }
