@@ -1,7 +1,7 @@
 //! What is on disk against what was committed: every file of a store is read and hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -14,6 +14,9 @@ use crate::storage::publish::{content_named, content_of, stem_of};
 use crate::storage::record::{FileRecord, State};
 use crate::tables::folder_of;
 use crate::tables::runs::RunRow;
+
+/// What helps against files that no commit names.
+const NOT_OURS: &str = "it is not sermill's, or older than its commits: move it away if readers of the table find it";
 
 /// What was found about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl Verdict {
 /// Proof: `every_damage_to_a_committed_file_is_named`.
 pub fn verify(store: &Store) -> Result<Verdict> {
     let index = store.root().join("index");
-    let slots: Vec<String> = atomic::entries(&index)?.iter().filter_map(slot_of).collect();
+    let slots: Vec<String> = atomic::entries(&index)?.iter().filter_map(|path| slot_of(path)).collect();
     if slots.is_empty() {
         let hint = "name the folder that --store names in other commands, or the --pipeline whose store it is";
         return Err(Error::input("is no store: it holds no commit").at(store.root()).hint(hint));
@@ -82,7 +85,7 @@ pub fn verify(store: &Store) -> Result<Verdict> {
 }
 
 /// The slot of a commit's file.
-fn slot_of(path: &PathBuf) -> Option<String> {
+fn slot_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
     (!name.ends_with(".pending")).then(|| name.to_string())
 }
@@ -131,7 +134,12 @@ fn checkpoints(store: &Store, verdict: &mut Verdict) -> Result<()> {
 fn ledger(store: &Store, slots: &[String], verdict: &mut Verdict) -> Result<()> {
     let mut entered: BTreeMap<String, Option<String>> = BTreeMap::new();
     for path in atomic::entries(&folder_of::<RunRow>(store))? {
-        let (name, Some(content)) = (store.relative(&path), content_of(&path)?) else { continue };
+        let name = store.relative(&path);
+        if stem_of(&name) == name {
+            verdict.add(name, "unknown", NOT_OURS.into());
+            continue;
+        }
+        let Some(content) = content_of(&path)? else { continue };
         verdict.n_files += 1;
         verdict.n_bytes += content.n_bytes;
         let run_id = stem_of(&name).rsplit('/').next().unwrap_or_default().to_string();
@@ -169,9 +177,7 @@ fn unknown(store: &Store, known: &[String], verdict: &mut Verdict) -> Result<()>
         for path in atomic::entries(&store.root().join(folder))? {
             let path = store.relative(&path);
             if !known.contains(&path) {
-                let heal =
-                    "it is not sermill's, or older than its commits: move it away if readers of the table find it";
-                verdict.add(path, "unknown", heal.into());
+                verdict.add(path, "unknown", NOT_OURS.into());
             }
         }
     }

@@ -162,6 +162,8 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
                 "run_id": last.run_id });
             return Ok(Outcome { summary, n_rejected: last.n_rejected, fresh: true });
         }
+    } else if commit::is_there(&store.index(&slot))? {
+        ctx.progress.say(&format!("{}: its index is damaged or of another version: all is made anew", stage.name()));
     }
     let started = jiff::Timestamp::now();
     let clock = Instant::now();
@@ -177,7 +179,7 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
         run_id: run_id.clone(),
         stage: stage.name().into(),
         pipeline: ctx.pipeline.pipeline.name.clone(),
-        protocol: ctx.pipeline.split.protocol.name().into(),
+        protocol: done.evidence.protocol.clone().unwrap_or_else(|| ctx.pipeline.split.protocol.name().into()),
         settings_fingerprint: settings.to_string(),
         inputs: serde_json::to_string(&inputs)
             .map_err(|error| Error::bug("inputs have no JSON form").because(error))?,
@@ -286,11 +288,14 @@ pub fn require_split(ctx: &Ctx, upstream: &Commit) -> Result<()> {
     }
     let (now, then) = (ctx.pipeline.split.protocol.name(), upstream.evidence.protocol.as_deref().unwrap_or("unknown"));
     let stage = &upstream.stage;
-    Err(Error::input(format!(
-        "the sides in the output of `{stage}` were drawn by protocol `{then}`, the recipe says `{now}`, or another seed, share          or number of copies"
-    ))
-    .at(ctx.store.root())
-    .hint(format!("run `sermill {stage}` with this recipe first")))
+    let drawn = if now == then {
+        format!("with another seed, share or number of copies than the recipe's (protocol `{now}`)")
+    } else {
+        format!("by protocol `{then}`, the recipe says `{now}`")
+    };
+    Err(Error::input(format!("the sides in the output of `{stage}` were drawn {drawn}"))
+        .at(ctx.store.root())
+        .hint(format!("run `sermill {stage}` with this recipe first")))
 }
 
 /// Writes `rows` as a file of their table that waits in the staging folder of `slot`; its name ends with its hash.

@@ -135,14 +135,20 @@ impl Commit {
 
     /// Files of this output and of those before it that `files` does not take the place of.
     ///
-    /// An output that is `whole` takes the place of all; else a file takes the place of those with its stem.
+    /// An output that is `whole` takes the place of all; else a file takes the place of those with its stem, and a model's
+    /// or report's folder that of what was in it.
     pub fn outlived_by(&self, files: &[FileRecord], whole: bool) -> Vec<FileRecord> {
         if whole {
             return Vec::new();
         }
         let stems: BTreeSet<&str> = files.iter().map(|file| stem_of(&file.path)).collect();
-        let old = self.files.iter().chain(&self.earlier);
-        old.filter(|file| !stems.contains(stem_of(&file.path))).cloned().collect()
+        let is_own = |folder: &String| folder.starts_with("models/") || folder.starts_with("reports/");
+        let folder = |file: &FileRecord| file.path.rsplit_once('/').map(|(folder, _)| folder.to_string());
+        let folders: BTreeSet<String> = files.iter().filter_map(folder).filter(is_own).collect();
+        let is_replaced = |file: &FileRecord| {
+            stems.contains(stem_of(&file.path)) || folder(file).is_some_and(|folder| folders.contains(&folder))
+        };
+        self.files.iter().chain(&self.earlier).filter(|file| !is_replaced(file)).cloned().collect()
     }
 
     /// Every path that it knows of.
@@ -332,10 +338,10 @@ mod tests {
             content: crate::storage::record::Content { n_bytes: 0, blake3: String::new() },
         };
         let mut old = commit(&[]);
-        old.files = vec![record("t/a-0123456789ab.parquet"), record("models/a/model.onnx")];
+        old.files = vec![record("t/a-0123456789ab.parquet"), record("models/a/model.onnx"), record("models/b/old.svg")];
         old.earlier = vec![record("t/b-0123456789ab.parquet")];
         let new = [record("t/b-ba9876543210.parquet"), record("models/b/model.onnx")];
-        assert_eq!(old.outlived_by(&new, false), old.files);
+        assert_eq!(old.outlived_by(&new, false), old.files[..2], "the folder of the same model is replaced");
         assert!(old.outlived_by(&new, true).is_empty());
     }
 }

@@ -5,6 +5,7 @@
 
 mod augmented;
 mod chain;
+mod damage;
 mod dirty;
 mod floors;
 mod front_ends;
@@ -14,3 +15,5 @@ mod mill;
 mod queries;
 mod reading;
 mod refusals;
+mod store;
+mod trust;

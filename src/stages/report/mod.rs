@@ -302,7 +302,11 @@ fn summarise(ctx: &Ctx, told: &Told, metrics: &[MetricRow], n_files: usize) -> D
         output: Fingerprint::of_value(&metrics),
         files: Vec::new(),
         is_whole: false,
-        evidence: Evidence { model_id: Some(told.model_id.clone()), ..Evidence::default() },
+        evidence: Evidence {
+            model_id: Some(told.model_id.clone()),
+            protocol: Some(told.protocol.clone()),
+            ..Evidence::default()
+        },
         inputs: None,
         n_usable: 0,
         n_done: n_files as u64,

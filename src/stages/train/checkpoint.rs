@@ -15,6 +15,8 @@ use crate::storage::atomic;
 use crate::tables::history::HistoryRow;
 
 const MAGIC: &[u8; 8] = b"SERMILLD";
+/// How those of version 0.1.0 begin, which hold no hash: they count as none.
+const UNSEALED: &[u8; 8] = b"SERMILLC";
 
 /// A run as it stands after its last whole epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,13 +34,16 @@ struct Log {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint; `None` when there is none.
+    /// Reads a checkpoint; `None` when there is none that holds its hash.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let bytes = match files::read(path, u64::MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::reading("cannot read checkpoint", error).at(path)),
         };
+        if bytes.starts_with(UNSEALED) {
+            return Ok(None);
+        }
         let damaged =
             || Error::input("the checkpoint is damaged").at(path).hint("move it away to train from the beginning");
         let (sealed, seal) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;

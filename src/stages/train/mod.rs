@@ -75,7 +75,9 @@ impl Stage for Train {
     }
 
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        let mut inputs = Inputs::from([("features".to_string(), Commit::require(&ctx.store, "features")?.output)]);
+        // Asked here too: the model of other features is no answer to this recipe, however whole it is.
+        let features = features_of(ctx)?;
+        let mut inputs = Inputs::from([("features".to_string(), features.output)]);
         if ctx.pipeline.fresh_copies() > 0 {
             inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
         }
@@ -84,9 +86,7 @@ impl Stage for Train {
 
     fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
         let spec = ctx.pipeline.network()?;
-        let features = Commit::require(&ctx.store, "features")?;
-        require_front_end(ctx, &features)?;
-        require_split(ctx, &features)?;
+        let features = features_of(ctx)?;
         let monitored = ctx.pipeline.split.protocol.monitored();
         let warning = ctx.pipeline.split.protocol.warning();
         if !warning.is_empty() {
@@ -125,6 +125,14 @@ fn shards(ctx: &Ctx, features: &Commit) -> Result<Vec<PathBuf>> {
     let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
     ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
     Ok(shards.into_iter().map(|shard| shard.file(&ctx.store)).collect())
+}
+
+/// What `features` committed, if it is what the recipe asks for.
+fn features_of(ctx: &Ctx) -> Result<Commit> {
+    let features = Commit::require(&ctx.store, "features")?;
+    require_front_end(ctx, &features)?;
+    require_split(ctx, &features)?;
+    Ok(features)
 }
 
 /// Refuses features of another front end than the recipe's: the model's card would contradict its weights.
