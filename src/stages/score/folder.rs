@@ -10,18 +10,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
 use crate::recordings;
-use crate::scan::{ScannedFile, recordings_below};
+use crate::scan::ScannedFile;
 use crate::stages::score::{Key, Pending, Scorer, key_of};
+use crate::storage::fingerprint::Fingerprint;
 use crate::tables::manifest::Status;
 use crate::tables::predictions::PredictionRow;
 
 impl Scorer<'_> {
-    /// Scores every recording below `folder`, without tables in between.
-    pub(super) fn folder(&mut self, folder: &Path) -> Result<Vec<PredictionRow>> {
+    /// Scores the recordings that were found below `folder`, without tables in between.
+    pub(super) fn folder(&mut self, folder: &Path, found: &[ScannedFile]) -> Result<Vec<PredictionRow>> {
         let ctx = self.ctx;
         let card = self.session.card();
         let front_end = front_end_of(card)?;
-        let found = recordings_below(folder)?;
         if found.is_empty() {
             return Err(Error::input("there is no recording to score").at(folder));
         }
@@ -70,6 +70,11 @@ impl Scorer<'_> {
         recordings::check_unread(self.n_unread as usize, rows.len(), first)?;
         Ok(rows)
     }
+}
+
+/// Fingerprint of what a folder holds, by names and stamps.
+pub(super) fn fingerprint(found: &[ScannedFile]) -> Fingerprint {
+    Fingerprint::of_value(&found.iter().map(|one| (&one.relative, one.stamp, &one.obstacle)).collect::<Vec<_>>())
 }
 
 /// What stands for a scored folder in tables: its own name would be that of others, and its path is nobody's business.

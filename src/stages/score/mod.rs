@@ -73,11 +73,7 @@ impl Stage for Score {
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
         let model = ("model".to_string(), Fingerprint::of([model_bytes(ctx)?.1]));
         let source = match &ctx.input {
-            Some(folder) => {
-                let found = recordings_below(folder)?.into_iter();
-                let found: Vec<_> = found.map(|one| (one.relative, one.stamp, one.obstacle)).collect();
-                ("recordings".to_string(), Fingerprint::of_value(&found))
-            }
+            Some(folder) => ("recordings".to_string(), folder::fingerprint(&recordings_below(folder)?)),
             None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
         };
         let mut inputs = Inputs::from([model, source]);
@@ -97,13 +93,20 @@ impl Stage for Score {
         let off = session.verify_golden(GOLDEN_TOLERANCE)?;
         let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"])?;
         let clock = Instant::now();
+        let mut read = inputs.clone();
         let rows = match &ctx.input {
-            Some(folder) => scorer.folder(folder)?,
+            Some(folder) => {
+                let found = recordings_below(folder)?;
+                // What the driver looked at may have changed since.
+                read.insert("recordings".into(), folder::fingerprint(&found));
+                scorer.folder(folder, &found)?
+            }
             None => scorer.features()?,
         };
         let seconds = clock.elapsed().as_secs_f64();
         let (n_done, n_reused) = (scorer.n_done, scorer.n_reused);
-        scorer.publish(rows, n_done, n_reused, seconds, off)
+        let done = scorer.publish(rows, n_done, n_reused, seconds, off)?;
+        Ok(Done { inputs: Some(read), ..done })
     }
 }
 
