@@ -26,6 +26,8 @@ use sermill::tables::features::{FeatureRow, to_blob};
 use sermill::tables::{TableFile, publish_rows};
 use sermill::units::Seed;
 
+// The tests load it a second time, for recordings alone.
+#[allow(clippy::duplicate_mod)]
 #[path = "mutate.rs"]
 mod mutate;
 

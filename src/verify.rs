@@ -18,6 +18,9 @@ use crate::tables::runs::RunRow;
 /// What helps against files that no commit names.
 const NOT_OURS: &str = "it is not sermill's, or older than its commits: move it away if readers of the table find it";
 
+/// The slot of scored folders.
+const INPUT_SLOT: &str = "score-input";
+
 /// What was found about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -87,7 +90,9 @@ pub fn verify(store: &Store) -> Result<Verdict> {
 /// The slot of a commit's file.
 fn slot_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
-    (!name.ends_with(".pending")).then(|| name.to_string())
+    // Other files there are somebody's own.
+    let is_slot = STAGES.iter().any(|stage| stage.name() == name) || name == INPUT_SLOT;
+    is_slot.then(|| name.to_string())
 }
 
 fn heal_of(slot: &str) -> String {

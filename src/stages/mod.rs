@@ -169,7 +169,8 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     let clock = Instant::now();
     let done = stage.run(ctx, &settings, &inputs)?;
     let seconds = clock.elapsed().as_secs_f64();
-    if let Some(last) = last.as_ref().filter(|last| last.settings == settings) {
+    // What `score` keeps is a setting of its own; elsewhere no setting should cost half of the recordings unasked.
+    if let Some(last) = last.as_ref().filter(|last| last.settings == settings || stage.name() != "score") {
         guard_against_loss(ctx, stage, last.n_usable, done.n_usable)?;
     }
     let inputs = done.inputs.clone().unwrap_or(inputs);
@@ -209,8 +210,8 @@ fn stale_in(ctx: &Ctx, last: &Commit, settings: &Fingerprint, inputs: &Inputs) -
     }
 }
 
-/// A run that would keep less than half of what the last one of the same settings had asks first: a folder that is not
-/// mounted looks like one whose recordings are gone.
+/// A run that would keep less than half of the recordings that the last one had asks first: a folder that is not mounted looks
+/// like one whose recordings are gone.
 fn guard_against_loss(ctx: &Ctx, stage: &dyn Stage, before: u64, now: u64) -> Result<()> {
     if ctx.accept_loss || now >= before.div_ceil(2) {
         return Ok(());

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+use crate::signal::profile::FrontEnd;
 use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
@@ -68,10 +69,14 @@ pub struct Evidence {
     pub profile: Option<String>,
     /// Fingerprint of the front end's definition.
     pub fingerprint: Option<Fingerprint>,
+    /// The front end itself.
+    pub front_end: Option<FrontEnd>,
     /// The model that was trained or asked.
     pub model_id: Option<String>,
     /// Protocol of the model's training.
     pub model_protocol: Option<String>,
+    /// Frames of a window of the model, and between two.
+    pub windows: Option<(usize, usize)>,
 }
 
 impl Commit {

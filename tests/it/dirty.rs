@@ -10,6 +10,7 @@ use sermill::tables::predictions::PredictionRow;
 
 use crate::mill::Mill;
 
+#[allow(clippy::duplicate_mod)]
 #[path = "../../examples/mutate.rs"]
 mod mutate;
 

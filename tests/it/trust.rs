@@ -14,7 +14,7 @@ use sermill::tables::predictions::PredictionRow;
 use sermill::tables::runs::RunRow;
 
 use crate::mill::Mill;
-use crate::store::{commit, differences, files_below, refused, verdict};
+use crate::store::{commit, differences, files_below, flip, index, refused, verdict};
 
 /// Another front end that gives spectrograms of the same shape.
 const OTHER: [&str; 4] = ["--set", "features.profile=mine", "--set", "features.front_end.fmin_hz=80.0"];
@@ -341,4 +341,25 @@ fn every_interval_says_what_was_drawn_and_every_mean_over_how_many_classes() {
         assert!(n_seen.get(interval).is_some_and(|&n| n >= 2), "{interval}: {n_seen:?}");
     }
     assert!(metrics.iter().any(|row| row.n_classes.is_some_and(|n| n < 7)), "a side without a class");
+}
+
+#[test]
+fn a_lost_memory_of_shards_changes_no_feature_of_a_store_that_has_grown() {
+    let mill = Mill::with_corpus();
+    let unsplit = ["--set", "split.protocol=unsplit"];
+    let place = mill.corpora().join("synthetic").to_string_lossy().into_owned();
+    mill.done("ingest", &unsplit);
+    mill.done("features", &unsplit);
+    let grown = ["synth", &place, "--speakers", "3", "--statements", "2", "--repetitions", "1"];
+    assert_eq!(mill.run(&grown).code, 0);
+    mill.done("ingest", &unsplit);
+    mill.done("features", &unsplit);
+    let before = mill.table("features");
+    // One bit of what the stage remembers, then its whole commit: the shards themselves say what they hold.
+    flip(&mill.store().join("index/features/shards.json"));
+    let healed = mill.done("features", &unsplit);
+    assert_eq!((&healed["n_done"], mill.table("features") == before), (&0.into(), true));
+    std::fs::remove_file(index(&mill, "features")).expect("removed");
+    let healed = mill.done("features", &unsplit);
+    assert_eq!((&healed["n_done"], mill.table("features") == before), (&0.into(), true));
 }

@@ -18,6 +18,7 @@ use crate::augment;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
+use crate::recordings;
 use crate::signal::mel::MelBank;
 use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, require_split, split_settings, stage_bytes};
 use crate::storage::atomic::{self, Written};
@@ -28,7 +29,7 @@ use crate::storage::record::{FileRecord, State};
 use crate::tables::features::FeatureRow;
 use crate::tables::{folder_of, write_rows};
 
-use plan::{PlannedShard, SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, read_index, wanted_rows};
+use plan::{PlannedShard, SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, known_shards, read_index, wanted_rows};
 pub use shard::{Made, ShardJob, ShardMaker};
 
 /// Raised when the same plan would give other bytes.
@@ -84,9 +85,10 @@ impl Stage for Features {
         let n_copies = ctx.pipeline.stored_copies();
         let wanted = wanted_rows(ctx, &extractor)?;
         let last = last_of(ctx, self)?;
-        let old = read_index(&ctx.store, last.as_ref(), settings)?;
+        let shards = known_shards(&ctx.store, last.as_ref())?;
+        let old = read_index(&ctx.store, last.as_ref(), &shards, &wanted, settings)?;
         let plan = ctx.pool.install(|| cut_into_shards(wanted, &old, settings, config.shard_recordings));
-        let kept = ctx.pool.install(|| standing(ctx, &plan, &old, last.as_ref()))?;
+        let kept = ctx.pool.install(|| standing(ctx, &plan, &old, &shards))?;
         let work =
             Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
         let new: Vec<(&String, &PlannedShard)> = plan.iter().filter(|(id, _)| !kept.contains_key(*id)).collect();
@@ -104,15 +106,14 @@ impl Stage for Features {
     }
 }
 
-/// Shards of the plan that the last run committed and that are whole, with their rows in the index.
+/// Shards of the plan that an earlier run made and that are whole, with their rows in the index.
 fn standing(
     ctx: &Ctx,
     plan: &BTreeMap<String, PlannedShard>,
     old: &ShardIndex,
-    last: Option<&Commit>,
+    shards: &[FileRecord],
 ) -> Result<BTreeMap<String, FileRecord>> {
-    let committed = last.into_iter().flat_map(|last| &last.files).map(|file| (stem_of(&file.path), file));
-    let committed: BTreeMap<&str, &FileRecord> = committed.collect();
+    let committed: BTreeMap<&str, &FileRecord> = shards.iter().map(|file| (stem_of(&file.path), file)).collect();
     let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
     let record = |id: &String| committed.get(format!("{folder}/{}", stem(id)).as_str()).copied();
     let known = plan.keys().filter(|id| old.shards.contains_key(*id)).filter_map(|id| Some((id, record(id)?)));
@@ -242,6 +243,10 @@ impl Work<'_> {
             serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
         let path = store.relative(&store.side_index("features", SHARD_INDEX));
         files.push(stage_bytes(store, "features", path, &text)?);
+        let n_variants = u64::from(ctx.pipeline.stored_copies()) + 1;
+        let first = made.values().find_map(|made| made.first_unread.as_ref());
+        let first = first.map(|(path, reason)| (path.as_str(), reason.as_str()));
+        recordings::check_unread((totals.unread / n_variants) as usize, n_done as usize, first)?;
         let n_recordings: usize = plan.values().map(|shard| shard.rows.len()).sum();
         let mut summary = Map::new();
         summary.insert("recordings".into(), n_recordings.into());
@@ -253,6 +258,7 @@ impl Work<'_> {
         let evidence = Evidence {
             profile: Some(ctx.pipeline.features.profile.clone()),
             fingerprint: Some(self.fingerprint.clone()),
+            front_end: Some(ctx.pipeline.features.front_end.clone()),
             ..evidence_of_split(ctx)
         };
         Ok(Done {
@@ -261,7 +267,7 @@ impl Work<'_> {
             is_whole: true,
             evidence,
             inputs: None,
-            n_usable: totals.rows - totals.rejected,
+            n_usable: (totals.rows - totals.rejected) / n_variants,
             n_done,
             n_reused: n_recordings as u64 - n_done,
             n_rejected: totals.rejected,

@@ -10,12 +10,17 @@ use crate::error::{ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::split::Split;
 use crate::stages::Ctx;
+use crate::stages::features::shard::UNREAD;
+use crate::storage::atomic;
 use crate::storage::commit::Commit;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
-use crate::tables::committed_rows;
+use crate::storage::publish::{content_named, content_of, stem_of};
+use crate::storage::record::FileRecord;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_to_text};
-use crate::tables::manifest::{ManifestRow, sides};
+use crate::tables::features::FeatureRow;
+use crate::tables::manifest::{ManifestRow, Status, sides};
+use crate::tables::{TableFile, committed_rows, folder_of};
 
 /// What was planned and done, by shard; the private memory between two runs.
 #[derive(Default, Serialize, Deserialize)]
@@ -116,21 +121,92 @@ pub(super) fn cut_into_shards(
     let mut rest = rest.into_iter().peekable();
     while rest.peek().is_some() {
         let (fingerprints, rows): (Vec<_>, Vec<_>) = rest.by_ref().take(shard_recordings).unzip();
-        let id = Fingerprint::of_value(&(settings, &fingerprints)).short().to_string();
+        let id = shard_id(settings, &fingerprints);
         plan.insert(id, PlannedShard { rows, fingerprints });
     }
     plan
 }
 
-/// The index that `last` committed. It only saves work: one that is missing, damaged or of other settings is an empty one.
-pub(super) fn read_index(store: &Store, last: Option<&Commit>, settings: &Fingerprint) -> Result<ShardIndex> {
+/// Shards that may stand: those that `last` committed; where no commit is left, those whose names hold the hash of their bytes.
+pub(super) fn known_shards(store: &Store, last: Option<&Commit>) -> Result<Vec<FileRecord>> {
+    let folder = folder_of::<FeatureRow>(store);
+    let name = store.relative(&folder);
+    if let Some(last) = last {
+        return Ok(last.files.iter().filter(|file| file.path.starts_with(&name)).cloned().collect());
+    }
+    let mut found = Vec::new();
+    for file in atomic::entries(&folder)? {
+        let path = store.relative(&file);
+        if stem_of(&path) != path
+            && let Some(content) = content_of(&file)?
+            && path == content_named(stem_of(&path), &content)
+        {
+            found.push(FileRecord { path, content });
+        }
+    }
+    Ok(found)
+}
+
+/// What is known of the rows of `shards`: the index that `last` committed, or, where that is lost or damaged, what the shards
+/// themselves say.
+///
+/// Otherwise all would be cut anew, and the same recordings in other shards are other features to whoever was trained on them.
+pub(super) fn read_index(
+    store: &Store,
+    last: Option<&Commit>,
+    shards: &[FileRecord],
+    wanted: &[FeaturePlanRow],
+    settings: &Fingerprint,
+) -> Result<ShardIndex> {
     let path = store.relative(&store.side_index("features", SHARD_INDEX));
     let record = last.into_iter().flat_map(|last| &last.files).find(|file| file.path == path);
-    let Some(record) = record else { return Ok(ShardIndex::default()) };
-    let bytes = match record.read(store, "features") {
-        Err(error) if error.kind() == ErrorKind::Input => return Ok(ShardIndex::default()),
-        bytes => bytes?,
+    let read = record.map(|record| record.read(store, "features"));
+    let index = match read {
+        Some(Ok(bytes)) => serde_json::from_slice::<ShardIndex>(&bytes).ok(),
+        Some(Err(error)) if error.kind() != ErrorKind::Input => return Err(error),
+        Some(Err(_)) | None => None,
     };
-    let index = serde_json::from_slice::<ShardIndex>(&bytes).unwrap_or_default();
-    Ok(if index.settings.as_ref() == Some(settings) { index } else { ShardIndex::default() })
+    match index {
+        Some(index) if index.settings.as_ref() == Some(settings) => Ok(index),
+        Some(_) => Ok(ShardIndex::default()),
+        None => index_of(store, shards, wanted, settings),
+    }
+}
+
+/// The index of shards that are whole and were made of rows that are still wanted: a shard's id is the hash of these.
+fn index_of(
+    store: &Store,
+    shards: &[FileRecord],
+    wanted: &[FeaturePlanRow],
+    settings: &Fingerprint,
+) -> Result<ShardIndex> {
+    #[derive(Deserialize)]
+    struct Part {
+        recording_id: String,
+        copy: u32,
+        status: Status,
+    }
+    let wanted: HashMap<&str, &FeaturePlanRow> = wanted.iter().map(|row| (row.recording_id.as_str(), row)).collect();
+    let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
+    for record in shards {
+        let file = match TableFile::committed(store, record, "features") {
+            Err(error) if error.kind() == ErrorKind::Input => continue,
+            file => file?,
+        };
+        let parts: Vec<Part> = file.part::<FeatureRow, _>(&["recording_id", "copy", "status"])?;
+        let originals = parts.iter().filter(|part| part.copy == 0);
+        let rows: Option<Vec<Fingerprint>> =
+            originals.map(|part| wanted.get(part.recording_id.as_str()).map(Fingerprint::of_value)).collect();
+        let id = stem_of(&record.path).rsplit("part-").next().unwrap_or_default();
+        let Some(rows) = rows.filter(|rows| shard_id(settings, rows) == id) else { continue };
+        if file.note(UNREAD)?.as_deref() == Some("0") {
+            let n_rejected = parts.iter().filter(|part| part.status == Status::Rejected).count() as u64;
+            index.shards.insert(id.to_string(), ShardEntry { rows, n_rows: parts.len() as u64, n_rejected });
+        }
+    }
+    Ok(index)
+}
+
+fn shard_id(settings: &Fingerprint, rows: &[Fingerprint]) -> String {
+    Fingerprint::of_value(&(settings, rows)).short().to_string()
 }

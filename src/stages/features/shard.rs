@@ -23,7 +23,7 @@ use crate::tables::manifest::Status;
 use crate::tables::{TableFile, read_rows};
 
 /// Key of the note in a shard that says how many of its rows the machine failed at.
-const UNREAD: &str = "sermill.unread";
+pub(super) const UNREAD: &str = "sermill.unread";
 
 /// Where one shard comes from and goes to.
 pub struct ShardJob {
@@ -50,6 +50,17 @@ pub struct Made {
     pub n_rejected: u64,
     /// Those among them that the machine failed at.
     pub n_unread: u64,
+    /// Path of the first recording that the machine failed at, and how.
+    pub first_unread: Option<(String, String)>,
+}
+
+/// What became of the rows of one recording.
+enum Added {
+    All,
+    /// So many rows without a spectrogram.
+    Rejected(u64),
+    /// The same, because the machine failed at it, and how.
+    Unread(u64, String),
 }
 
 /// What all shards of a run have in common.
@@ -103,14 +114,20 @@ impl<'a> ShardMaker<'a> {
             bytes: Vec::new(),
             narrow: Vec::new(),
         });
-        let (mut n_rejected, mut n_unread) = (0, 0);
+        let (mut n_rejected, mut n_unread, mut first_unread) = (0, 0, None);
         let target = job.staging.join(format!("{}.parquet", job.stem));
         let written = atomic::write_aside(&job.staging, &target, |out| {
             let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
             writer.note(METADATA_KEY, &Definition::of(self.extractor.front_end()).to_string());
             for row in &plan {
-                let (rejected, unread) = self.add_rows(row, &mut buffers, &mut writer)?;
-                (n_rejected, n_unread) = (n_rejected + rejected, n_unread + unread);
+                match self.add_rows(row, &mut buffers, &mut writer)? {
+                    Added::All => {}
+                    Added::Rejected(n) => n_rejected += n,
+                    Added::Unread(n, reason) => {
+                        (n_rejected, n_unread) = (n_rejected + n, n_unread + n);
+                        first_unread.get_or_insert_with(|| (row.path.clone(), reason));
+                    }
+                }
                 writer.write_full_group()?;
                 self.meter.advance(1);
             }
@@ -121,15 +138,14 @@ impl<'a> ShardMaker<'a> {
         self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
         let content = written.content().clone();
         let staged = job.staging.join(content_named(&job.stem, &content));
-        Ok(Made { written: Some(written), staged, content, n_rows, n_rejected, n_unread })
+        Ok(Made { written: Some(written), staged, content, n_rows, n_rejected, n_unread, first_unread })
     }
 
-    /// Adds the rows of one recording, its original and its copies; gives the number of rejected ones, and of those that the
-    /// machine failed at.
-    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<(u64, u64)> {
+    /// Adds the rows of one recording, its original and its copies.
+    fn add_rows(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<Added> {
         let n_before = writer.n_rows();
         match self.add_spectrograms(plan, buffers, writer) {
-            Ok(()) => Ok((0, 0)),
+            Ok(()) => Ok(Added::All),
             Err(error) if matches!(error.kind(), ErrorKind::Recording | ErrorKind::Unreadable) => {
                 // Part of a recording's rows would pass for all of them.
                 writer.take_back(n_before);
@@ -139,7 +155,10 @@ impl<'a> ShardMaker<'a> {
                     writer.push(FeatureRow { status: Status::Rejected, reject_reason, ..blank }, None);
                 }
                 let n = u64::from(self.n_copies) + 1;
-                Ok((n, if error.kind() == ErrorKind::Unreadable { n } else { 0 }))
+                Ok(match error.kind() {
+                    ErrorKind::Unreadable => Added::Unread(n, error.reason()),
+                    _ => Added::Rejected(n),
+                })
             }
             Err(error) => Err(error.or_at(self.corpora.join(files::path_of(&plan.path)))),
         }
@@ -203,7 +222,15 @@ fn whole(waiting: &Path, stem: &str, n_rows: u64) -> Option<Made> {
     let rows: Vec<StatusRow> = file.part::<FeatureRow, _>(&["status"]).ok()?;
     let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
     let staged = waiting.to_path_buf();
-    (rows.len() as u64 == n_rows).then_some(Made { written: None, staged, content, n_rows, n_rejected, n_unread: 0 })
+    (rows.len() as u64 == n_rows).then_some(Made {
+        written: None,
+        staged,
+        content,
+        n_rows,
+        n_rejected,
+        n_unread: 0,
+        first_unread: None,
+    })
 }
 
 /// Whose voices each copy may take, as files.

@@ -105,6 +105,8 @@ struct Told {
     protocol: String,
     /// What speaks against the numbers.
     warning: String,
+    /// Frames of a window of the model, and between two.
+    windows: (usize, usize),
 }
 
 impl Told {
@@ -129,7 +131,8 @@ impl Told {
         if !said.is_empty() {
             ctx.progress.say(&format!("report: {said}"));
         }
-        Self { model_id: score.evidence.model_id.clone().unwrap_or_default(), protocol, warning: said }
+        let model_id = score.evidence.model_id.clone().unwrap_or_default();
+        Self { model_id, protocol, warning: said, windows: score.evidence.windows.unwrap_or((1, 1)) }
     }
 }
 
@@ -212,7 +215,7 @@ fn stage_page(
         let caption = format!("Confusion, {split} side, protocol {}", told.protocol);
         add(format!("confusion-{split}.svg"), caption.clone(), confusion_svg(confusion, &caption))?;
     }
-    for (emotion, svg) in example_spectrograms(ctx)? {
+    for (emotion, svg) in example_spectrograms(ctx, told.windows)? {
         add(format!("spectrogram-{emotion}.svg"), format!("Log-mel spectrogram, {emotion}"), svg)?;
     }
     let page = Page {
@@ -238,7 +241,7 @@ fn history_of(store: &Store, model_id: &str) -> Result<Vec<HistoryRow>> {
 }
 
 /// One original recording of each emotion: the first by id.
-fn example_spectrograms(ctx: &Ctx) -> Result<Vec<(Emotion, String)>> {
+fn example_spectrograms(ctx: &Ctx, windows: (usize, usize)) -> Result<Vec<(Emotion, String)>> {
     let mut first: BTreeMap<Emotion, FeatureRow> = BTreeMap::new();
     let features = Commit::require(&ctx.store, "features")?;
     let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
@@ -252,7 +255,7 @@ fn example_spectrograms(ctx: &Ctx) -> Result<Vec<(Emotion, String)>> {
             }
         }
     }
-    let (front_end, network) = (&ctx.pipeline.features.front_end, &ctx.pipeline.train.network);
+    let front_end = features.evidence.front_end.ok_or_else(|| Error::bug("features committed no front end"))?;
     first
         .into_iter()
         .map(|(emotion, row)| {
@@ -268,8 +271,8 @@ fn example_spectrograms(ctx: &Ctx) -> Result<Vec<(Emotion, String)>> {
                 frame_seconds: front_end.hop as f64 / front_end.sample_rate.hz(),
                 first_second: front_end.offset_s,
                 centres_hz: &[],
-                window: network.window,
-                hop: network.hop,
+                window: windows.0,
+                hop: windows.1,
             };
             Ok((emotion, spectrogram_svg(&view)?))
         })

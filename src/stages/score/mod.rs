@@ -345,6 +345,7 @@ impl<'a> Scorer<'a> {
                 model_id: Some(card.model_id.clone()),
                 model_protocol: Some(card.protocol.clone()),
                 fingerprint: None,
+                windows: Some((card.network.window, card.network.hop)),
                 ..of_sides
             },
             inputs: None,
