@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::stages::{STAGES, train};
+use crate::stages::{STAGES, ledger_entry, train};
 use crate::storage::atomic;
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
@@ -162,8 +162,7 @@ fn ledger(store: &Store, slots: &[String], verdict: &mut Verdict) -> Result<()> 
             Some(None) => {}
             Some(Some(name)) => verdict.add(name, "damaged", heal_of(slot)),
             None => {
-                let path = folder_of::<RunRow>(store).join(format!("{}-*.parquet", commit.run_id));
-                verdict.add(store.relative(&path), "gone", heal_of(slot));
+                verdict.add(ledger_entry(store, &commit)?.0.path, "gone", heal_of(slot));
             }
         }
     }

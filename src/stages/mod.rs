@@ -247,19 +247,25 @@ fn publish_commit(
     clear_staged(store, &commit.stage)
 }
 
-/// Enters a committed run into the ledger, unless it stands there: the run that committed may have been killed before.
-fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
+/// The file that holds a committed run's row of the ledger, and its bytes.
+pub fn ledger_entry(store: &Store, commit: &Commit) -> Result<(FileRecord, Vec<u8>)> {
     let row: RunRow = serde_json::from_value(commit.run.clone())
-        .map_err(|error| Error::bug("a commit holds no run").at(ctx.store.index(&commit.stage)).because(error))?;
+        .map_err(|error| Error::bug("a commit holds no run").at(store.index(&commit.stage)).because(error))?;
     let mut bytes = Vec::new();
     write_rows(&mut bytes, std::slice::from_ref(&row))?;
     let content = Content::of(&bytes);
-    let path = folder_of::<RunRow>(&ctx.store).join(content_named(&row.run_id, &content));
-    let record = FileRecord { path: ctx.store.relative(&path), content };
+    let path = store.relative(&folder_of::<RunRow>(store).join(content_named(&row.run_id, &content)));
+    Ok((FileRecord { path, content }, bytes))
+}
+
+/// Enters a committed run into the ledger, unless it stands there: the run that committed may have been killed before.
+fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
+    let (record, bytes) = ledger_entry(&ctx.store, commit)?;
     if record.state(&ctx.store)? == State::Whole {
         return Ok(());
     }
-    atomic::publish_bytes(&ctx.store.staging(&commit.stage), &path, &bytes).map(|_| ())
+    let staging = ctx.store.staging(&commit.stage);
+    atomic::publish_bytes(&staging, &record.file(&ctx.store), &bytes).map(|_| ())
 }
 
 /// What `stage` last committed; one that is damaged is none, as its run makes another.
