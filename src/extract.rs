@@ -157,9 +157,12 @@ impl Extractor {
     ) -> Result<()> {
         scratch.decoded = Some(self.read(bytes, &mut scratch.samples, &mut scratch.resampled)?);
         let original = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
-        for copy in copies {
-            let changed =
-                if copy.number == 0 { None } else { Some(self.change(content_hash, copy, &original, scratch)?) };
+        for (at, copy) in copies.iter().enumerate() {
+            let is_last = at + 1 == copies.len();
+            let changed = match copy.number {
+                0 => None,
+                _ => Some(self.change(content_hash, (copy, is_last), &original, scratch)?),
+            };
             let wave = if changed.is_some() { &scratch.copy } else { &scratch.wave };
             let conditioned = changed.as_ref().map_or(&original, |changed| &changed.conditioned);
             self.plan.log_mel(wave, &mut scratch.mel, &mut scratch.log_mel);
@@ -193,11 +196,11 @@ impl Extractor {
         Ok(decoded)
     }
 
-    /// Fills `scratch.copy` with an augmented copy.
+    /// Fills `scratch.copy` with an augmented copy; the last one takes the memory of the original with it.
     fn change(
         &self,
         content_hash: &str,
-        copy: &Copy,
+        (copy, is_last): (&Copy, bool),
         original: &Conditioned,
         scratch: &mut ExtractScratch,
     ) -> Result<Changed> {
@@ -214,6 +217,8 @@ impl Extractor {
             self.chain.apply(Place::Recording, &mut draws, &voices, &mut wave);
             let valid = wave.valid;
             conditioned = condition(&scratch.changed[..valid], &self.front_end, &mut scratch.copy)?;
+        } else if is_last {
+            std::mem::swap(&mut scratch.copy, &mut scratch.wave);
         } else {
             scratch.copy.clone_from(&scratch.wave);
         }

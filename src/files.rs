@@ -55,25 +55,41 @@ pub fn read_looking<E>(
     look: impl Fn(&[u8], u64) -> Result<(), E>,
 ) -> io::Result<Result<(), E>> {
     again(|| {
-        bytes.clear();
         let mut file = open(path)?;
         let size = file.metadata()?.len();
-        fill(bytes, &mut file, size.min(n_head), n_head)?;
-        if let Err(unwanted) = look(bytes, size) {
+        let head = fill(bytes, 0, &mut file, size.min(n_head))?;
+        if let Err(unwanted) = look(&bytes[..head], size) {
             return Ok(Err(unwanted));
         }
-        // A file that grows meanwhile is cut at the limit; whoever knows its hash will notice.
-        let n_read = bytes.len() as u64;
-        fill(bytes, &mut file, size.saturating_sub(n_read), limit.saturating_sub(n_read)).map(Ok)
+        // What a file grows by meanwhile is left; whoever knows its hash will notice. Some systems give no sizes.
+        let rest = if size == 0 { 0 } else { size.min(limit).saturating_sub(head as u64) };
+        let length = fill(bytes, head, &mut file, rest)?;
+        bytes.truncate(length);
+        if size == 0 {
+            file.take(limit).read_to_end(bytes)?;
+        }
+        Ok(Ok(()))
     })
 }
 
-/// Appends up to `limit` bytes of `file`, of which `expected` are likely there.
-fn fill(bytes: &mut Vec<u8>, file: &mut File, expected: u64, limit: u64) -> io::Result<()> {
-    // One byte more than expected, so that the end is found without more memory.
-    let room = usize::try_from(expected.min(limit)).unwrap_or(usize::MAX).saturating_add(1);
-    bytes.try_reserve_exact(room).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    file.take(limit).read_to_end(bytes).map(|_| ())
+/// Reads up to `n` bytes of `file` to where `at` is in `bytes`; gives where they end. What stood there is written over, so that
+/// memory that is used again is not cleared first.
+fn fill(bytes: &mut Vec<u8>, at: usize, file: &mut File, n: u64) -> io::Result<usize> {
+    let end = usize::try_from(n).ok().and_then(|n| at.checked_add(n)).ok_or(io::ErrorKind::OutOfMemory)?;
+    if bytes.len() < end {
+        bytes.try_reserve_exact(end - bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        bytes.resize(end, 0);
+    }
+    let mut at = at;
+    while at < end {
+        match file.read(&mut bytes[at..end]) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(at)
 }
 
 /// Text of a regular file of at most `limit` bytes; text that is not UTF-8 is of kind `InvalidData`.

@@ -28,7 +28,7 @@ pub fn read_named(file: &Path, budget: Budget, bytes: &mut Vec<u8>) -> Result<bl
 
 /// The outer error is the system's, the inner one of what was found.
 fn attempt(file: &Path, budget: Budget, bytes: &mut Vec<u8>) -> io::Result<Result<blake3::Hash>> {
-    bytes.clear();
+    bytes.truncate(size_of::<f32>() * KEPT_SAMPLES);
     bytes.shrink_to(size_of::<f32>() * KEPT_SAMPLES);
     let look = |head: &[u8], size| check_head(head, size, budget);
     let read = files::read_looking(file, budget.limit().0, HEAD_BYTES, bytes, look)?;

@@ -137,7 +137,7 @@ fn writer_properties(contract: &TableSchema) -> WriterProperties {
             .set_compression(Compression::UNCOMPRESSED)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_write_batch_size(BLOB_BATCH_ROWS);
-    } else {
+    } else if !contract.transient {
         let zstd = Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a zstd level"));
         properties = properties.set_compression(zstd);
     }

@@ -15,6 +15,9 @@ pub struct TableSchema {
     pub table: String,
     /// Frozen: another set of columns is another version, in another folder.
     pub version: u32,
+    /// Written, read once and removed: not worth a compressor.
+    #[serde(default)]
+    pub transient: bool,
     #[serde(rename = "column")]
     pub columns: Vec<Column>,
 }
