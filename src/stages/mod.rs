@@ -138,10 +138,7 @@ pub fn stale_because(ctx: &Ctx, stage: &dyn Stage) -> Result<Option<String>> {
     let Some(commit) = Commit::read(&ctx.store, &stage.slot(ctx))? else {
         return Ok(Some("it never ran on this store".into()));
     };
-    match commit.stale_because(&stage.settings(ctx), &stage.inputs(ctx)?) {
-        Some(reason) => Ok(Some(reason)),
-        None => ctx.pool.install(|| commit.damage(&ctx.store)),
-    }
+    stale_in(ctx, &commit, &stage.settings(ctx), &stage.inputs(ctx)?)
 }
 
 /// Runs one stage unless its output still stands, and commits what it made.
@@ -178,21 +175,13 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     let summary = summary_of(stage, &done, &run_id, seconds);
     let row = RunRow {
         run_id: run_id.clone(),
-        stage: stage.name().into(),
-        pipeline: ctx.pipeline.pipeline.name.clone(),
-        protocol: done.evidence.protocol.clone().unwrap_or_else(|| ctx.pipeline.split.protocol.name().into()),
         settings_fingerprint: settings.to_string(),
         inputs: serde_json::to_string(&inputs)
             .map_err(|error| Error::bug("inputs have no JSON form").because(error))?,
-        output_fingerprint: done.output.to_string(),
-        n_done: done.n_done,
-        n_reused: done.n_reused,
-        n_rejected: done.n_rejected,
         summary: summary.to_string(),
         started_at: started.to_string(),
         seconds,
-        n_threads: ctx.n_threads() as u32,
-        version: env!("CARGO_PKG_VERSION").into(),
+        ..row_of(ctx, stage, &done)
     };
     let mut commit = commit::blank(&slot, settings, done.output.clone());
     (commit.run_id, commit.inputs, commit.evidence) = (run_id, inputs, done.evidence.clone());
@@ -200,6 +189,22 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     commit.run = serde_json::to_value(row).map_err(|error| Error::bug("a run has no JSON form").because(error))?;
     publish_commit(ctx, commit, last.as_ref(), &done, orphans)?;
     Ok(Outcome { summary, n_rejected: done.n_rejected, fresh: false })
+}
+
+/// What the ledger says of a run beside its name, its times and what it read.
+fn row_of(ctx: &Ctx, stage: &dyn Stage, done: &Done) -> RunRow {
+    RunRow {
+        stage: stage.name().into(),
+        pipeline: ctx.pipeline.pipeline.name.clone(),
+        protocol: done.evidence.protocol.clone().unwrap_or_else(|| ctx.pipeline.split.protocol.name().into()),
+        output_fingerprint: done.output.to_string(),
+        n_done: done.n_done,
+        n_reused: done.n_reused,
+        n_rejected: done.n_rejected,
+        n_threads: ctx.n_threads() as u32,
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..RunRow::default()
+    }
 }
 
 /// Why the last output does not stand; reads it when nothing else speaks against it.

@@ -204,19 +204,16 @@ impl Work<'_> {
         })
     }
 
-    /// The output: shards that stand, shards that were made, and the index that knows their rows.
-    fn finish(
+    /// Shards that stand and shards that were made, the index that knows their rows, and how many these are.
+    fn gather(
         &self,
         old: &ShardIndex,
         plan: &BTreeMap<String, PlannedShard>,
         mut kept: BTreeMap<String, FileRecord>,
         made: &BTreeMap<String, Made>,
-        n_done: u64,
-    ) -> Result<Done> {
-        let (ctx, store) = (self.ctx, &self.ctx.store);
-        let folder = store.relative(&folder_of::<FeatureRow>(store));
-        let settings = Features.settings(ctx);
-        let mut index = ShardIndex { settings: Some(settings.clone()), shards: BTreeMap::new() };
+    ) -> Result<(Vec<OutFile>, ShardIndex, Totals)> {
+        let folder = self.ctx.store.relative(&folder_of::<FeatureRow>(&self.ctx.store));
+        let mut index = ShardIndex { settings: Some(Features.settings(self.ctx)), shards: BTreeMap::new() };
         let (mut files, mut totals) = (Vec::new(), Totals::default());
         for (id, shard) in plan {
             if let Some(record) = kept.remove(id) {
@@ -237,8 +234,22 @@ impl Work<'_> {
             let record = FileRecord { path, content: made.content.clone() };
             files.push(OutFile { record, staged: Some(made.staged.clone()) });
         }
+        Ok((files, index, totals))
+    }
+
+    /// The output of the stage.
+    fn finish(
+        &self,
+        old: &ShardIndex,
+        plan: &BTreeMap<String, PlannedShard>,
+        kept: BTreeMap<String, FileRecord>,
+        made: &BTreeMap<String, Made>,
+        n_done: u64,
+    ) -> Result<Done> {
+        let (ctx, store) = (self.ctx, &self.ctx.store);
+        let (mut files, index, totals) = self.gather(old, plan, kept, made)?;
         let hashes: Vec<&str> = files.iter().map(|file| file.record.content.blake3.as_str()).collect();
-        let output = Fingerprint::of_value(&(settings, hashes));
+        let output = Fingerprint::of_value(&(&index.settings, hashes));
         let text =
             serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
         let path = store.relative(&store.side_index("features", SHARD_INDEX));
