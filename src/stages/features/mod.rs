@@ -156,7 +156,10 @@ impl Work<'_> {
     fn remove_plans(&self, new: &[(&String, &PlannedShard)]) -> Result<()> {
         new.iter().try_for_each(|(id, _)| atomic::remove_file(&self.plan_file(id)))?;
         let folder = self.ctx.store.plans("features");
-        let is_plan = |path: &&PathBuf| path.extension().is_some_and(|end| end == "plan");
+        // Named after a shard's id, of twelve hex digits: what else lies there is not a plan of ours.
+        let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_plan =
+            |path: &&PathBuf| path.file_name().and_then(|name| name.to_str()?.strip_suffix(".plan")).is_some_and(is_id);
         atomic::entries(&folder)?.iter().filter(is_plan).try_for_each(|path| atomic::remove_file(path))?;
         atomic::remove_empty_folder(&folder).map(|_| ())
     }
