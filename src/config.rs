@@ -8,6 +8,7 @@ use crate::audio::Budget;
 use crate::augment::{self, AugmentConfig, Wanted, When};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+use crate::labels::{DEFAULT_SET, Labels};
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
@@ -22,6 +23,7 @@ const LARGEST_RECIPE: Bytes = Bytes(16_000_000);
 pub struct Pipeline {
     pub pipeline: PipelineConfig,
     pub ingest: IngestConfig,
+    pub labels: Labels,
     pub split: SplitConfig,
     pub features: FeatureConfig,
     pub augment: AugmentConfig,
@@ -165,6 +167,7 @@ impl Pipeline {
         for item in overrides {
             lay_over(&mut table, item)?;
         }
+        spell_out_labels(&mut table)?;
         let pipeline: Self = table.try_into().map_err(|error: toml::de::Error| {
             Error::recipe("wrong recipe").because(error.to_string().trim_end().replace('\n', "; "))
         })?;
@@ -202,6 +205,7 @@ impl Pipeline {
             dropout: network.dropout,
             batch_norm_epsilon: network.batch_norm_epsilon,
             batch_norm_momentum: network.batch_norm_momentum,
+            n_classes: self.labels.n_classes(),
             ..NetworkSpec::paper(front_end.n_mels, front_end.n_frames())
         };
         spec.check()?;
@@ -268,6 +272,7 @@ impl Pipeline {
         if names.len() != self.ingest.corpus.len() {
             return Err(Error::recipe("[[ingest.corpus]] names must differ: they are the heads of the recording ids"));
         }
+        self.labels.check()?;
         self.features.check()?;
         self.augment.check(self.split.protocol)?;
         self.augment.spec_augment.check(self.features.front_end.n_mels, self.features.front_end.n_frames())?;
@@ -302,6 +307,24 @@ fn add_newer_keys(table: &mut toml::Table) {
         let megabytes = (Budget::DEFAULT_LIMIT.0 / 1_000_000) as i64;
         ingest.entry("max_recording_mb").or_insert(toml::Value::Integer(megabytes));
     }
+    let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
+    if let Some(labels) = labels.as_table_mut()
+        && !labels.contains_key("classes")
+    {
+        labels.entry("set").or_insert_with(|| DEFAULT_SET.into());
+    }
+}
+
+/// A label set that is named and not spelled out is the one of that name that sermill ships.
+fn spell_out_labels(table: &mut toml::Table) -> Result<()> {
+    let Some(labels) = table.get_mut("labels").and_then(toml::Value::as_table_mut) else { return Ok(()) };
+    if labels.contains_key("classes") || labels.contains_key("words") {
+        return Ok(());
+    }
+    let Some(set) = labels.get("set").and_then(toml::Value::as_str) else { return Ok(()) };
+    let known = Labels::shipped(set)?;
+    *labels = toml::Table::try_from(known).map_err(|error| Error::bug("labels have no TOML form").because(error))?;
+    Ok(())
 }
 
 fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {

@@ -23,6 +23,7 @@ pub mod augment;
 pub mod corpora;
 pub mod definition;
 pub mod extract;
+pub mod labels;
 pub mod metrics;
 pub mod network;
 pub mod pictures;

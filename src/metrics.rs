@@ -6,19 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::units::Seed;
-
-const N: usize = Emotion::COUNT;
 
 /// Two-sided 95 % quantile of the standard normal distribution.
 pub const Z_95: f64 = 1.959_963_984_540_054;
 
-/// Counts of `(truth, predicted)`: rows are the truth, columns the prediction, both in [`Emotion::ALL`]'s order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Counts of `(truth, predicted)`: rows are the truth, columns the prediction, both in the order of the model's classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
-    counts: [[u64; N]; N],
+    n_classes: usize,
+    /// `[truth, predicted]`
+    counts: Vec<u64>,
 }
 
 /// The scores of one class.
@@ -44,33 +43,41 @@ pub struct Interval {
 }
 
 impl Confusion {
-    /// Counts pairs of `(truth, predicted)`.
-    pub fn from_pairs(pairs: impl IntoIterator<Item = (Emotion, Emotion)>) -> Self {
-        let mut confusion = Self::default();
-        for (truth, predicted) in pairs {
-            confusion.counts[truth.index()][predicted.index()] += 1;
-        }
+    /// No items of `n_classes` classes.
+    pub fn new(n_classes: usize) -> Self {
+        Self { n_classes, counts: vec![0; n_classes * n_classes] }
+    }
+
+    /// Counts pairs of `(truth, predicted)`, each a position below `n_classes`.
+    pub fn from_pairs(n_classes: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> Self {
+        let mut confusion = Self::new(n_classes);
+        pairs.into_iter().for_each(|(truth, predicted)| confusion.add(truth, predicted, 1));
         confusion
     }
 
-    /// Takes a finished matrix, `counts[truth][predicted]`.
-    pub fn from_counts(counts: [[u64; N]; N]) -> Self {
-        Self { counts }
+    /// Adds `count` items of `truth` that were predicted as `predicted`.
+    pub fn add(&mut self, truth: usize, predicted: usize, count: u64) {
+        self.counts[truth * self.n_classes + predicted] += count;
+    }
+
+    /// Number of classes.
+    pub fn n_classes(&self) -> usize {
+        self.n_classes
     }
 
     /// How many items of `truth` were predicted as `predicted`.
-    pub fn count(&self, truth: Emotion, predicted: Emotion) -> u64 {
-        self.counts[truth.index()][predicted.index()]
+    pub fn count(&self, truth: usize, predicted: usize) -> u64 {
+        self.counts[truth * self.n_classes + predicted]
     }
 
     /// All items.
     pub fn total(&self) -> u64 {
-        self.counts.iter().flatten().sum()
+        self.counts.iter().sum()
     }
 
     /// Items on the diagonal.
     pub fn correct(&self) -> u64 {
-        (0..N).map(|class| self.counts[class][class]).sum()
+        (0..self.n_classes).map(|class| self.count(class, class)).sum()
     }
 
     /// Share of right predictions; `None` without items.
@@ -80,7 +87,7 @@ impl Confusion {
 
     /// Unweighted average recall: the mean recall of the classes that occur; `None` without items.
     pub fn uar(&self) -> Option<f64> {
-        mean(Emotion::ALL.into_iter().filter_map(|class| self.class(class).recall))
+        mean((0..self.n_classes).filter_map(|class| self.class(class).recall))
     }
 
     /// The mean F1 of the classes that occur; `None` without items.
@@ -88,16 +95,20 @@ impl Confusion {
     /// scikit-learn's macro F1 also counts, as 0, classes that are predicted but never occur; it is the same
     /// number whenever every class occurs.
     pub fn macro_f1(&self) -> Option<f64> {
-        let occurring = Emotion::ALL.into_iter().map(|class| self.class(class)).filter(|score| score.support > 0);
+        let occurring = (0..self.n_classes).map(|class| self.class(class)).filter(|score| score.support > 0);
         mean(occurring.filter_map(|score| score.f1))
     }
 
+    /// Classes that occur in the truth.
+    pub fn n_occurring(&self) -> usize {
+        (0..self.n_classes).filter(|&class| self.class(class).support > 0).count()
+    }
+
     /// The scores of one class.
-    pub fn class(&self, class: Emotion) -> ClassScore {
-        let index = class.index();
-        let hits = self.counts[index][index];
-        let support: u64 = self.counts[index].iter().sum();
-        let predicted: u64 = self.counts.iter().map(|row| row[index]).sum();
+    pub fn class(&self, class: usize) -> ClassScore {
+        let hits = self.count(class, class);
+        let support: u64 = (0..self.n_classes).map(|predicted| self.count(class, predicted)).sum();
+        let predicted: u64 = (0..self.n_classes).map(|truth| self.count(truth, class)).sum();
         ClassScore {
             precision: ratio(hits, predicted),
             recall: ratio(hits, support),
@@ -130,7 +141,7 @@ pub fn wilson(n_hits: u64, n_total: u64, z: f64) -> Option<Interval> {
 
 /// The 95 % percentile bootstrap interval of the UAR.
 ///
-/// `pairs`  `(truth, predicted)`.
+/// `pairs`  `(truth, predicted)`, each a position below `n_classes`.
 /// `groups` the speaker of each pair: whole speakers are drawn then, as recordings of one speaker are not
 /// independent. `None` draws single pairs. The result does not depend on the order of the pairs.
 ///
@@ -140,7 +151,8 @@ pub fn wilson(n_hits: u64, n_total: u64, z: f64) -> Option<Interval> {
 /// # Errors
 /// A bug if `groups` and `pairs` differ in length.
 pub fn uar_interval(
-    pairs: &[(Emotion, Emotion)],
+    n_classes: usize,
+    pairs: &[(usize, usize)],
     groups: Option<&[&str]>,
     n_resamples: usize,
     seed: Seed,
@@ -151,13 +163,13 @@ pub fn uar_interval(
     }
     let n = clusters.len() as u64;
     let resample = |index: usize| {
-        let mut counts = [[0; N]; N];
+        let mut confusion = Confusion::new(n_classes);
         for draw in 0..n {
             for &((truth, predicted), count) in &clusters[seed.below(index as u64 * n + draw, n) as usize] {
-                counts[truth][predicted] += count;
+                confusion.add(truth, predicted, count);
             }
         }
-        Confusion::from_counts(counts).uar()
+        confusion.uar()
     };
     let mut uars: Vec<f64> = (0..n_resamples).filter_map(resample).collect();
     uars.sort_unstable_by(f64::total_cmp);
@@ -167,8 +179,8 @@ pub fn uar_interval(
 /// The non-zero cells of one thing that the bootstrap draws.
 type Cluster = Vec<((usize, usize), u64)>;
 
-fn clusters(pairs: &[(Emotion, Emotion)], groups: Option<&[&str]>) -> Result<Vec<Cluster>> {
-    let mut cells: Vec<(usize, usize)> = pairs.iter().map(|(truth, said)| (truth.index(), said.index())).collect();
+fn clusters(pairs: &[(usize, usize)], groups: Option<&[&str]>) -> Result<Vec<Cluster>> {
+    let mut cells = pairs.to_vec();
     let Some(groups) = groups else {
         cells.sort_unstable();
         return Ok(cells.into_iter().map(|cell| vec![(cell, 1)]).collect());
@@ -202,26 +214,31 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Emotion::{Angry, Fear, Happy, Sad};
+
+    const N: usize = 7;
+    const ANGRY: usize = 0;
+    const FEAR: usize = 2;
+    const HAPPY: usize = 3;
+    const SAD: usize = 5;
 
     fn close(found: Option<f64>, wanted: f64) {
         let found = found.expect("a number");
         assert!((found - wanted).abs() < 1e-12, "{found}, wanted {wanted}");
     }
 
-    /// Angry: 3 of 4 right, one called sad. Sad: 1 of 2 right, one called fear. Fear and others never occur.
+    /// Angry: 3 of 4 right, one called sad. Sad: 1 of 2 right, one called fear. FEAR and others never occur.
     fn small() -> Confusion {
-        Confusion::from_pairs([(Angry, Angry), (Angry, Angry), (Angry, Angry), (Angry, Sad), (Sad, Sad), (Sad, Fear)])
+        Confusion::from_pairs(N, [(ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, SAD), (SAD, SAD), (SAD, FEAR)])
     }
 
     #[test]
     fn scores_are_those_worked_out_by_hand() {
         let confusion = small();
         assert_eq!((confusion.total(), confusion.correct()), (6, 4));
-        assert_eq!((confusion.count(Angry, Sad), confusion.count(Sad, Angry)), (1, 0));
+        assert_eq!((confusion.count(ANGRY, SAD), confusion.count(SAD, ANGRY)), (1, 0));
         close(confusion.accuracy(), 4.0 / 6.0);
         close(confusion.uar(), (0.75 + 0.5) / 2.0);
-        let (angry, sad) = (confusion.class(Angry), confusion.class(Sad));
+        let (angry, sad) = (confusion.class(ANGRY), confusion.class(SAD));
         assert_eq!((angry.support, angry.predicted, sad.support, sad.predicted), (4, 3, 2, 2));
         close(angry.precision, 1.0);
         close(angry.recall, 0.75);
@@ -234,13 +251,13 @@ mod tests {
 
     #[test]
     fn a_score_without_a_denominator_is_none() {
-        let fear = small().class(Fear);
+        let fear = small().class(FEAR);
         assert_eq!((fear.precision, fear.recall, fear.f1), (Some(0.0), None, Some(0.0)));
-        let happy = small().class(Happy);
+        let happy = small().class(HAPPY);
         assert_eq!((happy.precision, happy.recall, happy.f1), (None, None, None));
-        let missed = Confusion::from_pairs([(Happy, Sad)]).class(Happy);
+        let missed = Confusion::from_pairs(N, [(HAPPY, SAD)]).class(HAPPY);
         assert_eq!((missed.precision, missed.recall, missed.f1), (None, Some(0.0), Some(0.0)));
-        let empty = Confusion::default();
+        let empty = Confusion::new(N);
         assert_eq!((empty.accuracy(), empty.uar(), empty.macro_f1()), (None, None, None));
         assert_eq!(empty.accuracy_interval(), None);
     }
@@ -248,16 +265,15 @@ mod tests {
     #[test]
     fn the_papers_accuracy_is_1687_of_1890() {
         // 270 of each class, 241 right: 1687 of 1890 = 89.26 %.
-        let mut counts = [[0; N]; N];
-        for (class, row) in counts.iter_mut().enumerate() {
-            row[class] = 241;
-            row[(class + 1) % N] = 29;
+        let mut confusion = Confusion::new(N);
+        for class in 0..N {
+            confusion.add(class, class, 241);
+            confusion.add(class, (class + 1) % N, 29);
         }
-        let confusion = Confusion::from_counts(counts);
         assert_eq!((confusion.correct(), confusion.total()), (1687, 1890));
         assert_eq!(format!("{:.2}", 100.0 * confusion.accuracy().expect("items")), "89.26");
         // Each class is as often right, and as often wrongly named, as any other.
-        for score in Emotion::ALL.map(|class| confusion.class(class)) {
+        for score in (0..N).map(|class| confusion.class(class)) {
             close(score.precision, 241.0 / 270.0);
             close(score.recall, 241.0 / 270.0);
             close(score.f1, 241.0 / 270.0);
@@ -287,18 +303,18 @@ mod tests {
     #[test]
     fn bootstrap_of_items_is_as_wide_as_the_binomial_says() {
         // One class, 80 of 100 right: UAR is the share, its deviation 0.04.
-        let pairs: Vec<_> = (0..100).map(|i| (Angry, if i < 80 { Angry } else { Sad })).collect();
-        let interval = uar_interval(&pairs, None, 4000, Seed(1)).expect("lengths agree").expect("spread");
+        let pairs: Vec<_> = (0..100).map(|i| (ANGRY, if i < 80 { ANGRY } else { SAD })).collect();
+        let interval = uar_interval(N, &pairs, None, 4000, Seed(1)).expect("lengths agree").expect("spread");
         assert!((interval.low - 0.7216).abs() < 0.015 && (interval.high - 0.8784).abs() < 0.015, "{interval:?}");
         let mut turned = pairs.clone();
         turned.reverse();
-        assert_eq!(uar_interval(&turned, None, 4000, Seed(1)).expect("lengths agree"), Some(interval));
+        assert_eq!(uar_interval(N, &turned, None, 4000, Seed(1)).expect("lengths agree"), Some(interval));
     }
 
     #[test]
     fn bootstrap_is_a_function_of_its_seed() {
-        let pairs: Vec<_> = (0..97).map(|i| ([Angry, Sad, Fear][i % 3], [Angry, Sad, Fear][i / 5 % 3])).collect();
-        let interval = |seed| uar_interval(&pairs, None, 500, Seed(seed)).expect("lengths agree").expect("spread");
+        let pairs: Vec<_> = (0..97).map(|i| ([ANGRY, SAD, FEAR][i % 3], [ANGRY, SAD, FEAR][i / 5 % 3])).collect();
+        let interval = |seed| uar_interval(N, &pairs, None, 500, Seed(seed)).expect("lengths agree").expect("spread");
         assert_eq!(interval(1), interval(1));
         assert_ne!(interval(1), interval(2));
     }
@@ -307,10 +323,10 @@ mod tests {
     fn bootstrap_by_speaker_is_wider_when_speakers_differ() {
         // Four speakers of 25, two always right, two right in 15 of 25: the speakers are the units.
         let right = |i: usize| i / 25 < 2 || i % 25 < 15;
-        let pairs: Vec<_> = (0..100).map(|i| (Angry, if right(i) { Angry } else { Sad })).collect();
+        let pairs: Vec<_> = (0..100).map(|i| (ANGRY, if right(i) { ANGRY } else { SAD })).collect();
         let speakers: Vec<&str> = (0..100).map(|i| ["a", "b", "c", "d"][i / 25]).collect();
-        let items = uar_interval(&pairs, None, 2000, Seed(1)).expect("lengths agree").expect("spread");
-        let grouped = uar_interval(&pairs, Some(&speakers), 2000, Seed(1)).expect("lengths agree").expect("spread");
+        let items = uar_interval(N, &pairs, None, 2000, Seed(1)).expect("lengths agree").expect("spread");
+        let grouped = uar_interval(N, &pairs, Some(&speakers), 2000, Seed(1)).expect("lengths agree").expect("spread");
         // All four draws from the worse (or the better) two happen in 1 of 16 resamples each.
         close(Some(grouped.low), 0.6);
         close(Some(grouped.high), 1.0);
@@ -319,9 +335,9 @@ mod tests {
 
     #[test]
     fn one_speaker_has_no_spread_and_a_missing_group_is_a_bug() {
-        let pairs = [(Angry, Angry), (Sad, Angry)];
-        assert_eq!(uar_interval(&pairs, Some(&["a", "a"]), 100, Seed(1)).expect("lengths agree"), None);
-        assert_eq!(uar_interval(&pairs[..1], None, 100, Seed(1)).expect("lengths agree"), None);
-        assert!(uar_interval(&pairs, Some(&["a"]), 100, Seed(1)).is_err());
+        let pairs = [(ANGRY, ANGRY), (SAD, ANGRY)];
+        assert_eq!(uar_interval(N, &pairs, Some(&["a", "a"]), 100, Seed(1)).expect("lengths agree"), None);
+        assert_eq!(uar_interval(N, &pairs[..1], None, 100, Seed(1)).expect("lengths agree"), None);
+        assert!(uar_interval(N, &pairs, Some(&["a"]), 100, Seed(1)).is_err());
     }
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::emotion::Emotion;
 use crate::units::Seed;
 
 /// The side a recording, or one copy of it, stands on.
@@ -43,7 +42,7 @@ impl Split {
 pub enum Protocol {
     /// The paper's: a random draw over originals and noisy copies together, best epoch chosen on the test set. It leaks.
     Paper,
-    /// A draw over recordings, stratified by corpus and emotion; copies stay with their original, and the best epoch is
+    /// A draw over recordings, stratified by corpus and class; copies stay with their original, and the best epoch is
     /// chosen on a validation part of the training side.
     SourceDisjoint,
     /// No sides: recordings are only scored.
@@ -108,8 +107,8 @@ pub struct Candidate<'a> {
     pub content_hash: &'a str,
     /// Its corpus.
     pub corpus: &'a str,
-    /// Its label.
-    pub emotion: Emotion,
+    /// Position of its class.
+    pub class: usize,
 }
 
 /// The side of every copy of every candidate: `[candidate][copy]`, copy 0 the original.
@@ -130,9 +129,9 @@ pub fn assign(config: &SplitConfig, seed: Seed, candidates: &[Candidate], n_copi
             }
         }
         Protocol::SourceDisjoint => {
-            let mut strata: BTreeMap<(&str, Emotion), Vec<usize>> = BTreeMap::new();
+            let mut strata: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
             for (item, candidate) in candidates.iter().enumerate() {
-                strata.entry((candidate.corpus, candidate.emotion)).or_default().push(item);
+                strata.entry((candidate.corpus, candidate.class)).or_default().push(item);
             }
             // What rounding took from the validation side of one stratum is given back in the next: corpora of a few
             // recordings have one too.
@@ -176,14 +175,13 @@ mod tests {
     }
 
     fn candidates(hashes: &[String]) -> Vec<Candidate<'_>> {
-        let label = |i: usize| Emotion::ALL[i % Emotion::COUNT];
         hashes
             .iter()
             .enumerate()
             .map(|(i, hash)| Candidate {
                 content_hash: hash,
                 corpus: if i % 3 == 0 { "a" } else { "b" },
-                emotion: label(i),
+                class: i % 7,
             })
             .collect()
     }
@@ -208,18 +206,18 @@ mod tests {
         let people = candidates(&hashes);
         let sides = assign(&config(Protocol::SourceDisjoint), Seed(1), &people, 3);
         assert!(sides.iter().all(|copies| copies.iter().all(|side| *side == copies[0] && side.is_some())));
-        for emotion in Emotion::ALL {
+        for class in 0..7 {
             for corpus in ["a", "b"] {
                 let of = |wanted| {
                     (0..people.len())
                         .filter(|&i| {
-                            people[i].emotion == emotion && people[i].corpus == corpus && sides[i][0] == Some(wanted)
+                            people[i].class == class && people[i].corpus == corpus && sides[i][0] == Some(wanted)
                         })
                         .count()
                 };
                 let (train, validation, test) = (of(Split::Train), of(Split::Validation), of(Split::Test));
                 let total = (train + validation + test) as f64;
-                assert!((test as f64 - 0.2 * total).abs() <= 0.5, "{corpus} {emotion}: {test} of {total}");
+                assert!((test as f64 - 0.2 * total).abs() <= 0.5, "{corpus} {class}: {test} of {total}");
                 assert!((validation as f64 - 0.08 * total).abs() <= 1.0);
             }
         }

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::signal::tiles;
 
@@ -51,7 +50,7 @@ pub struct NetworkSpec {
     pub blocks: Vec<BlockSpec>,
     /// Units of the LSTM.
     pub lstm_units: usize,
-    /// Classes, in the order of [`Emotion::ALL`].
+    /// Classes, in the order of the model's labels.
     pub n_classes: usize,
     /// Dropout rate after each block's pool and on the LSTM's input (one mask for all its time steps).
     pub dropout: f32,
@@ -62,7 +61,7 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// The paper's network for a spectrogram of `[n_mels, n_frames]`; 656,583 parameters for `[128, 508]`.
+    /// The paper's network for a spectrogram of `[n_mels, n_frames]`; seven classes; 656,583 parameters for `[128, 508]`.
     pub fn paper(n_mels: usize, n_frames: usize) -> Self {
         let block = |n_maps, pool| BlockSpec { n_maps, pool };
         Self {
@@ -73,7 +72,7 @@ impl NetworkSpec {
             trunk: Trunk::Windows,
             blocks: vec![block(64, 2), block(64, 4), block(128, 4), block(128, 4)],
             lstm_units: 256,
-            n_classes: Emotion::COUNT,
+            n_classes: 7,
             dropout: 0.2,
             batch_norm_epsilon: 1e-3,
             batch_norm_momentum: 0.99,

@@ -9,3 +9,4 @@ pub mod layout;
 pub mod lock;
 pub mod publish;
 pub mod record;
+pub mod settings;

@@ -33,6 +33,8 @@ pub(super) struct PageSink<'a> {
     /// Of each row's bytes, taken while they are still near.
     crcs: Vec<crc32fast::Hasher>,
     pages: Vec<Page>,
+    /// Of each row whose page has been planned.
+    placed: Vec<Option<Placed>>,
     /// Bytes that have come so far.
     position: usize,
     /// The stretch of them that stands for the pages.
@@ -41,7 +43,7 @@ pub(super) struct PageSink<'a> {
 
 impl<'a> PageSink<'a> {
     pub(super) fn new(values: Vec<u16>, out: &'a mut Out) -> Self {
-        Self { out, values, ends: Vec::new(), crcs: Vec::new(), pages: Vec::new(), position: 0, announced: 0..0 }
+        Self { out, values, ends: Vec::new(), crcs: Vec::new(), pages: Vec::new(), placed: Vec::new(), position: 0, announced: 0..0 }
     }
 
     /// Adds a row without a blob.
@@ -72,6 +74,11 @@ impl<'a> PageSink<'a> {
         self.crcs.truncate(n_rows);
     }
 
+    /// Where each row's blob has its place; those of all planned rows, once.
+    pub(super) fn take_placed(&mut self) -> Vec<Option<Placed>> {
+        std::mem::take(&mut self.placed)
+    }
+
     /// The memory of the blobs, for the next file.
     pub(super) fn take_memory(&mut self) -> Vec<u16> {
         std::mem::take(&mut self.values)
@@ -80,11 +87,17 @@ impl<'a> PageSink<'a> {
     /// Plans the pages of the rows so far, which begin at byte `start` of the file; all that was written before has come.
     pub(super) fn plan(&mut self, start: usize) -> Result<Plan, ParquetError> {
         debug_assert!(self.position >= self.announced.end, "bytes that stand for older pages are still to come");
-        let mut begin = 0;
+        let (mut begin, mut offset) = (0, start);
         self.pages.clear();
         for (ends, crcs) in self.ends.chunks(BLOB_BATCH_ROWS).zip(self.crcs.chunks(BLOB_BATCH_ROWS)) {
             let page = Page::new(begin, ends, crcs)?;
-            begin = page.values.end;
+            offset += page.head.len();
+            for (&end, crc) in ends.iter().zip(crcs) {
+                let placed = Placed { offset: offset as u64, crc32: crc.clone().finalize() };
+                self.placed.push((end > begin).then_some(placed));
+                offset += end - begin;
+                begin = end;
+            }
             self.pages.push(page);
         }
         let n_bytes: Vec<usize> = self.pages.iter().map(Page::len).collect();
@@ -130,6 +143,14 @@ impl Write for PageSink<'_> {
         // Nothing is held back here; whoever owns `out` flushes it.
         Ok(())
     }
+}
+
+/// Where a blob lies in its file, its length before it, and what it is checked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) offset: u64,
+    /// Of the length and the blob.
+    pub(super) crc32: u32,
 }
 
 /// The pages of one column of one row group, as Parquet's writer must know them.

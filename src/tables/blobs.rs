@@ -66,6 +66,32 @@ impl BlobFile {
         Ok((Self { path: path.to_path_buf(), stamp, held: held.then_some(file) }, places))
     }
 
+    /// A file whose blobs' places are known from elsewhere.
+    ///
+    /// Errors: kind `Input` when it is not there, `Unreadable` or `Machine` where it cannot be read.
+    pub fn known(path: &Path, held: bool) -> Result<Self> {
+        let file = files::open(path).map_err(|error| cannot_read(path, error))?;
+        let stamp = Stamp::of(&file).map_err(|error| cannot_read(path, error))?;
+        Ok(Self { path: path.to_path_buf(), stamp, held: held.then_some(file) })
+    }
+
+    /// [`BlobFile::read`] of a blob whose CRC-32, with its length before it, is known.
+    ///
+    /// Errors: as there, and kind `Input` for one that is damaged.
+    pub fn read_checked<'a>(
+        &self,
+        place: u64,
+        length: usize,
+        crc32: u32,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        self.read(place, length, scratch)?;
+        if crc32fast::hash(scratch) != crc32 {
+            return Err(broken(&self.path, &format!("the {length} bytes at byte {place} are not those that were written")));
+        }
+        Ok(&scratch[PREFIX..])
+    }
+
     /// Reads a blob of `length` bytes that begins at `place`; `scratch` is reused from one blob to the next.
     ///
     /// A file that changed since [`BlobFile::open`], ends early, or has another length at this place is an error.

@@ -6,23 +6,35 @@ use crate::error::{Error, Result};
 use crate::tables::Row;
 
 /// See `schemas/feature_plan.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeaturePlanRow {
     pub recording_id: String,
     pub path: String,
     pub corpus: String,
     pub content_hash: String,
-    pub emotion: Option<String>,
-    pub splits: String,
+    pub start_s: Option<f64>,
+    pub end_s: Option<f64>,
     pub donors: String,
 }
 
 /// A recording that a copy's background may take a voice from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedDonor {
     pub content_hash: String,
     /// As in manifest.
     pub path: String,
+    /// As in manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_s: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_s: Option<f64>,
+}
+
+impl PlannedDonor {
+    /// A whole recording.
+    pub fn whole(content_hash: &str, path: &str) -> Self {
+        Self { content_hash: content_hash.into(), path: path.into(), start_s: None, end_s: None }
+    }
 }
 
 /// The column `donors`: for each copy, first to last, whose voices it may take.
@@ -50,9 +62,9 @@ impl FeaturePlanRow {
             path: "a/b.wav".into(),
             corpus: "a".into(),
             content_hash: "00".into(),
-            emotion: None,
-            splits: "train,test".into(),
-            donors: donors_to_text(&[vec![PlannedDonor { content_hash: "01".into(), path: "a/c.wav".into() }]]),
+            start_s: Some(0.5),
+            end_s: None,
+            donors: donors_to_text(&[vec![PlannedDonor::whole("01", "a/c.wav")]]),
         }
     }
 }
@@ -63,7 +75,7 @@ mod tests {
 
     #[test]
     fn donors_come_back_as_they_went() {
-        let donor = |path: &str| PlannedDonor { content_hash: "ab".into(), path: path.into() };
+        let donor = |path: &str| PlannedDonor::whole("ab", path);
         let donors = vec![vec![donor("a/\"b\", c.wav"), donor("d.wav")], vec![]];
         assert_eq!(donors_from_text(&donors_to_text(&donors)).expect("read"), donors);
         assert_eq!(donors_from_text("").expect("nothing"), Vec::<Vec<PlannedDonor>>::new());

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::simd::Kernel;
 use crate::storage::atomic::Out;
 use crate::tables::blob_pages::{PageSink, bytes_of};
+use crate::tables::feature_index::FeatureIndexRow;
 use crate::tables::manifest::Status;
-use crate::tables::{ROW_GROUP_ROWS, Row, arrow_writer, blob_pages, to_batch};
+use crate::tables::{ROW_GROUP_ROWS, Row, arrow_writer, blob_pages, cannot_write, to_batch};
 
 /// See `schemas/features.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +28,6 @@ pub struct FeatureRow {
     pub augmentation: Option<String>,
     pub variant: Option<String>,
     pub snr_db: Option<f64>,
-    pub emotion: Option<String>,
-    pub split: Option<String>,
     pub n_mels: u32,
     pub n_frames: u32,
     pub valid_frames: u32,
@@ -61,6 +60,8 @@ pub struct FeatureWriter<'a> {
     /// Which column holds the spectrograms.
     blobs: usize,
     rows: Vec<FeatureRow>,
+    /// Of the rows that have been written.
+    index: Vec<FeatureIndexRow>,
 }
 
 impl<'a> FeatureWriter<'a> {
@@ -75,7 +76,7 @@ impl<'a> FeatureWriter<'a> {
         let (file, columns) = writer.into_serialized_writer().map_err(cannot_write)?;
         let blobs =
             schema.index_of("log_mel").map_err(|error| Error::bug("no column of spectrograms").because(error))?;
-        Ok(Self { schema, file, columns, n_groups: 0, blobs, rows: Vec::new() })
+        Ok(Self { schema, file, columns, n_groups: 0, blobs, rows: Vec::new(), index: Vec::new() })
     }
 
     /// Adds an entry to the file's own key-value metadata.
@@ -109,11 +110,11 @@ impl<'a> FeatureWriter<'a> {
         if self.rows.len() < ROW_GROUP_ROWS { Ok(()) } else { self.write() }
     }
 
-    /// Ends the file; gives the memory of a row group back.
-    pub fn finish(mut self) -> Result<Vec<u16>> {
+    /// Ends the file; gives the memory of a row group back, and what the index must know of each row.
+    pub fn finish(mut self) -> Result<(Vec<u16>, Vec<FeatureIndexRow>)> {
         self.write()?;
         self.file.finish().map_err(cannot_write)?;
-        Ok(self.file.inner_mut().take_memory())
+        Ok((self.file.inner_mut().take_memory(), self.index))
     }
 
     fn write(&mut self) -> Result<()> {
@@ -123,6 +124,12 @@ impl<'a> FeatureWriter<'a> {
         let batch = to_batch(&self.schema, &self.rows)?;
         self.write_group(&batch).map_err(cannot_write)?;
         self.n_groups += 1;
+        let placed = self.file.inner_mut().take_placed();
+        self.index.extend(self.rows.iter().zip(placed).map(|(row, placed)| FeatureIndexRow {
+            offset: placed.map(|placed| placed.offset),
+            crc32: placed.map(|placed| placed.crc32),
+            ..FeatureIndexRow::of(row, "", "")
+        }));
         self.rows.clear();
         self.file.inner_mut().truncate(0);
         Ok(())
@@ -157,10 +164,6 @@ impl<'a> FeatureWriter<'a> {
         }
         group.close().map(|_| ())
     }
-}
-
-fn cannot_write(error: ParquetError) -> Error {
-    Error::machine("cannot write a Parquet file").because(error)
 }
 
 /// Narrows values to the bits of little-endian float16, rounded to nearest.
@@ -243,6 +246,7 @@ mod tests {
     use super::*;
     use crate::storage::atomic;
     use crate::tables::blobs::BlobFile;
+    use crate::tables::feature_index::index_of_shard;
     use crate::tables::{publish_rows, read_rows};
 
     #[test]
@@ -281,12 +285,15 @@ mod tests {
     fn blobs_come_back_from_every_reader() {
         let log_mel = |row: usize| -> Vec<f32> { (0..2_000).map(|i| (row * 7 + i) as f32 * 0.01 - 20.0).collect() };
         let has_one = |row: usize| row % 5 != 3;
-        let row = |row: usize| FeatureRow { copy: row as u32, ..FeatureRow::example() };
+        let status = |row: usize| if has_one(row) { Status::Ok } else { Status::Rejected };
+        let shape = FeatureRow { n_mels: 40, n_frames: 50, ..FeatureRow::example() };
+        let row = |row: usize| FeatureRow { copy: row as u32, status: status(row), ..shape.clone() };
         let blob = |row: usize| has_one(row).then(|| to_blob(&log_mel(row)));
         let folder = tempfile::tempdir().expect("temporary folder");
         // A last page of one row, of all rows, of none; row groups of 64 and of what is left.
         for n_rows in [0, 1, 8, 64, 65, 150] {
             let [aside, plain] = ["aside", "plain"].map(|name| folder.path().join(format!("{name}{n_rows}.parquet")));
+            let mut index = Vec::new();
             atomic::publish(folder.path(), &aside, |out| {
                 let mut writer = FeatureWriter::new(out)?;
                 for at in 0..n_rows {
@@ -297,9 +304,11 @@ mod tests {
                     writer.push(row(at), has_one(at).then(|| log_mel(at)).as_deref());
                     writer.write_full_group()?;
                 }
-                writer.finish().map(|_| ())
+                index = writer.finish()?.1;
+                Ok(())
             })
             .expect("written");
+            assert_eq!(index, index_of_shard(&aside, "").expect("sound"), "{n_rows} rows");
             let rows: Vec<FeatureRow> = (0..n_rows).map(|at| FeatureRow { log_mel: blob(at), ..row(at) }).collect();
             publish_rows(folder.path(), &plain, &rows).expect("written");
             assert_eq!(read_rows::<FeatureRow>(&aside).expect("read"), rows);

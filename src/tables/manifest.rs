@@ -1,13 +1,8 @@
 //! `manifest`: one row per recording that ingest saw.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::emotion::Emotion;
-use crate::split::{self, Candidate, Split, SplitConfig};
 use crate::tables::Row;
-use crate::units::Seed;
 
 /// See `schemas/manifest.toml` for units and meanings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,11 +12,17 @@ pub struct ManifestRow {
     pub path: String,
     pub speaker: Option<String>,
     pub sex: Option<String>,
+    pub age: Option<String>,
+    pub language: Option<String>,
     pub emotion: Option<String>,
     pub emotion_original: Option<String>,
     pub intensity: Option<String>,
     pub statement: Option<String>,
     pub repetition: Option<u32>,
+    pub given_split: Option<String>,
+    pub given_fold: Option<String>,
+    pub start_s: Option<f64>,
+    pub end_s: Option<f64>,
     pub file_size: u64,
     pub container: Option<String>,
     pub codec: Option<String>,
@@ -39,7 +40,6 @@ pub struct ManifestRow {
     pub trailing_silence_s: Option<f64>,
     pub content_hash: Option<String>,
     pub duplicate_of: Option<String>,
-    pub split: Option<String>,
     pub status: Status,
     pub reject_reason: Option<String>,
 }
@@ -59,13 +59,8 @@ impl Row for ManifestRow {
 
 impl ManifestRow {
     /// Whether features are made of it: usable, and the first with its bytes.
-    pub fn goes_on(&self) -> bool {
+    pub fn is_eligible(&self) -> bool {
         self.status == Status::Ok && self.duplicate_of.is_none()
-    }
-
-    /// Its class, where it has one.
-    pub fn label(&self) -> Option<Emotion> {
-        self.emotion.as_deref().and_then(Emotion::from_name)
     }
 
     #[cfg(test)]
@@ -77,21 +72,4 @@ impl ManifestRow {
             ..Self::default()
         }
     }
-}
-
-/// The side of every copy (original first) of every labelled recording that goes on, by recording id.
-pub fn sides(
-    config: &SplitConfig,
-    seed: Seed,
-    n_copies: u32,
-    rows: &[ManifestRow],
-) -> HashMap<String, Vec<Option<Split>>> {
-    let (mut ids, mut candidates) = (Vec::new(), Vec::new());
-    for row in rows.iter().filter(|row| row.goes_on()) {
-        if let (Some(emotion), Some(content_hash)) = (row.label(), row.content_hash.as_deref()) {
-            ids.push(row.recording_id.clone());
-            candidates.push(Candidate { content_hash, corpus: &row.corpus, emotion });
-        }
-    }
-    ids.into_iter().zip(split::assign(config, seed, &candidates, n_copies)).collect()
 }

@@ -7,8 +7,10 @@
 mod blob_pages;
 pub mod blobs;
 pub mod confusion;
+pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
+pub mod folds;
 pub mod history;
 pub mod manifest;
 pub mod metrics;
@@ -18,12 +20,14 @@ mod ranged;
 mod reading;
 pub mod runs;
 pub mod schema;
+pub mod spectrograms;
 
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -46,8 +50,10 @@ pub trait Row: Serialize + DeserializeOwned {
 /// The contract of every table.
 pub const TABLES: &[&str] = &[
     manifest::ManifestRow::SCHEMA,
+    folds::FoldRow::SCHEMA,
     feature_plan::FeaturePlanRow::SCHEMA,
     features::FeatureRow::SCHEMA,
+    feature_index::FeatureIndexRow::SCHEMA,
     history::HistoryRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
@@ -88,7 +94,7 @@ impl<'a, R: Row> TableWriter<'a, R> {
     /// Appends rows.
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
-        self.writer.write(&batch).map_err(|error| Error::machine("cannot write a Parquet file").because(error))
+        self.writer.write(&batch).map_err(cannot_write)
     }
 
     /// Ends the file.
@@ -101,9 +107,21 @@ impl<'a, R: Row> TableWriter<'a, R> {
 fn arrow_writer<R: Row, W: std::io::Write + Send>(out: W) -> Result<(SchemaRef, ArrowWriter<W>)> {
     let contract = schema_of::<R>();
     let schema = contract.arrow();
-    let writer = ArrowWriter::try_new(out, schema.clone(), Some(writer_properties(&contract)))
-        .map_err(|error| Error::bug("cannot begin a Parquet file").because(error))?;
-    Ok((schema, writer))
+    Ok((schema.clone(), arrow_writer_of(&contract, schema, out)?))
+}
+
+/// Begins a Parquet file of a table in `out`, with the columns of `schema`.
+fn arrow_writer_of<W: std::io::Write + Send>(
+    contract: &TableSchema,
+    schema: SchemaRef,
+    out: W,
+) -> Result<ArrowWriter<W>> {
+    ArrowWriter::try_new(out, schema, Some(writer_properties(contract)))
+        .map_err(|error| Error::bug("cannot begin a Parquet file").because(error))
+}
+
+fn cannot_write(error: ParquetError) -> Error {
+    Error::machine("cannot write a Parquet file").because(error)
 }
 
 /// Publishes `rows` as the Parquet file `target`.
@@ -184,6 +202,8 @@ mod tests {
             assert_eq!(std::fs::read(a).expect("a"), std::fs::read(b).expect("b"));
         }
         check(manifest::ManifestRow::example());
+        check(folds::FoldRow::example());
+        check(feature_index::FeatureIndexRow::example());
         check(feature_plan::FeaturePlanRow::example());
         check(features::FeatureRow::example());
         check(history::HistoryRow::example());

@@ -1,10 +1,16 @@
-//! `predictions`: one row per scored recording and copy.
+//! `predictions`: one row per scored recording and copy, with a probability column for each class of the model.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array};
+use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use crate::emotion::Emotion;
-use crate::tables::Row;
+use crate::error::{Error, Result};
+use crate::labels;
 use crate::tables::manifest::Status;
+use crate::tables::reading::{AGAIN, TableFile};
+use crate::tables::{Row, arrow_writer_of, cannot_write, schema_of, to_batch};
 
 /// See `schemas/predictions.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,67 +27,130 @@ pub struct PredictionRow {
     pub emotion: Option<String>,
     pub predicted: Option<String>,
     pub confidence: Option<f32>,
-    pub prob_angry: Option<f32>,
-    pub prob_disgust: Option<f32>,
-    pub prob_fear: Option<f32>,
-    pub prob_happy: Option<f32>,
-    pub prob_neutral: Option<f32>,
-    pub prob_sad: Option<f32>,
-    pub prob_surprise: Option<f32>,
     pub model_id: String,
     pub provider: String,
     pub fingerprint: String,
     pub status: Status,
     pub reject_reason: Option<String>,
+    /// In the order of the model's classes; empty when rejected.
+    #[serde(skip)]
+    pub probabilities: Vec<f32>,
 }
 
 impl Row for PredictionRow {
     const SCHEMA: &'static str = include_str!("../../schemas/predictions.toml");
 }
 
+/// Head of the names of the probability columns.
+const COLUMN: &str = "prob_";
+
+/// The rows of one file, and the classes of the model that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    pub classes: Vec<String>,
+    pub rows: Vec<PredictionRow>,
+}
+
+impl Predictions {
+    /// Writes them as a Parquet file.
+    pub fn write(&self, out: &mut (dyn std::io::Write + Send)) -> Result<()> {
+        let contract = schema_of::<PredictionRow>();
+        let schema = contract.arrow_with(&self.classes);
+        let mut writer = arrow_writer_of(&contract, schema.clone(), out)?;
+        for rows in self.rows.chunks(1024) {
+            let mut columns = to_batch(&contract.arrow(), rows)?.columns().to_vec();
+            for class in 0..self.classes.len() {
+                let values = rows.iter().map(|row| row.probabilities.get(class).copied());
+                columns.push(Arc::new(Float32Array::from_iter(values)));
+            }
+            let batch = RecordBatch::try_new(schema.clone(), columns)
+                .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
+            writer.write(&batch).map_err(cannot_write)?;
+        }
+        writer.close().map(|_| ()).map_err(cannot_write)
+    }
+
+    /// Reads a file back.
+    ///
+    /// Errors: those of [`TableFile::rows`]; kind `Input` for one without classes.
+    pub fn read(file: &TableFile) -> Result<Self> {
+        let mut rows = file.rows::<PredictionRow>()?;
+        let columns = file.columns(COLUMN)?;
+        let mut classes = Vec::with_capacity(columns.len());
+        for (name, parts) in columns {
+            let class = name[COLUMN.len()..].to_string();
+            labels::check_class(&class)
+                .map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
+            fill(&mut rows, &parts, classes.len());
+            classes.push(class);
+        }
+        if classes.is_empty() {
+            return Err(Error::input("is not a `predictions` table: it has no probabilities").at(file.path()).hint(AGAIN));
+        }
+        Ok(Self { classes, rows })
+    }
+}
+
+/// Appends the values of one class to the rows that have one.
+fn fill(rows: &mut [PredictionRow], parts: &[ArrayRef], class: usize) {
+    let values = parts.iter().filter_map(|part| part.as_any().downcast_ref::<Float32Array>());
+    for (row, value) in rows.iter_mut().zip(values.flat_map(|values| values.iter())) {
+        if let Some(value) = value
+            && row.probabilities.len() == class
+        {
+            row.probabilities.push(value);
+        }
+    }
+}
+
 impl PredictionRow {
-    /// Fills `predicted`, `confidence` and the seven probabilities, given in the order of [`Emotion::ALL`].
-    pub fn set_probabilities(&mut self, probabilities: &[f32]) {
+    /// Fills `predicted`, `confidence` and the probabilities, given in the order of `classes`: the first of equal ones wins.
+    pub fn set_probabilities(&mut self, classes: &[String], probabilities: &[f32]) {
         let best =
             (1..probabilities.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
-        self.predicted = Emotion::from_index(best).map(|emotion| emotion.name().to_string());
+        self.predicted = classes.get(best).cloned();
         self.confidence = probabilities.get(best).copied();
-        let columns = [
-            &mut self.prob_angry,
-            &mut self.prob_disgust,
-            &mut self.prob_fear,
-            &mut self.prob_happy,
-            &mut self.prob_neutral,
-            &mut self.prob_sad,
-            &mut self.prob_surprise,
-        ];
-        for (column, probability) in columns.into_iter().zip(probabilities) {
-            *column = Some(*probability);
-        }
+        self.probabilities = probabilities.to_vec();
     }
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        let mut row = Self { recording_id: "a/b.wav".into(), ..Self::default() };
-        row.set_probabilities(&[0.0, 0.1, 0.0, 0.6, 0.1, 0.1, 0.1]);
-        row
+        Self { recording_id: "a/b.wav".into(), confidence: Some(0.5), ..Self::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::schema_of;
+    use crate::storage::atomic;
+    use crate::tables::read_rows;
 
     #[test]
-    fn the_largest_probability_names_the_class_and_columns_follow_the_order_of_emotions() {
-        let row = PredictionRow::example();
-        assert_eq!((row.predicted.as_deref(), row.confidence, row.prob_happy), (Some("happy"), Some(0.6), Some(0.6)));
-        let columns: Vec<String> = schema_of::<PredictionRow>()
-            .columns
-            .into_iter()
-            .filter_map(|column| column.name.strip_prefix("prob_").map(str::to_string))
-            .collect();
-        assert_eq!(columns, Emotion::ALL.map(Emotion::name));
+    fn probabilities_of_any_classes_come_back_under_their_names() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for n in [2, 7, 8, 64] {
+            let classes: Vec<String> = (0..n).map(|class| format!("c{class}")).collect();
+            let mut scored = PredictionRow::example();
+            let probabilities: Vec<f32> = (0..n).map(|class| if class == 1 { 0.5 } else { 0.001 * class as f32 }).collect();
+            scored.set_probabilities(&classes, &probabilities);
+            assert_eq!((scored.predicted.as_deref(), scored.confidence), (Some("c1"), Some(0.5)));
+            let rejected = PredictionRow { status: Status::Rejected, confidence: None, ..PredictionRow::example() };
+            let rows: Vec<PredictionRow> = (0..2_100).map(|i| if i % 3 == 0 { &rejected } else { &scored }).cloned().collect();
+            let written = Predictions { classes, rows };
+            let path = folder.path().join(format!("{n}.parquet"));
+            atomic::publish(folder.path(), &path, |out| written.write(out)).expect("written");
+            assert_eq!(Predictions::read(&TableFile::open(&path).expect("there")).expect("sound"), written);
+            // Whoever asks for no probabilities reads the same rows without them.
+            let bare = read_rows::<PredictionRow>(&path).expect("sound");
+            assert!(bare.iter().all(|row| row.probabilities.is_empty()) && bare.len() == 2_100);
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_probabilities_is_the_prediction() {
+        let classes: Vec<String> = ["a", "b", "c"].map(str::to_string).into();
+        let mut row = PredictionRow::example();
+        row.set_probabilities(&classes, &[0.2, 0.4, 0.4]);
+        assert_eq!(row.predicted.as_deref(), Some("b"));
     }
 }

@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
@@ -45,6 +47,26 @@ impl TableFile {
             Ok(bytes) => Ok(Self { path: path.to_path_buf(), bytes: bytes.into() }),
             Err(error) => Err(cannot_read(path, error)),
         }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The columns whose names begin with `head`, in their order, each as the arrays of its batches.
+    pub fn columns(&self, head: &str) -> Result<Vec<(String, Vec<ArrayRef>)>> {
+        let builder = self.builder()?;
+        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let names: Vec<String> = names.into_iter().filter(|name| name.starts_with(head)).collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
+        let reader = guarded(&self.path, || builder.with_projection(mask).with_batch_size(ROW_GROUP_ROWS).build())?;
+        let mut columns: Vec<(String, Vec<ArrayRef>)> = names.into_iter().map(|name| (name, Vec::new())).collect();
+        for batch in (Batches { reader, path: self.path.clone() }) {
+            let batch = batch?;
+            columns.iter_mut().zip(batch.columns()).for_each(|((_, parts), part)| parts.push(part.clone()));
+        }
+        Ok(columns)
     }
 
     /// Its bytes, for another library.
@@ -152,7 +174,7 @@ fn reader_of<R: Row, T: ChunkReader + 'static>(
 ) -> Result<Batches> {
     check_schema(&schema_of::<R>(), builder.schema()).map_err(|error| error.at(path))?;
     if let Some(columns) = columns {
-        let mask = parquet::arrow::ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);
     }
     let reader = guarded(path, || builder.with_batch_size(ROW_GROUP_ROWS).build())?;

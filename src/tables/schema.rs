@@ -33,6 +33,9 @@ pub struct Column {
     pub nullable: bool,
     #[serde(default)]
     pub unit: Option<String>,
+    /// Stands for one column per class of a model, `{class}` in its name for each.
+    #[serde(default)]
+    pub per_class: bool,
     pub meaning: String,
 }
 
@@ -72,17 +75,25 @@ impl TableSchema {
 
     /// The Arrow schema; unit and meaning ride along as field metadata, name and version as schema metadata.
     pub fn arrow(&self) -> SchemaRef {
-        let field = |column: &Column| {
+        self.arrow_with(&[])
+    }
+
+    /// [`TableSchema::arrow`] with the columns of these classes, which come last and may all be null.
+    pub fn arrow_with(&self, classes: &[String]) -> SchemaRef {
+        let field = |column: &Column, class: &str| {
             let mut about = HashMap::from([("meaning".to_string(), column.meaning.clone())]);
             if let Some(unit) = &column.unit {
                 about.insert("unit".into(), unit.clone());
             }
-            Field::new(&column.name, column.kind.arrow(), column.nullable).with_metadata(about)
+            Field::new(column.name.replace("{class}", class), column.kind.arrow(), column.nullable).with_metadata(about)
         };
         let about = HashMap::from([
             ("sermill.table".to_string(), self.table.clone()),
             ("sermill.version".to_string(), self.version.to_string()),
         ]);
-        Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).with_metadata(about))
+        let (of_class, own): (Vec<&Column>, Vec<&Column>) = self.columns.iter().partition(|column| column.per_class);
+        let own = own.into_iter().map(|column| field(column, ""));
+        let of_class = of_class.into_iter().flat_map(|column| classes.iter().map(move |class| field(column, class)));
+        Arc::new(Schema::new(own.chain(of_class).collect::<Vec<_>>()).with_metadata(about))
     }
 }
