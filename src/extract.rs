@@ -1,17 +1,16 @@
-//! From the bytes of one recording to the log-mel spectrograms of its original and its augmented copies.
+//! From the samples of one recording to the log-mel spectrograms of its original and its augmented copies.
 //!
-//! decode -> skip the offset -> resample -> (augment the recording) -> z-score, cut or pad -> (augment the wave) ->
-//! log-mel. The one path that feature extraction, fresh copies of training and the scoring of a folder take, so that a
-//! model always sees what it was trained on.
+//! skip the offset -> resample -> (augment the recording) -> z-score, cut or pad -> (augment the wave) -> log-mel. The one
+//! path that feature extraction, fresh copies of training and the scoring of a folder take, so that a model always sees what
+//! it was trained on. Nothing is opened here: recordings come decoded, and voices of a background from who asks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::audio::{self, Budget, Decoded, Resampler};
+use crate::audio::{self, Budget, Resampler};
 use crate::augment::{Chain, Donor, Format, Place, Wanted, Wave};
-use crate::error::{Error, ErrorKind, Result};
-use crate::files;
-use crate::recordings;
+use crate::error::{Error, Result};
+use crate::recordings::{Reader, Recording};
 use crate::signal::condition::{Conditioned, condition, skip_offset};
 use crate::signal::log_mel::{MelPlan, MelScratch};
 use crate::signal::profile::FrontEnd;
@@ -35,9 +34,6 @@ pub struct Extractor {
 
 /// Buffers of one thread, reused from recording to recording.
 pub struct ExtractScratch {
-    /// What the recording is, and its samples.
-    decoded: Option<Decoded>,
-    samples: Vec<f32>,
     /// What is left after the offset, at the front end's rate.
     resampled: Vec<f32>,
     /// The same, augmented.
@@ -50,25 +46,39 @@ pub struct ExtractScratch {
     mel: MelScratch,
 }
 
-impl ExtractScratch {
-    /// What the recording was that was extracted last, and its mono samples at its own rate.
-    pub fn into_recording(self) -> Option<(Decoded, Vec<f32>)> {
-        self.decoded.map(|decoded| (decoded, self.samples))
+/// Hands out the voices of other recordings.
+pub trait Voices: Sync {
+    /// The conditioned wave of a recording without its padding, as [`Extractor::voice`] makes it; `None` where it has no
+    /// spectrogram of its own: one that is passed over, always the same.
+    ///
+    /// Errors: kind `Unreadable` where it cannot be read now or is no longer what was planned, because the copy would depend
+    /// on when it was made.
+    fn voice(&self, donor: &Donor) -> Result<Option<Arc<[f32]>>>;
+}
+
+/// Knows no voice.
+pub struct Nobody;
+
+impl Voices for Nobody {
+    fn voice(&self, _donor: &Donor) -> Result<Option<Arc<[f32]>>> {
+        Ok(None)
     }
 }
 
 /// One variant of a recording that is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Copy<'a> {
     /// 0 the original, 1.. the augmented copies.
     pub number: u32,
     /// Recordings that its background may take voices from, best first.
     pub donors: &'a [Donor],
+    /// Where their voices come from; no more of them are asked for than the copy needs.
+    pub voices: &'a dyn Voices,
 }
 
 impl Copy<'_> {
     /// The recording as it is.
-    pub const ORIGINAL: Self = Self { number: 0, donors: &[] };
+    pub const ORIGINAL: Self = Self { number: 0, donors: &[], voices: &Nobody };
 }
 
 /// One spectrogram, borrowed from the scratch.
@@ -113,17 +123,15 @@ impl Extractor {
         Self { budget: Budget::new(limit, self.front_end.sample_rate), ..self }
     }
 
-    /// What one recording may take, for whoever reads it.
-    pub fn budget(&self) -> Budget {
-        self.budget
+    /// How the recordings that it takes are opened.
+    pub fn reader(&self) -> Reader {
+        Reader { channel: self.front_end.channel, budget: self.budget }
     }
 
     /// Buffers for one thread.
     pub fn scratch(&self) -> ExtractScratch {
         let size = self.front_end.n_mels * self.front_end.n_frames();
         ExtractScratch {
-            decoded: None,
-            samples: Vec::new(),
             resampled: Vec::new(),
             changed: Vec::new(),
             wave: Vec::new(),
@@ -145,23 +153,22 @@ impl Extractor {
 
     /// Hands the spectrograms of `copies` to `sink`, in order.
     ///
-    /// What a copy is depends on the seed, `content_hash`, its number and its donors alone. Errors of kind `Recording` say
-    /// why a recording has no spectrogram.
+    /// What a copy is depends on the seed, the content of the recording, what part of it was cut out, the copy's number and
+    /// its donors alone. Errors of kind `Recording` say why a recording has no spectrogram.
     pub fn extract(
         &self,
-        bytes: &[u8],
-        content_hash: &str,
+        recording: &Recording,
         copies: &[Copy],
         scratch: &mut ExtractScratch,
         mut sink: impl FnMut(Spectrogram<'_>) -> Result<()>,
     ) -> Result<()> {
-        scratch.decoded = Some(self.read(bytes, &mut scratch.samples, &mut scratch.resampled)?);
+        self.resample(recording, &mut scratch.resampled)?;
         let original = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
         for (at, copy) in copies.iter().enumerate() {
             let is_last = at + 1 == copies.len();
             let changed = match copy.number {
                 0 => None,
-                _ => Some(self.change(content_hash, (copy, is_last), &original, scratch)?),
+                _ => Some(self.change(recording, (copy, is_last), &original, scratch)?),
             };
             let wave = if changed.is_some() { &scratch.copy } else { &scratch.wave };
             let conditioned = changed.as_ref().map_or(&original, |changed| &changed.conditioned);
@@ -178,35 +185,53 @@ impl Extractor {
         Ok(())
     }
 
+    /// The wave of a recording as others may hear it in their background: conditioned, without padding. `scratch` loses what it
+    /// held.
+    ///
+    /// Errors: kind `Recording` where the recording has no spectrogram.
+    pub fn voice(&self, recording: &Recording, scratch: &mut ExtractScratch) -> Result<Arc<[f32]>> {
+        self.resample(recording, &mut scratch.resampled)?;
+        let shape = condition(&scratch.resampled, &self.front_end, &mut scratch.wave)?;
+        Ok(scratch.wave[..shape.valid_samples].into())
+    }
+
     /// Fills `resampled` with what the front end sees of a recording: after the offset, at its rate.
-    fn read(&self, bytes: &[u8], samples: &mut Vec<f32>, resampled: &mut Vec<f32>) -> Result<Decoded> {
-        for buffer in [&mut *samples, resampled] {
-            buffer.truncate(audio::KEPT_SAMPLES);
-            buffer.shrink_to(audio::KEPT_SAMPLES);
-        }
-        let decoded = audio::decode_within(bytes, self.front_end.channel, self.budget, samples)?;
-        audio::check_heard(samples)?;
-        let rate = decoded.sample_rate;
+    fn resample(&self, recording: &Recording, resampled: &mut Vec<f32>) -> Result<()> {
+        resampled.truncate(audio::KEPT_SAMPLES);
+        resampled.shrink_to(audio::KEPT_SAMPLES);
+        let (samples, rate) = (recording.samples(), recording.sample_rate());
         let kept = skip_offset(samples, rate, self.front_end.offset_s);
         if kept.is_empty() {
             let (length, offset) = (rate.seconds(samples.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
         self.resampler(rate)?.resample(kept, resampled);
-        Ok(decoded)
+        Ok(())
+    }
+
+    /// The seed of a copy. Two parts of one file have copies of their own.
+    fn seed_of(&self, recording: &Recording, number: u32) -> Seed {
+        let (content_hash, number) = (recording.content_hash().as_bytes(), number.to_le_bytes());
+        match recording.part() {
+            None => self.seed.derive("augment", &[content_hash, &number]),
+            Some(part) => {
+                let (start, end) = (part.start_s.to_le_bytes(), part.end_s.to_le_bytes());
+                self.seed.derive("augment", &[content_hash, &number, &start, &end])
+            }
+        }
     }
 
     /// Fills `scratch.copy` with an augmented copy; the last one takes the memory of the original with it.
     fn change(
         &self,
-        content_hash: &str,
+        recording: &Recording,
         (copy, is_last): (&Copy, bool),
         original: &Conditioned,
         scratch: &mut ExtractScratch,
     ) -> Result<Changed> {
-        let seed = self.seed.derive("augment", &[content_hash.as_bytes(), &copy.number.to_le_bytes()]);
-        let mut draws = self.chain.draw(seed);
-        let voices = self.voices(copy.donors, draws.n_voices())?;
+        let mut draws = self.chain.draw(self.seed_of(recording, copy.number));
+        let heard = voices_of(copy, draws.n_voices())?;
+        let voices: Vec<&[f32]> = heard.iter().map(|voice| &**voice).collect();
         let mut conditioned = original.clone();
         if self.chain.has(Place::Recording, &draws) {
             let room = scratch.resampled.len().max(self.front_end.n_samples);
@@ -230,41 +255,6 @@ impl Extractor {
         Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db() })
     }
 
-    /// Conditioned waves, without their padding, of the first `n` donors that can be used.
-    ///
-    /// One that can be read but has no spectrogram of its own is passed over, always the same; one that is no longer what
-    /// was planned, or that cannot be read now, is an error of kind `Unreadable`, because the copy would depend on when it was
-    /// made.
-    fn voices(&self, donors: &[Donor], n: usize) -> Result<Vec<Vec<f32>>> {
-        let mut voices = Vec::with_capacity(n);
-        let (mut bytes, mut samples, mut resampled) = (Vec::new(), Vec::new(), Vec::new());
-        for donor in donors {
-            if voices.len() == n {
-                break;
-            }
-            recordings::read_known(&donor.file, &donor.content_hash, self.budget, &mut bytes).map_err(|error| {
-                // The reason goes into a row of the recording, so it names the other one itself.
-                let place = files::text_of(&donor.file);
-                let what = format!("a voice of its background, `{place}`: {}", error.reason());
-                // It may change back, or come back: this says nothing for good about the recording.
-                let kind = if error.kind() == ErrorKind::Recording { ErrorKind::Unreadable } else { error.kind() };
-                Error::new(kind, what)
-            })?;
-            let mut voice = Vec::new();
-            let read = self.read(&bytes, &mut samples, &mut resampled);
-            let read = read.and_then(|_| condition(&resampled, &self.front_end, &mut voice));
-            match read {
-                Ok(shape) => {
-                    voice.truncate(shape.valid_samples);
-                    voices.push(voice);
-                }
-                Err(error) if error.kind() == ErrorKind::Recording => {}
-                Err(error) => return Err(error.at(&donor.file)),
-            }
-        }
-        Ok(voices)
-    }
-
     fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {
         let known = || self.resamplers.lock().expect("no panic while plans are looked up");
         if let Some(resampler) = known().get(&from) {
@@ -282,43 +272,33 @@ impl Extractor {
     }
 }
 
+/// Voices of the first `n` donors that have one.
+fn voices_of(copy: &Copy, n: usize) -> Result<Vec<Arc<[f32]>>> {
+    let mut voices = Vec::with_capacity(n);
+    for donor in copy.donors {
+        if voices.len() == n {
+            break;
+        }
+        voices.extend(copy.voices.voice(donor)?);
+    }
+    Ok(voices)
+}
+
 #[cfg(test)]
 #[path = "extract_proof.rs"]
 mod proof;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::audio::write_wav;
+    use crate::audio::{Part, write_wav};
+    use crate::recordings::Buffers;
     use crate::signal::profile::profile;
-    use crate::storage::atomic;
 
     const RATE: SampleRate = SampleRate(16_000);
 
-    fn recording(seed: u64, n_samples: usize) -> Vec<u8> {
-        let wave: Vec<f32> = (0..n_samples).map(|i| 0.1 * Seed(seed).unit(i as u64) as f32).collect();
-        write_wav(&wave, RATE).expect("a file")
-    }
-
-    fn donor(folder: &Path, seed: u64, n_samples: usize) -> Donor {
-        let (bytes, file) = (recording(seed, n_samples), folder.join(format!("{seed}.wav")));
-        atomic::publish_bytes(folder, &file, &bytes).expect("written");
-        Donor { content_hash: blake3::hash(&bytes).to_hex().to_string(), file }
-    }
-
-    fn babbling(donors: &[Donor]) -> Result<(Vec<f32>, String)> {
-        let front_end = FrontEnd { n_samples: 20_000, ..profile("paper").expect("known") };
-        let wanted: Vec<Wanted> = vec![Wanted::Named("babble".into())];
-        let extractor = Extractor::new(&front_end, &wanted, Seed(1)).expect("an extractor");
-        let mut made = (Vec::new(), String::new());
-        let copy = Copy { number: 1, donors };
-        extractor.extract(&recording(1, 20_000), "00", &[copy], &mut extractor.scratch(), |one| {
-            made = (one.log_mel.to_vec(), one.augmentation.unwrap_or_default());
-            Ok(())
-        })?;
-        Ok(made)
+    fn noise_of(seed: u64, n_samples: usize) -> Vec<f32> {
+        (0..n_samples).map(|i| 0.1 * Seed(seed).unit(i as u64) as f32).collect()
     }
 
     #[test]
@@ -335,51 +315,54 @@ mod tests {
     }
 
     #[test]
-    fn a_donor_without_a_spectrogram_is_passed_over_always_the_same() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        // The first half second is skipped, so that the second of these has nothing left.
-        let mut donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
-        let expected = babbling(&donors).expect("babble");
-        donors.insert(1, donor(folder.path(), 99, 8_000));
-        assert_eq!(babbling(&donors).expect("babble"), expected);
-        donors.remove(0);
-        assert_ne!(babbling(&donors).expect("babble").0, expected.0, "who is heard is heard");
-        let two = babbling(&donors[..3]).expect("babble").1;
-        assert!(two.contains("talkers=2"), "one of the three cannot be used: {two}");
-    }
-
-    #[test]
-    fn a_donor_that_changed_is_told_from_one_that_is_gone() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let donors: Vec<Donor> = (2..11).map(|seed| donor(folder.path(), seed, 20_000)).collect();
-        for (change, kind, words) in [
-            (Some(b"other bytes".as_slice()), ErrorKind::Unreadable, "changed since ingest: run ingest again"),
-            (None, ErrorKind::Unreadable, "cannot be read: "),
-        ] {
-            match change {
-                Some(bytes) => atomic::publish_beside(&donors[0].file, bytes).expect("written"),
-                None => atomic::remove_file(&donors[0].file).expect("removed"),
-            }
-            let error = babbling(&donors).expect_err("not what was planned");
-            assert_eq!(error.kind(), kind);
-            assert!(error.reason().contains("2.wav") && error.reason().contains(words), "{error}");
-        }
-    }
-
-    #[test]
     fn a_recording_that_nobody_hears_or_that_does_not_fit_has_no_spectrogram() {
         let front_end = FrontEnd { n_samples: 1_000, ..profile("paper").expect("known") };
         let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
         let reason = |extractor: &Extractor, bytes: &[u8]| {
-            let made = extractor.extract(bytes, "", &[Copy::ORIGINAL], &mut extractor.scratch(), |_| Ok(()));
+            let mut buffers = Buffers::holding(bytes.to_vec());
+            let recording = extractor.reader().decode(None, &mut buffers).and_then(|opened| opened.heard());
+            let originals = [Copy::ORIGINAL];
+            let made =
+                recording.and_then(|one| extractor.extract(&one, &originals, &mut extractor.scratch(), |_| Ok(())));
             made.map_err(|error| error.reason())
         };
         let silence: Vec<f32> = (0..20_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
         let silence = write_wav(&silence, RATE).expect("a file");
         assert_eq!(reason(&extractor, &silence), Err("silent: its peak is -90.3 dBFS".into()));
-        let heard = recording(1, 20_000);
+        let heard = write_wav(&noise_of(1, 20_000), RATE).expect("a file");
         assert_eq!(reason(&extractor, &heard), Ok(()));
         let small = extractor.with_limit(Bytes(100_000));
         assert!(reason(&small, &heard).is_err_and(|reason| reason.contains("the limit is 100.0 kB")));
+    }
+
+    #[test]
+    fn a_part_has_the_spectrogram_of_a_file_of_its_own_and_copies_of_its_own() {
+        let front_end = FrontEnd { n_samples: 10_000, ..profile("paper").expect("known") };
+        let noise = [Wanted::Named("white-noise".into())];
+        let extractor = Extractor::new(&front_end, &noise, Seed(1)).expect("an extractor");
+        let made = |bytes: Vec<u8>, part: Option<Part>| {
+            let (mut buffers, mut made) = (Buffers::holding(bytes), Vec::new());
+            let recording = extractor.reader().decode(part, &mut buffers)?.heard()?;
+            let copies = [Copy::ORIGINAL, Copy { number: 1, ..Copy::ORIGINAL }];
+            extractor.extract(&recording, &copies, &mut extractor.scratch(), |one| {
+                made.push((one.log_mel.to_vec(), one.conditioned.valid_samples, one.augmentation));
+                Ok(())
+            })?;
+            Ok::<_, Error>(made)
+        };
+        // Two utterances of a second in one file, the same sound, and between them another.
+        let (spoken, other) = (noise_of(1, 16_000), noise_of(2, 8_000));
+        let wave = [&spoken[..], &other, &spoken].concat();
+        let whole = write_wav(&wave, RATE).expect("a file");
+        let part = |start_s, end_s| made(whole.clone(), Some(Part { start_s, end_s }));
+        let (first, second) = (part(0.0, 1.0).expect("made"), part(1.5, 2.5).expect("made"));
+        let alone = made(write_wav(&spoken, RATE).expect("a file"), None).expect("made");
+        assert!(first[0] == alone[0] && second[0] == alone[0]);
+        assert!(first[1].0 != second[1].0 && first[1].2 != second[1].2, "copies of parts draw for themselves");
+        assert_ne!(made(whole.clone(), None).expect("made")[0], alone[0]);
+        let short = part(1.0, 1.4).expect_err("the offset takes half a second of the part");
+        assert_eq!(short.reason(), "too short: 0.400 s, and the first 0.5 s are skipped");
+        let far = part(2.0, 3.0).expect_err("beyond the end");
+        assert!(far.reason().starts_with("the part from 2 s to 3 s ends behind the recording"), "{far}");
     }
 }

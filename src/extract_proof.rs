@@ -7,6 +7,7 @@ use std::f64::consts::PI;
 
 use super::*;
 use crate::audio::write_wav;
+use crate::recordings::Buffers;
 use crate::signal::profile::{LogScale, PROFILES, profile};
 use crate::signal::twin;
 
@@ -76,7 +77,9 @@ fn by_definition(samples: &[f64], rate: u32, front_end: &FrontEnd) -> Vec<f64> {
 fn extracted(file: &[u8], front_end: &FrontEnd) -> Result<(Vec<f32>, Conditioned, usize)> {
     let extractor = Extractor::new(front_end, &[], Seed(1))?;
     let mut made = None;
-    extractor.extract(file, "", &[Copy::ORIGINAL], &mut extractor.scratch(), |one| {
+    let mut buffers = Buffers::holding(file.to_vec());
+    let recording = extractor.reader().decode(None, &mut buffers)?.heard()?;
+    extractor.extract(&recording, &[Copy::ORIGINAL], &mut extractor.scratch(), |one| {
         made = Some((one.log_mel.to_vec(), one.conditioned.clone(), one.valid_frames));
         Ok(())
     })?;
@@ -180,13 +183,13 @@ fn a_scratch_that_another_recording_left_dirty_changes_nothing() {
     let mut scratch = extractor.scratch();
     let of = |rate: u32, n_samples: usize, scratch: &mut ExtractScratch| {
         let mut values = Vec::new();
-        let file = recording(rate, n_samples).1;
-        extractor
-            .extract(&file, "", &[Copy::ORIGINAL], scratch, |one| {
-                values = one.log_mel.to_vec();
-                Ok(())
-            })
-            .map(|()| values)
+        let mut buffers = Buffers::holding(recording(rate, n_samples).1);
+        let recording = extractor.reader().decode(None, &mut buffers)?.heard()?;
+        let made = extractor.extract(&recording, &[Copy::ORIGINAL], scratch, |one| {
+            values = one.log_mel.to_vec();
+            Ok(())
+        });
+        made.map(|()| values)
     };
     for (rate, n_samples) in [(48_000, 9_000), (16_000, 50), (48_000, 0), (21_500, 4_000), (8_000, 700)] {
         let clean = of(rate, n_samples, &mut extractor.scratch());

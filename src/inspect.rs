@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::audio::levels::CLIPPED_FROM;
-use crate::audio::{self, Budget, Decoded, Levels};
+use crate::audio::{Budget, Decoded, Levels};
 use crate::config::Pipeline;
 use crate::definition::{Definition, front_end_of};
 use crate::emotion::Emotion;
@@ -14,7 +14,7 @@ use crate::network::NetworkSpec;
 use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
-use crate::recordings;
+use crate::recordings::Buffers;
 use crate::signal::condition::Conditioned;
 use crate::signal::mel::{MelBank, band_centres_hz};
 use crate::signal::profile::{FrontEnd, profile};
@@ -72,9 +72,7 @@ struct Plan {
 /// Proof: `an_inspection_says_what_the_tables_say`, `a_model_is_asked_and_answers_as_in_the_predictions`.
 pub fn inspect(file: &Path, source: &Source) -> Result<Inspection> {
     let plan = plan(source)?;
-    let (mut bytes, budget) = (Vec::new(), Budget::new(plan.limit, plan.front_end.sample_rate));
-    recordings::read_named(file, budget, &mut bytes)
-        .and_then(|content_hash| of_bytes(plan, file, bytes, &content_hash.to_hex()))
+    of_file(plan, file)
         .map_err(|error| if error.kind() == ErrorKind::Recording { error.at(file) } else { error.or_at(file) })
 }
 
@@ -113,20 +111,21 @@ fn plan(source: &Source) -> Result<Plan> {
     }
 }
 
-fn of_bytes(plan: Plan, file: &Path, bytes: Vec<u8>, content_hash: &str) -> Result<Inspection> {
+fn of_file(plan: Plan, file: &Path) -> Result<Inspection> {
     let Plan { name, front_end, windows, model, limit } = plan;
     let extractor = Extractor::new(&front_end, &[], Seed(0))?.with_limit(limit);
     let (mut log_mel, mut valid_frames, mut shape) = (Vec::new(), 0, None);
-    let mut scratch = extractor.scratch();
-    extractor.extract(&bytes, content_hash, &[Copy::ORIGINAL], &mut scratch, |spectrogram| {
+    let (reader, mut buffers) = (extractor.reader(), Buffers::default());
+    let content_hash = reader.read_named(file, &mut buffers)?.to_hex();
+    let recording = reader.decode(None, &mut buffers)?.heard()?;
+    extractor.extract(&recording, &[Copy::ORIGINAL], &mut extractor.scratch(), |spectrogram| {
         log_mel = spectrogram.log_mel.to_vec();
         valid_frames = spectrogram.valid_frames;
         shape = Some(spectrogram.conditioned.clone());
         Ok(())
     })?;
-    drop(bytes);
-    let (decoded, samples) = scratch.into_recording().ok_or_else(|| Error::bug("a spectrogram of no recording"))?;
-    let levels = audio::levels(&samples, decoded.sample_rate);
+    let (decoded, levels) = (recording.decoded().clone(), recording.levels());
+    let samples = buffers.into_samples();
     let shape = shape.ok_or_else(|| Error::bug("an original has no spectrogram"))?;
     let rate = decoded.sample_rate;
     let first = (front_end.offset_s * rate.hz()) as usize;

@@ -31,6 +31,7 @@ pub mod recordings;
 pub mod scan;
 pub mod signal;
 pub mod split;
+pub mod voices;
 
 // 2: the recipe, the disk, the screen
 pub mod config;

@@ -3,6 +3,7 @@
 //! What cannot be opened is an entry with its reason, and what cannot be listed because the machine failed ends the scan: a list
 //! is complete or it is none.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -26,6 +27,76 @@ pub struct ScannedFile {
     pub stamp: Stamp,
     /// Why it cannot be opened.
     pub obstacle: Option<Obstacle>,
+}
+
+/// Everything below a folder: a file is a recording, by its name, or it is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// In the order of `relative`.
+    pub recordings: Vec<ScannedFile>,
+    /// All the others.
+    pub passed_over: PassedOver,
+}
+
+/// Files that are no recordings by their names, counted by what stands behind the last dot, in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver(BTreeMap<String, u64>);
+
+impl PassedOver {
+    /// Stands for names without an extension.
+    const NONE: &str = "none";
+    /// Stands for all extensions but the most frequent.
+    const OTHERS: &str = "others";
+    /// Extensions that are counted one by one: names hold anything.
+    const MOST_KINDS: usize = 20;
+
+    fn extension_of(file: &Path) -> String {
+        file.extension().map_or_else(|| Self::NONE.into(), |it| files::text_of(Path::new(it)).to_lowercase())
+    }
+
+    fn add(&mut self, file: &Path) {
+        *self.0.entry(Self::extension_of(file)).or_default() += 1;
+    }
+
+    /// Counts one file less: one that is used all the same, such as a table of labels.
+    pub fn leave_out(&mut self, file: &Path) {
+        let extension = Self::extension_of(file);
+        if let Some(n) = self.0.get_mut(&extension) {
+            *n -= 1;
+            self.0.retain(|_, n| *n > 0);
+        }
+    }
+
+    /// Counts those of another folder too.
+    pub fn join(&mut self, other: &Self) {
+        other.0.iter().for_each(|(extension, n)| *self.0.entry(extension.clone()).or_default() += n);
+    }
+
+    /// All of them.
+    pub fn n_files(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// Extensions and how many files have each, the most frequent first; `none` for those without, `others` for the rare ones.
+    pub fn kinds(&self) -> Vec<(&str, u64)> {
+        let mut kinds: Vec<(&str, u64)> = self.0.iter().map(|(extension, &n)| (extension.as_str(), n)).collect();
+        kinds.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        let n_others: u64 = kinds.iter().skip(Self::MOST_KINDS).map(|&(_, n)| n).sum();
+        kinds.truncate(Self::MOST_KINDS);
+        kinds.extend((n_others > 0).then_some((Self::OTHERS, n_others)));
+        kinds
+    }
+
+    /// `4 files below it are no recordings by their names: txt 3, pdf 1`; `None` where there are none.
+    pub fn text(&self) -> Option<String> {
+        let kinds: Vec<String> = self.kinds().iter().map(|(extension, n)| format!("{extension} {n}")).collect();
+        let what = match self.n_files() {
+            0 => return None,
+            1 => "1 file below it is no recording by its name".to_string(),
+            n => format!("{n} files below it are no recordings by their names"),
+        };
+        Some(format!("{what}: {}", kinds.join(", ")))
+    }
 }
 
 /// Why something that was found cannot be opened.
@@ -81,14 +152,14 @@ pub fn stamp_of(file: &Path) -> Result<Option<Stamp>> {
     }
 }
 
-/// Every file below `folder` whose name looks like a recording's, in the order of `relative`.
+/// Every file below `folder`: those whose names look like a recording's, and how many others there are.
 ///
 /// Links are followed. What looks like a recording and is none (a pipe, a socket, a device, a link that leads nowhere), a folder
 /// that may not be listed, and a link that leads back to a folder above it are entries with an obstacle.
 /// Errors: kind `Input` for a folder that is not there, for a file, and for the root of the file system; as [`Error::reading`]
 /// for a listing that failed twice, with the folder. Nothing is left out of a list because of an error.
 /// Proof: `what_is_no_recording_is_an_entry_or_passed_over`, `a_listing_that_fails_is_never_a_shorter_list`.
-pub fn recordings_below(folder: &Path) -> Result<Vec<ScannedFile>> {
+pub fn recordings_below(folder: &Path) -> Result<Listing> {
     let named = |error| Error::reading_named(ErrorKind::Input, "cannot be listed", error).at(folder);
     let real = files::again(|| std::fs::canonicalize(folder)).map_err(named)?;
     if real.parent().is_none() {
@@ -103,7 +174,7 @@ pub fn recordings_below(folder: &Path) -> Result<Vec<ScannedFile>> {
     let look = |file: &Path| files::again(|| std::fs::metadata(file));
     let mut found = files::again(|| collect(folder, walk(folder), &look, &mut failed_at))
         .map_err(|error| Error::reading("cannot be listed", error).at(&failed_at).hint("run the same command again"))?;
-    found.sort_by(|a, b| a.relative.cmp(&b.relative));
+    found.recordings.sort_by(|a, b| a.relative.cmp(&b.relative));
     Ok(found)
 }
 
@@ -136,17 +207,20 @@ fn walk(folder: &Path) -> impl Iterator<Item = Listed> {
     })
 }
 
-/// The recordings of a listing. An error of the machine ends it, and `failed_at` is then where.
+/// What a walk says, in the two kinds of a listing. An error of the machine ends it, and `failed_at` is then where.
 fn collect(
     folder: &Path,
     listing: impl Iterator<Item = Listed>,
     look: &dyn Fn(&Path) -> io::Result<Metadata>,
     failed_at: &mut PathBuf,
-) -> io::Result<Vec<ScannedFile>> {
-    let mut found = Vec::new();
+) -> io::Result<Listing> {
+    let mut found = Listing::default();
     for listed in listing {
         let (file, stamp, obstacle) = match listed {
-            Listed::File(file) if !audio::looks_like_recording(&file) => continue,
+            Listed::File(file) if !audio::looks_like_recording(&file) => {
+                found.passed_over.add(&file);
+                continue;
+            }
             Listed::File(file) => match look(&file) {
                 Ok(metadata) if metadata.is_file() => (file, Stamp::of(&metadata), None),
                 Ok(metadata) => {
@@ -176,7 +250,7 @@ fn collect(
             }
         };
         let relative = files::text_of(file.strip_prefix(folder).unwrap_or(&file));
-        found.push(ScannedFile { file, relative, stamp, obstacle });
+        found.recordings.push(ScannedFile { file, relative, stamp, obstacle });
     }
     Ok(found)
 }

@@ -39,7 +39,7 @@ fn what_is_no_recording_is_an_entry_or_passed_over() {
     ] {
         symlink(target, path(link)).expect("a link");
     }
-    let found = recordings_below(folder.path()).expect("listed");
+    let Listing { recordings: found, passed_over } = recordings_below(folder.path()).expect("listed");
     let names: Vec<&str> = found.iter().map(|file| file.relative.as_str()).collect();
     assert!(names.is_sorted());
     let fact = |text: &str| Some((text.to_string(), false));
@@ -61,6 +61,8 @@ fn what_is_no_recording_is_an_entry_or_passed_over() {
     for (name, obstacle) in expected {
         assert_eq!(reason_of(&found, name), obstacle, "{name}");
     }
+    // A link to nowhere is no file.
+    assert_eq!(passed_over.kinds(), [("txt", 3)]);
     assert_eq!(found[0].stamp, stamp_of(&path("a.wav")).expect("looked at").expect("there"));
     assert_eq!(found[0].stamp.size, 5);
     assert_eq!(stamp_of(&path("gone.wav")).expect("looked at"), None);
@@ -74,7 +76,7 @@ fn every_name_is_a_recording_of_its_own() {
     for name in names {
         std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), name).expect("written");
     }
-    let found = recordings_below(folder.path()).expect("listed");
+    let found = recordings_below(folder.path()).expect("listed").recordings;
     let relative: Vec<&str> = found.iter().map(|file| file.relative.as_str()).collect();
     assert_eq!(relative, ["a/b.wav", "a\\b.wav", "caf\\x5cxe9.wav", "caf\\xe8.wav", "caf\\xe9.wav"]);
     for file in &found {
@@ -123,7 +125,8 @@ fn listing(place: Option<&str>, code: i32) -> io::Result<Vec<ScannedFile>> {
     std::fs::write(&file, b"1").expect("written");
     let place = place.map(|place| folder.path().join(place));
     let listed = [Listed::File(file), Listed::Failed(place, io::Error::from_raw_os_error(code))];
-    collect(folder.path(), listed.into_iter(), &|file: &Path| std::fs::metadata(file), &mut PathBuf::new())
+    let look = |file: &Path| std::fs::metadata(file);
+    collect(folder.path(), listed.into_iter(), &look, &mut PathBuf::new()).map(|found| found.recordings)
 }
 
 #[test]
@@ -158,7 +161,41 @@ fn a_recording_that_cannot_be_looked_at_is_said_or_ends_the_scan() {
     assert_eq!(look(libc::EMFILE), Err((Some(libc::EMFILE), "x/a.wav".into())));
     for code in [libc::EACCES, libc::EIO, libc::ESTALE] {
         let found = look(code).expect("a list");
-        assert_eq!(found[0].relative, "a.wav");
-        assert!(found[0].obstacle.as_ref().is_some_and(|obstacle| obstacle.may_pass));
+        assert_eq!(found.recordings[0].relative, "a.wav");
+        assert!(found.recordings[0].obstacle.as_ref().is_some_and(|obstacle| obstacle.may_pass));
     }
+}
+
+#[test]
+fn every_file_is_a_recording_or_counted() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let names =
+        ["a.WAV", "b.TXT", "deep/c.txt", "deep/d.txt", "labels.csv", "deep/e.csv", "README", ".hidden", "f.wav.bak"];
+    std::fs::create_dir(folder.path().join("deep")).expect("folder");
+    for name in names {
+        std::fs::write(folder.path().join(name), name).expect("written");
+    }
+    let mut found = recordings_below(folder.path()).expect("listed");
+    assert_eq!(found.recordings.len() as u64 + found.passed_over.n_files(), names.len() as u64);
+    found.passed_over.leave_out(&folder.path().join("labels.csv"));
+    assert_eq!(found.passed_over.kinds(), [("txt", 3), ("none", 2), ("bak", 1), ("csv", 1)]);
+    let text = found.passed_over.text().expect("said");
+    assert_eq!(text, "7 files below it are no recordings by their names: txt 3, none 2, bak 1, csv 1");
+    let mut one = PassedOver::default();
+    assert_eq!(one.text(), None);
+    one.add(Path::new("a.pdf"));
+    assert_eq!(one.text().as_deref(), Some("1 file below it is no recording by its name: pdf 1"));
+    one.leave_out(Path::new("a.pdf"));
+    assert_eq!(one, PassedOver::default());
+}
+
+#[test]
+fn the_kinds_of_files_that_are_named_are_not_without_end() {
+    let mut many = PassedOver::default();
+    (0..1_000).for_each(|i| many.add(Path::new(&format!("a.{i}"))));
+    (0..5).for_each(|_| many.add(Path::new("a.txt")));
+    let (kinds, mut twice) = (many.kinds(), many.clone());
+    assert!(kinds.len() == 21 && kinds[0] == ("txt", 5) && kinds[20] == ("others", 981), "{kinds:?}");
+    twice.join(&many);
+    assert_eq!((twice.n_files(), twice.kinds()[0]), (2_010, ("txt", 10)));
 }

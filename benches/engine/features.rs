@@ -39,7 +39,7 @@ const STEPS: [(&str, &str); 10] = [
 /// Runs every step over all recordings below `corpora`, shard by shard; files go to `out`.
 pub fn run(corpora: &Path, out: &Path) -> Result<Value> {
     let mut clock = Clock::default();
-    let files = recordings_below(corpora)?;
+    let files = recordings_below(corpora)?.recordings;
     let front_end = profile("paper")?;
     let plan = MelPlan::new(&front_end)?;
     let format = Format { sample_rate: front_end.sample_rate, n_samples: front_end.n_samples };

@@ -10,6 +10,7 @@ pub mod head;
 mod kaiser;
 pub mod levels;
 mod opus;
+mod part;
 mod pcm;
 mod phases;
 pub mod resample;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
 pub use levels::{Levels, check_heard, levels};
+pub use part::Part;
 pub use resample::Resampler;
 pub use write::write_wav;
 

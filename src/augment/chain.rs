@@ -64,7 +64,7 @@ impl Chain {
     }
 
     /// Applies what has its place there, in order; `draws` then says what was done.
-    pub fn apply(&self, place: Place, draws: &mut Draws, voices: &[Vec<f32>], wave: &mut Wave) {
+    pub fn apply(&self, place: Place, draws: &mut Draws, voices: &[&[f32]], wave: &mut Wave) {
         for (step, drawn) in self.steps.iter().zip(&mut draws.0) {
             if let Some((seed, drawn)) = drawn
                 && step.settled.augmentation.place() == place

@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use super::trial_proof::*;
 use super::*;
 use crate::extract::{Copy, Extractor};
+use crate::recordings::Buffers;
 use crate::signal::profile::{FrontEnd, profile};
+use crate::voices::VoiceCache;
 
 #[test]
 fn every_augmentation_gives_the_same_bytes_for_the_same_seed_and_others_for_another() {
@@ -102,10 +104,13 @@ fn every_augmentation_gives_the_same_spectrograms_for_any_number_of_threads() {
         let extractor = Extractor::new(&front_end, &wanted, Seed(4)).expect("an extractor");
         let spectrograms = |n_threads: usize| -> Vec<Vec<u32>> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().expect("threads");
+            let cache = VoiceCache::new(VoiceCache::DEFAULT_LIMIT);
             let of = |donor: &Donor| {
                 let bytes = std::fs::read(&donor.file).expect("read");
                 let others: Vec<Donor> = donors.iter().filter(|other| *other != donor).cloned().collect();
-                let copies = [Copy::ORIGINAL, Copy { number: 1, donors: &others }, Copy { number: 2, donors: &others }];
+                let voices = cache.of(&extractor);
+                let copy = |number| Copy { number, donors: &others, voices: &voices };
+                let copies = [Copy::ORIGINAL, copy(1), copy(2)];
                 let mut made: Vec<Vec<u32>> = Vec::new();
                 let sink = |one: crate::extract::Spectrogram| {
                     assert_eq!(one.augmentation.is_some(), one.copy > 0);
@@ -113,7 +118,10 @@ fn every_augmentation_gives_the_same_spectrograms_for_any_number_of_threads() {
                     Ok(())
                 };
                 let mut scratch = extractor.scratch();
-                extractor.extract(&bytes, &donor.content_hash, &copies, &mut scratch, sink).expect("spectrograms");
+                let mut buffers = Buffers::holding(bytes);
+                let opened = extractor.reader().decode(None, &mut buffers).expect("a recording");
+                let recording = opened.heard().expect("heard");
+                extractor.extract(&recording, &copies, &mut scratch, sink).expect("spectrograms");
                 let is_undone = known.name() == "gain";
                 assert!(is_undone || made[1] != made[0], "{} is seen by the front end", known.name());
                 made.concat()

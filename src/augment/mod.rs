@@ -86,7 +86,7 @@ pub struct Call<'a> {
     /// What the copy drew; an augmentation that does otherwise says so here.
     pub drawn: &'a mut Drawn,
     /// Conditioned waves of other recordings without their padding; empty unless `talkers` is among the parameters.
-    pub voices: &'a [Vec<f32>],
+    pub voices: &'a [&'a [f32]],
 }
 
 /// A kind of change.

@@ -55,7 +55,14 @@ pub(super) fn apply_to(
     let effect = augmentation.plan(&ranges, format).expect("a plan");
     let mut drawn = ranges.draw(Seed(seed));
     let mut wave = Wave { samples: &mut samples, valid };
-    effect.apply(&mut Call { seed: Seed(seed), drawn: &mut drawn, voices: &voices }, &mut wave);
+    effect.apply(
+        &mut Call {
+            seed: Seed(seed),
+            drawn: &mut drawn,
+            voices: &voices.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        },
+        &mut wave,
+    );
     let valid = wave.valid;
     Made { samples, valid, drawn }
 }

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("scan", 1),
     ("signal", 1),
     ("split", 1),
+    ("voices", 1),
     ("config", 2),
     ("progress", 2),
     ("storage", 2),

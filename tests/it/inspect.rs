@@ -49,7 +49,7 @@ fn an_inspection_says_what_the_tables_say() {
 #[test]
 fn the_picture_is_one_svg_and_every_front_end_can_be_shown() {
     let mill = Mill::with_corpus();
-    let found = sermill::scan::recordings_below(&mill.corpora()).expect("listed");
+    let found = sermill::scan::recordings_below(&mill.corpora()).expect("listed").recordings;
     let file = found[0].file.to_string_lossy().into_owned();
     for (index, profile) in ["paper", "lineage", "full-rank-16k"].into_iter().enumerate() {
         let out = format!("pictures/{index}.svg");

@@ -75,11 +75,12 @@ fn files_with_odd_names_are_recordings_of_their_own() {
 }
 
 fn blake3_of(bytes: &[u8]) -> String {
-    let (folder, mut again) = (tempfile::tempdir().expect("temporary folder"), Vec::new());
+    let folder = tempfile::tempdir().expect("temporary folder");
     let file = folder.path().join("a");
     std::fs::write(&file, bytes).expect("written");
     let budget = sermill::audio::Budget::new(sermill::audio::Budget::DEFAULT_LIMIT, SampleRate(16_000));
-    sermill::recordings::read(&file, budget, &mut again).expect("read").to_hex().to_string()
+    let reader = sermill::recordings::Reader { channel: sermill::audio::Channel::Mix, budget };
+    reader.read(&file, &mut Default::default()).expect("read").to_hex().to_string()
 }
 
 #[test]

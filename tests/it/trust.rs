@@ -144,7 +144,7 @@ fn new_copies_are_scored_anew_and_the_originals_are_not() {
 
 /// Writes the `labels.csv` of a corpus; `who` gives speaker and sex of each recording by its number.
 fn label(corpus: &Path, who: impl Fn(usize) -> (&'static str, &'static str)) {
-    let found = sermill::scan::recordings_below(corpus).expect("listed");
+    let found = sermill::scan::recordings_below(corpus).expect("listed").recordings;
     let mut text = "path,emotion,speaker,sex\n".to_string();
     for (number, file) in found.iter().enumerate() {
         let emotion = file.relative.split('-').nth(1).expect("the grammar of `synth`");

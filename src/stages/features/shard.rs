@@ -21,6 +21,7 @@ use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text
 use crate::tables::features::{FeatureRow, FeatureWriter};
 use crate::tables::manifest::Status;
 use crate::tables::{TableFile, read_rows};
+use crate::voices::VoiceCache;
 
 /// Key of the note in a shard that says how many of its rows the machine failed at.
 pub(super) const UNREAD: &str = "sermill.unread";
@@ -73,13 +74,13 @@ pub struct ShardMaker<'a> {
     pub n_copies: u32,
     pub meter: &'a dyn Meter,
     buffers: Mutex<Vec<Buffers>>,
+    voices: VoiceCache,
 }
 
 /// Buffers of one shard at a time, which go from shard to shard: fresh memory costs more than what is done to it.
 struct Buffers {
     scratch: ExtractScratch,
-    /// The file of a recording.
-    bytes: Vec<u8>,
+    recording: recordings::Buffers,
     /// The spectrograms of a row group.
     narrow: Vec<u16>,
 }
@@ -93,14 +94,24 @@ impl<'a> ShardMaker<'a> {
         n_copies: u32,
         meter: &'a dyn Meter,
     ) -> Self {
-        Self { extractor, fingerprint, copies, corpora, n_copies, meter, buffers: Mutex::default() }
+        Self {
+            extractor,
+            fingerprint,
+            copies,
+            corpora,
+            n_copies,
+            meter,
+            buffers: Mutex::default(),
+            voices: VoiceCache::new(VoiceCache::DEFAULT_LIMIT),
+        }
     }
 
     /// Computes one shard from its plan: a pure, idempotent function with one output file, which is visible once it is
     /// published.
     ///
     /// An output that waits already and is whole is left alone. A recording that cannot be used becomes rows with a
-    /// reason. Memory: one recording, and the spectrograms of one row group twice, however long the shard is.
+    /// reason. Memory: one recording, the spectrograms of one row group twice, and the voices of a
+    /// [`VoiceCache`], however long the shard is.
     pub fn make(&self, job: &ShardJob) -> Result<Made> {
         let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
         let n_rows = (plan.len() * (self.n_copies as usize + 1)) as u64;
@@ -111,7 +122,7 @@ impl<'a> ShardMaker<'a> {
         let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
         let mut buffers = waiting.unwrap_or_else(|| Buffers {
             scratch: self.extractor.scratch(),
-            bytes: Vec::new(),
+            recording: recordings::Buffers::default(),
             narrow: Vec::new(),
         });
         let (mut n_rejected, mut n_unread, mut first_unread) = (0, 0, None);
@@ -166,16 +177,18 @@ impl<'a> ShardMaker<'a> {
 
     fn add_spectrograms(&self, plan: &FeaturePlanRow, buffers: &mut Buffers, writer: &mut FeatureWriter) -> Result<()> {
         let donors = planned_donors(self.corpora, plan)?;
+        let (reader, voices) = (self.extractor.reader(), self.voices.of(self.extractor));
         let donors_of = |copy: u32| copy.checked_sub(1).and_then(|first| donors.get(first as usize));
-        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice) };
+        let copy = |number| Copy { number, donors: donors_of(number).map_or(&[], Vec::as_slice), voices: &voices };
         let copies: Vec<Copy> = (0..=self.n_copies).map(copy).collect();
         let file = self.corpora.join(files::path_of(&plan.path));
-        let content_hash = recordings::read(&file, self.extractor.budget(), &mut buffers.bytes)?;
+        let content_hash = reader.read(&file, &mut buffers.recording)?;
         if content_hash.to_hex().as_str() != plan.content_hash {
             // It may change back, so this is no fact about the recording.
             return Err(Error::new(ErrorKind::Unreadable, "changed since ingest: run ingest again"));
         }
-        self.extractor.extract(&buffers.bytes, &plan.content_hash, &copies, &mut buffers.scratch, |spectrogram| {
+        let recording = reader.decode(None, &mut buffers.recording)?.heard()?;
+        self.extractor.extract(&recording, &copies, &mut buffers.scratch, |spectrogram| {
             let mut row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
             row.variant = self.variant_of(plan, &donors, spectrogram.copy);
             writer.push(row, Some(spectrogram.log_mel));

@@ -17,13 +17,13 @@ use crate::config::CorpusRoot;
 use crate::corpora::{self, Corpus, Label, Labeller};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
-use crate::recordings;
-use crate::scan::{ScannedFile, recordings_below, stamp_of};
+use crate::recordings::{self, Buffers};
+use crate::scan::{Listing, PassedOver, ScannedFile, recordings_below, stamp_of};
 use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, stage_rows};
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::manifest::{ManifestRow, Status, sides};
 
-use probe::{Buffers, Cache, Probed, Rules, probe};
+use probe::{Cache, Probed, Rules, probe};
 
 /// Raised when the same recordings would give other rows.
 const REVISION: u32 = 3;
@@ -48,6 +48,8 @@ struct Opened<'a> {
     labeller: Box<dyn Labeller>,
     /// Lines of its labels that no recording was found for.
     unmatched: Vec<String>,
+    /// Files that are no recordings.
+    passed_over: PassedOver,
 }
 
 /// All that a run would read: folders, labels, recordings.
@@ -185,13 +187,17 @@ fn scan(ctx: &Ctx) -> Result<Scan<'_>> {
             continue;
         }
         // A CSV of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
-        labels.push(stamp_of(&place.join("labels.csv"))?);
+        let table = place.join("labels.csv");
+        labels.push(stamp_of(&table)?);
         let labeller = corpus.open(&place)?;
-        let scanned = recordings_below(&place)?;
+        let Listing { recordings: scanned, mut passed_over } = recordings_below(&place)?;
+        if root.kind == "labelled" && labels.last().is_some_and(Option::is_some) {
+            passed_over.leave_out(&table);
+        }
         let unmatched = labeller.unmatched(&scanned.iter().map(|scanned| scanned.relative.as_str()).collect());
         let rows = scanned.into_iter().map(|scanned| row_of(root, opened.len(), scanned));
         found.extend(rows.filter(|found| !skip.contains(found.recording_id.as_str())));
-        opened.push(Opened { root, corpus, labeller, unmatched });
+        opened.push(Opened { root, corpus, labeller, unmatched, passed_over });
     }
     if opened.is_empty() {
         return Err(Error::input("no corpus folder is there")

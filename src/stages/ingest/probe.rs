@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{Found, REVISION};
-use crate::audio::{self, Budget, Channel};
+use crate::audio::{Budget, Channel};
 use crate::config::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::recordings;
+use crate::recordings::{Buffers, Reader};
 use crate::scan::Stamp;
 use crate::stages::{stage_bytes, stage_rows};
 use crate::storage::commit::Commit;
@@ -35,16 +35,9 @@ impl Rules {
         Self { channel: front_end.channel, limit: pipeline.recording_limit().0, rate: front_end.sample_rate }
     }
 
-    fn budget(&self) -> Budget {
-        Budget::new(Bytes(self.limit), self.rate)
+    fn reader(&self) -> Reader {
+        Reader { channel: self.channel, budget: Budget::new(Bytes(self.limit), self.rate) }
     }
-}
-
-/// Bytes and samples of the recording that a thread is at; first use of fresh memory would cost more than the decoding.
-#[derive(Default)]
-pub(super) struct Buffers {
-    bytes: Vec<u8>,
-    samples: Vec<f32>,
 }
 
 /// A row as far as the bytes of its recording say it.
@@ -76,29 +69,26 @@ pub(super) fn probe(found: &Found, rules: &Rules, buffers: &mut Buffers) -> Resu
 
 /// Fills what can be said, until an error says why no more can.
 fn fill(row: &mut ManifestRow, found: &Found, rules: &Rules, buffers: &mut Buffers) -> Result<()> {
-    let Buffers { bytes, samples } = buffers;
-    samples.clear();
-    samples.shrink_to(audio::KEPT_SAMPLES);
     found.scanned.check()?;
-    let content_hash = recordings::read(&found.scanned.file, rules.budget(), bytes)?;
+    let content_hash = rules.reader().read(&found.scanned.file, buffers)?;
     row.content_hash = Some(content_hash.to_hex().to_string());
-    let decoded = audio::decode_within(bytes, rules.channel, rules.budget(), samples)?;
-    let levels = audio::levels(samples, decoded.sample_rate);
-    row.container = Some(decoded.container);
-    row.codec = Some(decoded.codec);
+    let opened = rules.reader().decode(None, buffers)?;
+    let (decoded, n_samples, levels) = (&opened.decoded, opened.n_samples(), opened.levels());
+    row.container = Some(decoded.container.clone());
+    row.codec = Some(decoded.codec.clone());
     row.decoder = Some(decoded.decoder.to_string());
-    row.repaired = decoded.repaired;
+    row.repaired = decoded.repaired.clone();
     row.sample_rate_hz = Some(decoded.sample_rate.0);
     row.n_channels = Some(u32::from(decoded.n_channels));
     row.bits_per_sample = decoded.bits_per_sample.map(u32::from);
-    row.n_samples = Some(samples.len() as u64);
-    row.duration_s = Some(decoded.sample_rate.seconds(samples.len()));
+    row.n_samples = Some(n_samples as u64);
+    row.duration_s = Some(decoded.sample_rate.seconds(n_samples));
     row.rms_dbfs = Some(levels.rms_dbfs);
     row.peak_dbfs = Some(levels.peak_dbfs);
     row.clipped_fraction = Some(levels.clipped_fraction);
     row.leading_silence_s = Some(levels.leading_silence_s);
     row.trailing_silence_s = Some(levels.trailing_silence_s);
-    audio::check_heard(samples)
+    opened.heard().map(|_| ())
 }
 
 fn reject(mut row: ManifestRow, reason: String) -> ManifestRow {
@@ -159,7 +149,7 @@ impl Cache {
             self.stamps.get(&found.recording_id) == Some(&found.scanned.stamp) && found.scanned.obstacle.is_none();
         let still_fits = match (row.n_samples, row.sample_rate_hz) {
             (Some(n_samples), Some(rate)) => {
-                self.rules.budget().holding(row.file_size).check(n_samples, SampleRate(rate)).is_ok()
+                self.rules.reader().budget.holding(row.file_size).check(n_samples, SampleRate(rate)).is_ok()
             }
             _ => self.has_same_rules,
         };

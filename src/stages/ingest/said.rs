@@ -7,17 +7,23 @@ use serde_json::{Map, Value, json};
 use super::{Opened, Scan, folder};
 use crate::emotion::Emotion;
 use crate::files;
+use crate::scan::PassedOver;
 use crate::stages::Ctx;
 use crate::tables::manifest::{ManifestRow, Status};
 
 /// Rejected recordings that are named one by one.
 const MOST_NAMED: usize = 20;
 
-/// What is not there: folders, and recordings of a table of labels.
+/// What is not there: folders, and recordings of a table of labels; and what is there and is no recording.
 pub(super) fn before(ctx: &Ctx, scan: &Scan) {
     for root in &scan.absent {
         let place = files::text_of(&folder(ctx, root));
         ctx.progress.say(&format!("ingest: corpus `{}` is left out: `{place}` is not there", root.name));
+    }
+    for opened in &scan.opened {
+        if let Some(text) = opened.passed_over.text() {
+            ctx.progress.say(&format!("ingest: corpus `{}`: {text}", opened.root.name));
+        }
     }
     for opened in scan.opened.iter().filter(|opened| !opened.unmatched.is_empty()) {
         let (n_lines, first) = (opened.unmatched.len(), opened.unmatched.iter().take(3));
@@ -51,6 +57,8 @@ pub(super) fn after(ctx: &Ctx, opened: &[Opened], rows: &[ManifestRow], n_unread
     let mut decoders: BTreeMap<&str, usize> = BTreeMap::new();
     rows.iter().filter_map(|row| row.decoder.as_deref()).for_each(|name| *decoders.entry(name).or_default() += 1);
     let hours = rows.iter().filter_map(|row| row.duration_s).fold(0.0, |sum, seconds| sum + seconds) / 3600.0;
+    let mut passed_over = PassedOver::default();
+    opened.iter().for_each(|one| passed_over.join(&one.passed_over));
     let mut summary = Map::new();
     summary.insert("recordings".into(), rows.len().into());
     summary.insert("ok".into(), rows.iter().filter(|row| row.status == Status::Ok).count().into());
@@ -58,6 +66,7 @@ pub(super) fn after(ctx: &Ctx, opened: &[Opened], rows: &[ManifestRow], n_unread
     summary.insert("repaired".into(), n_repaired.into());
     summary.insert("decoders".into(), json!(decoders));
     summary.insert("hours".into(), json!((hours * 1000.0).round() / 1000.0));
+    summary.insert("passed_over".into(), passed_over.kinds().into_iter().collect());
     summary.insert("corpora".into(), opened.iter().map(|one| corpus_summary(ctx, one, rows)).collect());
     summary
 }

@@ -9,8 +9,8 @@ use crate::definition::{Definition, front_end_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
-use crate::recordings;
-use crate::scan::ScannedFile;
+use crate::recordings::{self, Buffers};
+use crate::scan::{Listing, ScannedFile};
 use crate::stages::score::{Key, Pending, Scorer, key_of};
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::manifest::Status;
@@ -18,8 +18,11 @@ use crate::tables::predictions::PredictionRow;
 
 impl Scorer<'_> {
     /// Scores the recordings that were found below `folder`, without tables in between.
-    pub(super) fn folder(&mut self, folder: &Path, found: &[ScannedFile]) -> Result<Vec<PredictionRow>> {
-        let ctx = self.ctx;
+    pub(super) fn folder(&mut self, folder: &Path, listing: &Listing) -> Result<Vec<PredictionRow>> {
+        let (ctx, found) = (self.ctx, listing.recordings.as_slice());
+        if let Some(text) = listing.passed_over.text() {
+            ctx.progress.say(&format!("score: `{}`: {text}", files::text_of(folder)));
+        }
         let card = self.session.card();
         let front_end = front_end_of(card)?;
         if found.is_empty() {
@@ -39,10 +42,10 @@ impl Scorer<'_> {
                 let scorer = &*self;
                 let blank = PredictionRow { corpus: corpus.clone(), ..scorer.blank() };
                 ctx.pool.install(|| {
-                    let read = |buffers: &mut (Vec<u8>, ExtractScratch), one: &ScannedFile| {
+                    let read = |buffers: &mut (Buffers, ExtractScratch), one: &ScannedFile| {
                         read_one(&extractor, &scorer.known, blank.clone(), one, buffers)
                     };
-                    let buffers = || (Vec::new(), extractor.scratch());
+                    let buffers = || (Buffers::default(), extractor.scratch());
                     chunk.par_iter().map_init(buffers, read).collect::<Result<_>>()
                 })?
             };
@@ -104,27 +107,31 @@ fn read_one(
     known: &HashMap<Key, PredictionRow>,
     blank: PredictionRow,
     found: &ScannedFile,
-    (bytes, scratch): &mut (Vec<u8>, ExtractScratch),
+    (buffers, scratch): &mut (Buffers, ExtractScratch),
 ) -> Result<Read> {
     let mut row = PredictionRow {
         recording_id: format!("{}/{}", blank.corpus, found.relative),
         path: found.relative.clone(),
         ..blank
     };
-    let read = found.check().and_then(|()| recordings::read(&found.file, extractor.budget(), bytes));
+    let reader = extractor.reader();
+    let read = found.check().and_then(|()| reader.read(&found.file, buffers));
     let content_hash = match read {
-        Ok(content_hash) => content_hash.to_hex().to_string(),
+        Ok(content_hash) => content_hash,
         Err(error) => return rejected(row, error, found),
     };
-    row.content_hash = Some(content_hash.clone());
+    row.content_hash = Some(content_hash.to_hex().to_string());
     if known.contains_key(&key_of(&row)) {
         return Ok(Read::Known(row));
     }
     let mut log_mel = Vec::new();
-    let extracted = extractor.extract(bytes, &content_hash, &[Copy::ORIGINAL], scratch, |spectrogram| {
-        // The stored form is rounded to float16; a folder is scored on the same values.
-        log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
-        Ok(())
+    let heard = reader.decode(None, buffers).and_then(|opened| opened.heard());
+    let extracted = heard.and_then(|recording| {
+        extractor.extract(&recording, &[Copy::ORIGINAL], scratch, |spectrogram| {
+            // The stored form is rounded to float16; a folder is scored on the same values.
+            log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+            Ok(())
+        })
     });
     match extracted {
         Ok(()) => Ok(Read::New(row, log_mel)),

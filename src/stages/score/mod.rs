@@ -73,7 +73,7 @@ impl Stage for Score {
     fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
         let model = ("model".to_string(), Fingerprint::of([model_bytes(ctx)?.1]));
         let source = match &ctx.input {
-            Some(folder) => ("recordings".to_string(), folder::fingerprint(&recordings_below(folder)?)),
+            Some(folder) => ("recordings".to_string(), folder::fingerprint(&recordings_below(folder)?.recordings)),
             None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
         };
         let mut inputs = Inputs::from([model, source]);
@@ -98,7 +98,7 @@ impl Stage for Score {
             Some(folder) => {
                 let found = recordings_below(folder)?;
                 // What the driver looked at may have changed since.
-                read.insert("recordings".into(), folder::fingerprint(&found));
+                read.insert("recordings".into(), folder::fingerprint(&found.recordings));
                 scorer.folder(folder, &found)?
             }
             None => scorer.features()?,

@@ -10,13 +10,14 @@ use crate::augment::{Donor, Ring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
-use crate::recordings;
+use crate::recordings::Buffers;
 use crate::split::Split;
 use crate::stages::Ctx;
 use crate::storage::commit::Commit;
 use crate::tables::committed_rows;
 use crate::tables::manifest::{ManifestRow, sides};
 use crate::units::Seed;
+use crate::voices::VoiceCache;
 
 /// Makes fresh copies of recordings of the training side; shared by threads.
 pub(super) struct Fresh {
@@ -28,7 +29,8 @@ pub(super) struct Fresh {
     /// The originals of the training side.
     ring: Ring,
     /// Buffers that no thread uses at the moment.
-    scratches: Mutex<Vec<ExtractScratch>>,
+    scratches: Mutex<Vec<(Buffers, ExtractScratch)>>,
+    voices: VoiceCache,
 }
 
 impl Fresh {
@@ -59,6 +61,7 @@ impl Fresh {
             ring: Ring::new(files.iter().map(donor)),
             files,
             scratches: Mutex::new(Vec::new()),
+            voices: VoiceCache::new(VoiceCache::DEFAULT_LIMIT),
         }))
     }
 
@@ -67,7 +70,7 @@ impl Fresh {
         self.n_copies
     }
 
-    /// Bytes that it holds, at most: names and places of recordings, and the buffers of `n_threads`.
+    /// Bytes that it holds, at most: names and places of recordings, voices, and the buffers of `n_threads`.
     pub(super) fn bytes(&self, n_threads: usize) -> usize {
         /// Two hashes as text and two paths of up to 200 bytes.
         const RECORDING: usize = 600;
@@ -101,21 +104,24 @@ impl Fresh {
             }
             _ => error.or_at(file),
         };
-        let mut bytes = Vec::new();
-        recordings::read_known(file, content_hash, self.extractor.budget(), &mut bytes).map_err(stale)?;
         let n_donors = self.extractor.chain().n_donors();
         let donors: Vec<Donor> =
             self.ring.pick(self.seed, content_hash, number, n_donors).into_iter().cloned().collect();
         let idle = self.scratches.lock().expect("no panic while buffers are handed out").pop();
-        let mut scratch = idle.unwrap_or_else(|| self.extractor.scratch());
-        let copy = Copy { number, donors: &donors };
-        let made = self.extractor.extract(&bytes, content_hash, &[copy], &mut scratch, |spectrogram| {
-            for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
-                *value = f16::from_f32(*made).to_f32();
-            }
-            Ok(())
+        let (mut buffers, mut scratch) = idle.unwrap_or_else(|| (Buffers::default(), self.extractor.scratch()));
+        let (reader, voices) = (self.extractor.reader(), self.voices.of(&self.extractor));
+        let copy = Copy { number, donors: &donors, voices: &voices };
+        let read = reader.read_known(file, content_hash, &mut buffers);
+        let heard = read.and_then(|()| reader.decode(None, &mut buffers)?.heard());
+        let made = heard.and_then(|recording| {
+            self.extractor.extract(&recording, &[copy], &mut scratch, |spectrogram| {
+                for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
+                    *value = f16::from_f32(*made).to_f32();
+                }
+                Ok(())
+            })
         });
-        self.scratches.lock().expect("no panic while buffers are handed out").push(scratch);
+        self.scratches.lock().expect("no panic while buffers are handed out").push((buffers, scratch));
         made.map_err(stale)
     }
 }
