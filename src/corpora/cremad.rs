@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
-use crate::emotion::Emotion;
 use crate::error::Result;
 
 const FIRST_ACTOR: u32 = 1001;
@@ -56,12 +55,12 @@ impl Corpus for CremaD {
             recordings: 7442,
             speakers: 91,
             per_emotion: &[
-                (Emotion::Angry, 1271),
-                (Emotion::Disgust, 1271),
-                (Emotion::Fear, 1271),
-                (Emotion::Happy, 1271),
-                (Emotion::Neutral, 1087),
-                (Emotion::Sad, 1271),
+                ("angry", 1271),
+                ("disgust", 1271),
+                ("fear", 1271),
+                ("happy", 1271),
+                ("neutral", 1087),
+                ("sad", 1271),
             ],
         })
     }
@@ -72,14 +71,14 @@ impl Corpus for CremaD {
                 path: "AudioWAV/1001_DFA_ANG_XX.wav",
                 speaker: Some("cremad-1001"),
                 sex: Some(Sex::Male),
-                emotion: Some(Emotion::Angry),
+                emotion: Some("angry"),
                 emotion_original: Some("anger"),
             },
             Example {
                 path: "1091_IEO_SAD_HI.wav",
                 speaker: Some("cremad-1091"),
                 sex: Some(Sex::Female),
-                emotion: Some(Emotion::Sad),
+                emotion: Some("sad"),
                 emotion_original: Some("sadness"),
             },
         ]
@@ -110,12 +109,12 @@ impl Labeller for Grammar {
             return wrong("sentence", sentence, "DFA IEO IOM ITH ITS IWL IWW MTI TAI TIE TSI WSI");
         };
         let (emotion, original) = match emotion {
-            "ANG" => (Emotion::Angry, "anger"),
-            "DIS" => (Emotion::Disgust, "disgust"),
-            "FEA" => (Emotion::Fear, "fear"),
-            "HAP" => (Emotion::Happy, "happy"),
-            "NEU" => (Emotion::Neutral, "neutral"),
-            "SAD" => (Emotion::Sad, "sadness"),
+            "ANG" => ("angry", "anger"),
+            "DIS" => ("disgust", "disgust"),
+            "FEA" => ("fear", "fear"),
+            "HAP" => ("happy", "happy"),
+            "NEU" => ("neutral", "neutral"),
+            "SAD" => ("sad", "sadness"),
             other => return wrong("emotion", other, "ANG DIS FEA HAP NEU SAD"),
         };
         let intensity = match intensity {
@@ -129,11 +128,11 @@ impl Labeller for Grammar {
         Ok(Label {
             speaker: Some(format!("cremad-{actor}")),
             sex: Some(if female { Sex::Female } else { Sex::Male }),
-            emotion: Some(emotion),
+            emotion: Some(emotion.to_owned()),
             emotion_original: Some(original.to_owned()),
             intensity: Some(intensity.to_owned()),
             statement: Some((*statement).to_owned()),
-            repetition: None,
+            ..Label::default()
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::tables::manifest::{ManifestRow, Status, sides};
 use probe::{Cache, Probed, Rules, probe};
 
 /// Raised when the same recordings would give other rows.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 /// Name of the manifest's file, but for its hash.
 const MANIFEST: &str = "part-00000";
 
@@ -232,10 +232,10 @@ fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
             return;
         }
     };
-    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition } = label;
+    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label;
     row.speaker = speaker;
     row.sex = sex.map(|sex| sex.name().to_string());
-    row.emotion = emotion.map(|emotion| emotion.name().to_string());
+    row.emotion = emotion;
     row.emotion_original = emotion_original;
     row.intensity = intensity;
     row.statement = statement;

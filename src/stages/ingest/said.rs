@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{Opened, Scan, folder};
-use crate::emotion::Emotion;
 use crate::files;
 use crate::scan::PassedOver;
 use crate::stages::Ctx;
@@ -71,15 +70,19 @@ pub(super) fn after(ctx: &Ctx, opened: &[Opened], rows: &[ManifestRow], n_unread
     summary
 }
 
+/// How many recordings carry each word for an emotion, in the order of the words.
+pub(super) fn words(rows: &[&ManifestRow]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for word in rows.iter().filter_map(|row| row.emotion.as_ref()) {
+        *counts.entry(word.clone()).or_default() += 1;
+    }
+    counts
+}
+
 /// Counts of one corpus beside those of the complete one.
 fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
     let own: Vec<&ManifestRow> = rows.iter().filter(|row| row.corpus == opened.root.name).collect();
     let speakers: BTreeSet<_> = own.iter().filter_map(|row| row.speaker.as_ref()).collect();
-    let mut per_emotion = Map::new();
-    for emotion in Emotion::ALL {
-        let n = own.iter().filter(|row| row.emotion.as_deref() == Some(emotion.name())).count();
-        per_emotion.insert(emotion.name().into(), n.into());
-    }
     let expected = opened.corpus.expected();
     if let Some(expected) = expected
         && expected.recordings != own.len()
@@ -95,6 +98,6 @@ fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
         "speakers": speakers.len(),
         "rejected": own.iter().filter(|row| row.status == Status::Rejected).count(),
         "duplicates": own.iter().filter(|row| row.duplicate_of.is_some()).count(),
-        "per_emotion": per_emotion,
+        "per_emotion": words(&own),
     })
 }
