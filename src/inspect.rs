@@ -6,7 +6,6 @@ use crate::audio::levels::CLIPPED_FROM;
 use crate::audio::{Budget, Decoded, Levels};
 use crate::config::Pipeline;
 use crate::definition::{Definition, front_end_of};
-use crate::emotion::Emotion;
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::extract::{Copy, Extractor};
 use crate::files;
@@ -223,10 +222,10 @@ fn ask(model: &[u8], log_mel: &[f32], facts: &mut Vec<(&'static str, String)>) -
     let stored: Vec<f32> = log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
     let mut probabilities = vec![0.0; session.card().network.n_classes];
     session.run(&stored, 1, &mut probabilities)?;
-    let emotions = session.card().emotions()?;
-    let best = (0..emotions.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap_or(0);
-    facts.push(("predicted", format!("{}, {:.1} %, provider native", emotions[best], 100.0 * probabilities[best])));
-    Ok(emotions.into_iter().map(|emotion: Emotion| emotion.name().to_string()).zip(probabilities).collect())
+    let labels = session.card().labels.clone();
+    let best = (1..labels.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
+    facts.push(("predicted", format!("{}, {:.1} %, provider native", labels[best], 100.0 * probabilities[best])));
+    Ok(labels.into_iter().zip(probabilities).collect())
 }
 
 impl Inspection {

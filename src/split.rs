@@ -103,7 +103,7 @@ pub struct SplitConfig {
 /// A recording to be placed.
 #[derive(Clone, Debug)]
 pub struct Candidate<'a> {
-    /// BLAKE3 of its bytes; unique among the candidates.
+    /// BLAKE3 of its bytes, with its part of them where it is not the whole; unique among the candidates.
     pub content_hash: &'a str,
     /// Its corpus.
     pub corpus: &'a str,

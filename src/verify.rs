@@ -6,7 +6,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::stages::{STAGES, ledger_entry, train};
+use crate::stages::driver::ledger_entry;
+use crate::stages::{STAGES, train};
 use crate::storage::atomic;
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;

@@ -29,9 +29,9 @@ type Voice = Option<Arc<[f32]>>;
 
 #[derive(Default)]
 struct Known {
-    /// By content hash, with the time of the last use.
+    /// By [`Donor::key`], with the time of the last use.
     voices: HashMap<String, (u64, Voice)>,
-    /// Content hashes by that time.
+    /// Keys by that time.
     by_use: BTreeMap<u64, String>,
     n_bytes: usize,
     /// Counts uses.
@@ -99,7 +99,8 @@ struct FromFiles<'a> {
 
 impl Voices for FromFiles<'_> {
     fn voice(&self, donor: &Donor) -> Result<Voice> {
-        if let Some(voice) = self.cache.get(&donor.content_hash) {
+        let key = donor.key();
+        if let Some(voice) = self.cache.get(&key) {
             return Ok(voice);
         }
         let idle = self.cache.idle.lock().expect("no panic while buffers are handed out").pop();
@@ -107,7 +108,7 @@ impl Voices for FromFiles<'_> {
         let voice = self.open(donor, &mut buffers, &mut scratch);
         self.cache.idle.lock().expect("no panic while buffers are handed out").push((buffers, scratch));
         if let Ok(voice) = &voice {
-            self.cache.keep(&donor.content_hash, voice);
+            self.cache.keep(&key, voice);
         }
         voice
     }
@@ -124,7 +125,7 @@ impl FromFiles<'_> {
             let kind = if error.kind() == ErrorKind::Recording { ErrorKind::Unreadable } else { error.kind() };
             Error::new(kind, what)
         })?;
-        let heard = reader.decode(None, buffers).and_then(|opened| opened.heard());
+        let heard = reader.decode(donor.part, buffers).and_then(|opened| opened.heard());
         match heard.and_then(|recording| self.extractor.voice(&recording, scratch)) {
             Ok(wave) => Ok(Some(wave)),
             Err(error) if error.kind() == ErrorKind::Recording => Ok(None),
@@ -153,7 +154,7 @@ mod tests {
     fn put(folder: &Path, name: &str, bytes: &[u8]) -> Donor {
         let file = folder.join(format!("{name}.wav"));
         atomic::publish_bytes(folder, &file, bytes).expect("written");
-        Donor { content_hash: blake3::hash(bytes).to_hex().to_string(), file }
+        Donor { content_hash: blake3::hash(bytes).to_hex().to_string(), part: None, file }
     }
 
     fn donor(folder: &Path, seed: u64, n_samples: usize) -> Donor {

@@ -2,15 +2,28 @@
 
 use std::path::PathBuf;
 
+use crate::audio::Part;
 use crate::units::Seed;
 
 /// A recording whose voice may be heard in the background of another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Donor {
     /// BLAKE3 of its bytes, 64 hex digits.
     pub content_hash: String,
+    /// What of it is heard; `None` for the whole.
+    pub part: Option<Part>,
     /// Where it is.
     pub file: PathBuf,
+}
+
+impl Donor {
+    /// Equal for equal sounds.
+    pub fn key(&self) -> String {
+        match self.part {
+            Some(Part { start_s, end_s }) => format!("{}#{start_s}-{end_s}", self.content_hash),
+            None => self.content_hash.clone(),
+        }
+    }
 }
 
 /// The recordings of one side, in the order of their content hashes, joined to a ring.
@@ -22,10 +35,11 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of these recordings; the order in which they come does not matter.
+    /// A ring of these recordings; the order in which they come does not matter. Of the parts of one file the first is a member.
     pub fn new(donors: impl IntoIterator<Item = Donor>) -> Self {
         let mut members: Vec<(u64, Donor)> = donors.into_iter().map(|donor| (place(&donor), donor)).collect();
-        members.sort_by(|a, b| a.1.content_hash.cmp(&b.1.content_hash));
+        let start = |donor: &Donor| donor.part.map_or(0.0, |part| part.start_s);
+        members.sort_by(|(_, a), (_, b)| a.content_hash.cmp(&b.content_hash).then(start(a).total_cmp(&start(b))));
         members.dedup_by(|a, b| a.1.content_hash == b.1.content_hash);
         Self { members }
     }
@@ -62,7 +76,7 @@ mod tests {
 
     fn donors(n: usize) -> Vec<Donor> {
         let hash = |i: usize| blake3::hash(&i.to_le_bytes()).to_hex().to_string();
-        (0..n).map(|i| Donor { content_hash: hash(i), file: format!("{i}.wav").into() }).collect()
+        (0..n).map(|i| Donor { content_hash: hash(i), part: None, file: format!("{i}.wav").into() }).collect()
     }
 
     #[test]

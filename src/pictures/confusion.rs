@@ -1,6 +1,5 @@
 //! The confusion matrix as a heat map with counts and the percentage of each row.
 
-use crate::emotion::Emotion;
 use crate::metrics::Confusion;
 use crate::pictures::{Anchor, Canvas, INK, QUIET, colour_at, grouped};
 
@@ -15,8 +14,8 @@ const BLUES: [[u8; 3]; 6] =
 
 /// Rows are the truth, columns the prediction; colour and percentage are shares of the row, so the diagonal
 /// shows the recall of each class. Right and below: how often each class occurs and is predicted.
-pub fn confusion_svg(confusion: &Confusion, title: &str) -> String {
-    let n = Emotion::COUNT as f64;
+pub fn confusion_svg(confusion: &Confusion, classes: &[String], title: &str) -> String {
+    let n = classes.len() as f64;
     let (right, bottom) = (LEFT + n * CELL_WIDTH, TOP + n * CELL_HEIGHT);
     let mut canvas = Canvas::new(right + 84.0, bottom + 56.0, title);
     let quiet = format!(r#"fill="{QUIET}""#);
@@ -27,15 +26,15 @@ pub fn confusion_svg(confusion: &Confusion, title: &str) -> String {
     canvas.label(32.0, middle, Anchor::Middle, &turned, "true");
     canvas.label(right + 42.0, TOP - 10.0, Anchor::Middle, &quiet, "count");
     canvas.label(LEFT - 12.0, bottom + 24.0, Anchor::End, &quiet, "count");
-    for (index, class) in Emotion::ALL.into_iter().enumerate() {
+    for (index, class) in classes.iter().enumerate() {
         let (x, y) = (LEFT + index as f64 * CELL_WIDTH, TOP + index as f64 * CELL_HEIGHT);
-        let score = confusion.class(class);
-        canvas.label(x + CELL_WIDTH / 2.0, TOP - 10.0, Anchor::Middle, "", class.name());
-        canvas.label(LEFT - 12.0, y + CELL_HEIGHT / 2.0 + 4.0, Anchor::End, "", class.name());
+        let score = confusion.class(index);
+        canvas.label(x + CELL_WIDTH / 2.0, TOP - 10.0, Anchor::Middle, "", class);
+        canvas.label(LEFT - 12.0, y + CELL_HEIGHT / 2.0 + 4.0, Anchor::End, "", class);
         canvas.label(x + CELL_WIDTH / 2.0, bottom + 24.0, Anchor::Middle, &quiet, &grouped(score.predicted));
         canvas.label(right + 42.0, y + CELL_HEIGHT / 2.0 + 4.0, Anchor::Middle, &quiet, &grouped(score.support));
-        for (column, predicted) in Emotion::ALL.into_iter().enumerate() {
-            cell(&mut canvas, confusion.count(class, predicted), score.support, (column, index));
+        for column in 0..classes.len() {
+            cell(&mut canvas, confusion.count(index, column), score.support, (column, index));
         }
     }
     let (width, height) = (right - LEFT, bottom - TOP);
@@ -77,22 +76,24 @@ fn summary(confusion: &Confusion) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::Labels;
 
     #[test]
     fn every_count_and_row_percentage_is_written() {
-        let mut counts = [[0; Emotion::COUNT]; Emotion::COUNT];
-        counts[0][0] = 1234;
-        counts[0][3] = 1;
-        let svg = confusion_svg(&Confusion::from_counts(counts), "one row");
+        let classes = Labels::shipped("seven").expect("shipped").classes;
+        let mut confusion = Confusion::new(7);
+        confusion.add(0, 0, 1234);
+        confusion.add(0, 3, 1);
+        let svg = confusion_svg(&confusion, &classes, "one row");
         assert!(svg.contains(">1,234<") && svg.contains(">99.9 %<") && svg.contains(">0.1 %<"));
         assert_eq!(svg.matches(">0</text>").count(), 47 + 6 + 5, "cells, empty rows, empty columns");
         assert!(svg.contains("1,235 recordings") && svg.contains("accuracy 99.92 %"));
-        assert!(Emotion::ALL.iter().all(|class| svg.matches(&format!(">{class}<")).count() == 2));
+        assert!(classes.iter().all(|class| svg.matches(&format!(">{class}<")).count() == 2));
     }
 
     #[test]
     fn an_empty_matrix_is_drawn_without_a_number_that_is_none() {
-        let svg = confusion_svg(&Confusion::default(), "empty");
+        let svg = confusion_svg(&Confusion::new(2), &["a".to_string(), "b".to_string()], "empty");
         assert!(!svg.contains("NaN") && svg.contains("accuracy –"));
     }
 }

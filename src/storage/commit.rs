@@ -12,15 +12,18 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+use crate::labels::Labels;
 use crate::signal::profile::FrontEnd;
 use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::publish::{clear_swaps, not_whole, stem_of};
 use crate::storage::record::FileRecord;
+use crate::storage::settings::Settings;
+use crate::units::Seed;
 
 /// Raised when the form of a commit changes; older ones count as none.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Largest index file that is read.
 const LIMIT: u64 = 4 << 30;
 /// The key of a commit's own hash.
@@ -34,10 +37,15 @@ pub struct Commit {
     pub stage: String,
     /// The run that made it, as in the `runs` table.
     pub run_id: String,
+    /// Version of the program, and the commit of its source where that is known.
+    pub version: String,
+    pub git_commit: String,
     /// The stage's own settings and the revision of its code.
-    pub settings: Fingerprint,
+    pub settings: Settings,
     /// What it read, by name.
     pub inputs: BTreeMap<String, Fingerprint>,
+    /// The commits among that, by stage.
+    pub reads: BTreeMap<String, CommitRef>,
     /// What it made.
     pub output: Fingerprint,
     /// Files that make up the output.
@@ -58,16 +66,40 @@ pub struct Commit {
     pub run: Value,
 }
 
+/// A commit that another one read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRef {
+    pub run_id: String,
+    pub output: Fingerprint,
+}
+
+impl CommitRef {
+    pub fn to(commit: &Commit) -> Self {
+        Self { run_id: commit.run_id.clone(), output: commit.output.clone() }
+    }
+}
+
+/// Commit of the source that this program was built from; `unknown` outside of a clone.
+pub const GIT_COMMIT: &str = env!("SERMILL_COMMIT");
+
 /// How an output was made, as far as a later stage would otherwise have to believe its recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Protocol by which the sides of the recordings were drawn.
     pub protocol: Option<String>,
-    /// Settings of that protocol, with the seed.
-    pub split: Option<Fingerprint>,
+    /// Seed of all randomness in it.
+    pub seed: Option<Seed>,
+    /// Which words count as which class.
+    pub labels: Option<Labels>,
+    /// Everything that the spectrograms depend on, in named parts: the text behind the fingerprint.
+    pub definition: Option<String>,
+    /// What augmented copies go through, with all numbers.
+    pub augmentations: Option<String>,
+    /// Stored copies of each recording.
+    pub copies: Option<u32>,
     /// Name of the front end.
     pub profile: Option<String>,
-    /// Fingerprint of the front end's definition.
+    /// Fingerprint of that definition.
     pub fingerprint: Option<Fingerprint>,
     /// The front end itself.
     pub front_end: Option<FrontEnd>,
@@ -114,9 +146,9 @@ impl Commit {
     }
 
     /// Why this commit no longer stands for `settings` and `inputs`; `None` when it does.
-    pub fn stale_because(&self, settings: &Fingerprint, inputs: &BTreeMap<String, Fingerprint>) -> Option<String> {
-        if self.settings != *settings {
-            return Some("its settings or its code changed".into());
+    pub fn stale_because(&self, settings: &Settings, inputs: &BTreeMap<String, Fingerprint>) -> Option<String> {
+        if let Some(difference) = self.settings.difference(settings) {
+            return Some(format!("it was run with {difference}"));
         }
         if self.n_unread > 0 {
             return Some("the last run could not read all recordings".into());
@@ -124,7 +156,7 @@ impl Commit {
         inputs
             .iter()
             .find(|(name, now)| self.inputs.get(*name) != Some(now))
-            .map(|(name, _)| format!("{name} changed"))
+            .map(|(name, _)| format!("what it reads of `{name}` changed"))
             .or_else(|| (self.inputs.len() != inputs.len()).then(|| "it reads other inputs now".into()))
     }
 
@@ -250,13 +282,16 @@ fn seal_of(value: &Value) -> Result<String> {
 }
 
 /// A commit of this form without files.
-pub fn blank(stage: &str, settings: Fingerprint, output: Fingerprint) -> Commit {
+pub fn blank(stage: &str, settings: Settings, output: Fingerprint) -> Commit {
     Commit {
         format: FORMAT,
         stage: stage.into(),
         run_id: String::new(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        git_commit: GIT_COMMIT.into(),
         settings,
         inputs: BTreeMap::new(),
+        reads: BTreeMap::new(),
         output,
         files: Vec::new(),
         earlier: Vec::new(),
@@ -275,7 +310,7 @@ mod tests {
     use crate::storage::publish::{OutFile, publish};
 
     fn commit(files: &[&OutFile]) -> Commit {
-        let mut commit = blank("s", Fingerprint::of(["settings"]), Fingerprint::of(["output"]));
+        let mut commit = blank("s", Settings::of_revision(1), Fingerprint::of(["output"]));
         commit.run_id = "run".into();
         commit.files = files.iter().map(|file| file.record.clone()).collect();
         commit.run = serde_json::json!({ "seconds": 7.0 / 38.0 });

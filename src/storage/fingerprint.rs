@@ -27,6 +27,11 @@ impl Fingerprint {
         Self::of([text])
     }
 
+    /// One that was written as text.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_string())
+    }
+
     /// The hex digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -42,6 +42,11 @@ impl Sides {
         Self(sides)
     }
 
+    /// Whether any copy of a recording stands on a side.
+    pub fn has(&self, recording_id: &str) -> bool {
+        self.0.contains_key(recording_id)
+    }
+
     /// The side of one copy, 0 the original; `None` for a recording on no side.
     pub fn get(&self, recording_id: &str, copy: u32) -> Option<Split> {
         self.0.get(recording_id)?.get(copy as usize).copied().flatten()

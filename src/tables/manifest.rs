@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::tables::Row;
 
 /// See `schemas/manifest.toml` for units and meanings.
@@ -72,4 +73,24 @@ impl ManifestRow {
             ..Self::default()
         }
     }
+}
+
+/// What a recording sounds like, as a text: its content, and which part of it.
+pub fn sound_key(content_hash: &str, start_s: Option<f64>, end_s: Option<f64>) -> String {
+    match start_s.zip(end_s) {
+        Some((start_s, end_s)) => format!("{content_hash}#{start_s}-{end_s}"),
+        None => content_hash.to_string(),
+    }
+}
+
+/// [`sound_key`] as a hash: that of the content for a whole recording.
+///
+/// Errors: kind `Input` for a content hash that is none.
+pub fn sound_hash(content_hash: &str, start_s: Option<f64>, end_s: Option<f64>) -> Result<blake3::Hash> {
+    if start_s.is_some() {
+        return Ok(blake3::hash(sound_key(content_hash, start_s, end_s).as_bytes()));
+    }
+    blake3::Hash::from_hex(content_hash).map_err(|error| {
+        Error::input(format!("`{content_hash}` is no BLAKE3 hash")).because(error).hint("run `sermill ingest` again")
+    })
 }

@@ -196,6 +196,16 @@ pub fn committed_rows<R: Row>(store: &Store, commit: &Commit) -> Result<Vec<R>> 
     Ok(rows)
 }
 
+/// [`committed_rows`] with the columns `names` only; the fields of `P` name them.
+pub fn committed_parts<R: Row, P: DeserializeOwned>(store: &Store, commit: &Commit, names: &[&str]) -> Result<Vec<P>> {
+    let folder = store.relative(&folder_of::<R>(store));
+    let mut rows = Vec::new();
+    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
+        rows.extend(TableFile::committed(store, record, &commit.stage)?.part::<R, P>(names)?);
+    }
+    Ok(rows)
+}
+
 fn check_schema(contract: &TableSchema, found: &Arc<Schema>) -> Result<()> {
     let wanted = contract.arrow();
     for (index, field) in wanted.fields().iter().enumerate() {

@@ -1,14 +1,15 @@
 //! What a model file says about itself: labels, front end, provenance and golden vectors, as ONNX metadata.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::files::is_plain_name;
+use crate::labels::{self, Labels};
 use crate::network::onnx::proto::ModelProto;
 use crate::network::onnx::seal;
 use crate::network::spec::NetworkSpec;
@@ -34,6 +35,8 @@ pub struct Golden {
 pub struct ModelCard {
     /// Class names in the order of the output.
     pub labels: Vec<String>,
+    /// Which words count as which class; models of version 0.1.0 do not say it.
+    pub label_set: Option<Labels>,
     /// Canonical JSON of the front end that made the spectrograms.
     pub front_end: String,
     /// Everything that its spectrograms depend on, in named parts: the text behind the fingerprint.
@@ -79,6 +82,9 @@ impl ModelCard {
             ("sermill.network", to_json("sermill.network", &self.network)?),
             ("sermill.golden", to_json("sermill.golden", &self.golden)?),
         ];
+        if let Some(set) = &self.label_set {
+            entries.push(("sermill.label_set", to_json("sermill.label_set", set)?));
+        }
         if self.sealed {
             entries.push((seal::KEY, seal::BLANK.to_owned()));
         }
@@ -109,6 +115,10 @@ impl ModelCard {
         };
         let card = Self {
             labels: from_json("sermill.labels", &text("sermill.labels")?)?,
+            label_set: match metadata.get("sermill.label_set") {
+                Some(text) => Some(from_json("sermill.label_set", text)?),
+                None => None,
+            },
             front_end: text("sermill.front_end")?,
             definition: text("sermill.definition")?,
             fingerprint: text("sermill.fingerprint")?,
@@ -143,16 +153,14 @@ impl ModelCard {
         Ok(card)
     }
 
-    /// The labels as classes of this program.
-    ///
-    /// # Errors
-    /// Wrong input: a label that this program does not know.
-    pub fn emotions(&self) -> Result<Vec<Emotion>> {
-        let known = |label: &String| {
-            let unknown = || Error::input(format!("label `{label}` is not known")).at_place("sermill.labels");
-            Emotion::from_name(label).ok_or_else(unknown)
-        };
-        self.labels.iter().map(known).collect()
+    /// Which words of the corpora count as which of its classes; `recipe` speaks for a model that does not say it, where it has
+    /// the same classes.
+    pub fn meaning<'a>(&'a self, recipe: &'a Labels) -> Cow<'a, Labels> {
+        match &self.label_set {
+            Some(set) => Cow::Borrowed(set),
+            None if recipe.classes == self.labels => Cow::Borrowed(recipe),
+            None => Cow::Owned(Labels::of_classes(&self.labels)),
+        }
     }
 
     /// Whether the entries fit each other.
@@ -173,6 +181,15 @@ impl ModelCard {
         if self.labels.len() != network.n_classes {
             let (found, wanted) = (self.labels.len(), network.n_classes);
             return wrong("sermill.labels", format!("{found} labels for {wanted} classes"));
+        }
+        if let Some(error) = self.labels.iter().find_map(|label| labels::check_class(label).err()) {
+            return wrong("sermill.labels", error.reason());
+        }
+        if let Some(twice) = labels::twice(&self.labels) {
+            return wrong("sermill.labels", format!("`{twice}` stands there twice"));
+        }
+        if self.label_set.as_ref().is_some_and(|set| set.classes != self.labels) {
+            return wrong("sermill.label_set", "its classes are not the labels".into());
         }
         if self.golden.probabilities.len() != network.n_classes {
             let (found, wanted) = (self.golden.probabilities.len(), network.n_classes);
@@ -206,7 +223,8 @@ mod tests {
 
     fn card() -> ModelCard {
         ModelCard {
-            labels: Emotion::ALL.map(|emotion| emotion.name().to_owned()).to_vec(),
+            labels: Labels::shipped("seven").expect("shipped").classes,
+            label_set: Some(Labels::shipped("seven").expect("shipped")),
             front_end: r#"{"n_mels":128,"scale":"htk"}"#.into(),
             definition: "decoder: v1\nwindow: \"short\"\n".into(),
             fingerprint: "b3:00ff".into(),
@@ -227,7 +245,13 @@ mod tests {
     #[test]
     fn a_card_survives_the_metadata_bit_by_bit() {
         assert_eq!(ModelCard::from_metadata(&metadata()).expect("own metadata"), card());
-        assert_eq!(card().emotions().expect("own labels"), Emotion::ALL);
+        let old = ModelCard { label_set: None, ..card() };
+        let entries = old.to_metadata().expect("finite").into_iter().collect();
+        assert_eq!(ModelCard::from_metadata(&entries).expect("own metadata"), old);
+        let (seven, eight) = (Labels::shipped("seven").expect("shipped"), Labels::shipped("ravdess-8").expect("shipped"));
+        assert_eq!(card().meaning(&eight).into_owned(), seven, "a model knows what it learned");
+        assert_eq!(old.meaning(&seven).into_owned(), seven);
+        assert_eq!(old.meaning(&eight).class_of(Some("calm")), None);
         assert!(card().to_metadata().expect("finite").iter().all(|(key, _)| key.starts_with("sermill.")));
     }
 
@@ -241,7 +265,7 @@ mod tests {
 
     #[test]
     fn each_missing_key_is_named() {
-        for key in metadata().keys().filter(|key| *key != "sermill.format") {
+        for key in metadata().keys().filter(|key| !["sermill.format", "sermill.label_set"].contains(&key.as_str())) {
             let mut broken = metadata();
             broken.remove(key);
             let error = ModelCard::from_metadata(&broken).expect_err(key);
@@ -256,6 +280,9 @@ mod tests {
         let too_short = serde_json::to_string(&NetworkSpec::paper(128, 100)).expect("json");
         for (key, value) in [
             ("sermill.labels", r#"["angry","sad"]"#),
+            ("sermill.labels", r#"["angry","disgust","fear","happy","neutral","sad","sad"]"#),
+            ("sermill.labels", r#"["angry","disgust","fear","happy","neutral","sad","../x"]"#),
+            ("sermill.label_set", r#"{"set":"own","classes":["angry","sad"]}"#),
             ("sermill.labels", "angry"),
             ("sermill.golden", r#"{"seed":1,"probabilities":[1.0]}"#),
             ("sermill.network", &hop_of_zero),

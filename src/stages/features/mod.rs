@@ -8,7 +8,7 @@ mod plan;
 mod shard;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
@@ -18,22 +18,27 @@ use crate::augment;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
+use crate::progress::Meter;
 use crate::recordings;
 use crate::signal::mel::MelBank;
-use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, require_split, split_settings, stage_bytes};
+use crate::split::Protocol;
+use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, last_of, stage_table};
 use crate::storage::atomic::{self, Written};
-use crate::storage::commit::{Commit, Evidence};
+use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::{OutFile, content_named, stem_of};
-use crate::storage::record::{FileRecord, State};
+use crate::storage::record::FileRecord;
+use crate::storage::settings::Settings;
 use crate::tables::features::FeatureRow;
+use crate::tables::manifest::Status;
+use crate::tables::spectrograms::{INDEX, shard_stem};
 use crate::tables::{folder_of, write_rows};
 
-use plan::{PlannedShard, SHARD_INDEX, ShardEntry, ShardIndex, cut_into_shards, known_shards, read_index, wanted_rows};
+use plan::{OldShards, PlannedShard, cut_into_shards, old_shards, wanted_rows, with_plan};
 pub use shard::{Made, ShardJob, ShardMaker};
 
 /// Raised when the same plan would give other bytes.
-const REVISION: u32 = 6;
+const REVISION: u32 = 7;
 
 /// See the module.
 pub struct Features;
@@ -56,148 +61,144 @@ impl Stage for Features {
         Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed).map(|_| ())
     }
 
-    fn settings(&self, ctx: &Ctx) -> Fingerprint {
-        let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
+    fn settings(&self, ctx: &Ctx) -> Settings {
+        let config = &ctx.pipeline.features;
         let n_copies = ctx.pipeline.stored_copies();
-        // Originals do not depend on what copies go through; a recipe that is wrong is refused by `check`.
-        let wanted = if n_copies > 0 { config.augmentations.as_slice() } else { &[] };
-        let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
-        let definition = Definition::of(&config.front_end).to_string();
-        Fingerprint::of_value(&(REVISION, definition, n_copies, augmentations, seed, config.shard_recordings))
+        let settings = Settings::of_revision(REVISION)
+            .with("features.front_end", &config.front_end)
+            .with("front_end.definition", Definition::of(&config.front_end).to_string())
+            .with("features.shard_recordings", config.shard_recordings)
+            .with("features.copies", n_copies);
+        if n_copies == 0 {
+            // Originals do not depend on what copies go through.
+            return settings;
+        }
+        settings.with("features.augmentations", augmentations(ctx)).with("pipeline.seed", ctx.pipeline.pipeline.seed)
     }
 
-    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        let manifest = Commit::require(&ctx.store, "ingest")?;
-        Ok(Inputs::from([("manifest".to_string(), manifest.output), ("split".to_string(), split_settings(ctx))]))
+    fn reads(&self, ctx: &Ctx) -> Vec<(&'static str, Needs)> {
+        let mut reads = vec![("ingest", Needs::Same)];
+        if hears_others(ctx) && ctx.pipeline.split.protocol != Protocol::Unsplit {
+            // Whose voices a copy may hear follows from its side.
+            reads.push(("folds", Needs::Same));
+        }
+        reads
     }
 
-    fn run(&self, ctx: &Ctx, settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
-        let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
-        require_split(ctx, &Commit::require(&ctx.store, "ingest")?)?;
-        let extractor =
-            Extractor::new(&config.front_end, &config.augmentations, seed)?.with_limit(ctx.pipeline.recording_limit());
-        if let Some(note) = MelBank::new(&config.front_end)?.diagnosis().note() {
-            ctx.progress.say(&format!("features: {note}"));
-        }
-        if let Some(note) = extractor.chain().note() {
-            ctx.progress.say(&format!("features: {note}"));
-        }
-        let n_copies = ctx.pipeline.stored_copies();
-        let wanted = wanted_rows(ctx, &extractor)?;
-        let last = last_of(ctx, self)?;
-        let shards = known_shards(&ctx.store, last.as_ref())?;
-        let old = read_index(&ctx.store, last.as_ref(), &shards, &wanted, settings)?;
-        let plan = ctx.pool.install(|| cut_into_shards(wanted, &old, settings, config.shard_recordings));
-        let kept = ctx.pool.install(|| standing(ctx, &plan, &old, &shards))?;
-        let work =
-            Work { ctx, extractor, fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]) };
-        let new: Vec<(&String, &PlannedShard)> = plan.iter().filter(|(id, _)| !kept.contains_key(*id)).collect();
-        work.write_plans(&new)?;
-        let n_new: usize = new.iter().map(|(_, shard)| shard.rows.len()).sum();
-        let meter = ctx.progress.begin("features", n_new as u64);
-        let copies = Fingerprint::of([augment::definition(&config.augmentations)?, seed.0.to_string()]);
-        let fingerprints = [&work.fingerprint, &copies];
-        let maker = ShardMaker::new(&work.extractor, fingerprints, &ctx.corpora, n_copies, meter.as_ref());
-        let made = work.make_all(&maker, &work.jobs(&new)?)?;
+    fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
+        let work = Work::new(ctx, ctx.corpora.clone())?;
+        work.say_notes()?;
+        let plan = work.plan(read)?;
+        let meter = ctx.progress.begin("features", plan.n_new() as u64);
+        let made = work.make_all(&work.maker(meter.as_ref()), &plan)?;
         drop(meter);
-        let made = new.iter().map(|(id, _)| (*id).clone()).zip(made).collect();
-        work.remove_plans(&new)?;
-        work.finish(&old, &plan, kept, &made, n_new as u64)
+        work.finish(plan, made)
     }
 }
 
-/// Shards of the plan that an earlier run made and that are whole, with their rows in the index.
-fn standing(
-    ctx: &Ctx,
-    plan: &BTreeMap<String, PlannedShard>,
-    old: &ShardIndex,
-    shards: &[FileRecord],
-) -> Result<BTreeMap<String, FileRecord>> {
-    let committed: BTreeMap<&str, &FileRecord> = shards.iter().map(|file| (stem_of(&file.path), file)).collect();
-    let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
-    let record = |id: &String| committed.get(format!("{folder}/{}", stem(id)).as_str()).copied();
-    let known = plan.keys().filter(|id| old.shards.contains_key(*id)).filter_map(|id| Some((id, record(id)?)));
-    let known: Vec<(&String, &FileRecord)> = known.collect();
-    let states: Vec<State> = known.par_iter().map(|(_, record)| record.state(&ctx.store)).collect::<Result<_>>()?;
-    let whole = known.into_iter().zip(states).filter(|(_, state)| *state == State::Whole);
-    Ok(whole.map(|((id, record), _)| (id.clone(), record.clone())).collect())
+/// What copies go through, with all numbers; a recipe that is wrong is refused by `check`.
+fn augmentations(ctx: &Ctx) -> String {
+    augment::definition(&ctx.pipeline.features.augmentations).unwrap_or_else(|error| error.to_string())
 }
 
-/// Name of a shard's file without the hash at its end.
-fn stem(id: &str) -> String {
-    format!("part-{id}")
+/// Whether stored copies take voices from other recordings.
+fn hears_others(ctx: &Ctx) -> bool {
+    let config = &ctx.pipeline.features;
+    let extractor = Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed);
+    ctx.pipeline.stored_copies() > 0 && extractor.is_ok_and(|extractor| extractor.chain().n_donors() > 0)
+}
+
+/// All shards that the manifest asks for, and which of them stand.
+struct FeaturePlan {
+    shards: BTreeMap<String, PlannedShard>,
+    old: OldShards,
+}
+
+impl FeaturePlan {
+    /// Shards that must be made.
+    fn new_shards(&self) -> impl Iterator<Item = (&String, &PlannedShard)> {
+        self.shards.iter().filter(|(id, _)| !self.old.contains_key(*id))
+    }
+
+    /// Recordings in them.
+    fn n_new(&self) -> usize {
+        self.new_shards().map(|(_, shard)| shard.rows.len()).sum()
+    }
 }
 
 /// One run of the stage over its shards.
 struct Work<'a> {
     ctx: &'a Ctx,
+    corpora: PathBuf,
     extractor: Extractor,
+    /// Of the front end's definition.
     fingerprint: Fingerprint,
+    /// Of what copies go through, and of their seed.
+    copies: Fingerprint,
 }
 
-impl Work<'_> {
-    fn plan_file(&self, id: &str) -> PathBuf {
-        self.ctx.store.plans("features").join(format!("{id}.plan"))
-    }
-
-    fn write_plans(&self, new: &[(&String, &PlannedShard)]) -> Result<()> {
-        let staging = self.ctx.store.staging("features");
-        atomic::create_folder(&self.ctx.store.plans("features"))?;
-        self.ctx.pool.install(|| {
-            new.par_iter().try_for_each(|(id, shard)| {
-                let file = self.plan_file(id);
-                let written = atomic::write_aside(&staging, &file, |out| write_rows(out, &shard.rows))?;
-                written.publish_unsynced(&file).map(|_| ())
-            })
+impl<'a> Work<'a> {
+    fn new(ctx: &'a Ctx, corpora: PathBuf) -> Result<Self> {
+        let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
+        let extractor = Extractor::new(&config.front_end, &config.augmentations, seed)?;
+        Ok(Self {
+            ctx,
+            corpora,
+            extractor: extractor.with_limit(ctx.pipeline.recording_limit()),
+            fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]),
+            copies: Fingerprint::of([augment::definition(&config.augmentations)?, seed.0.to_string()]),
         })
     }
 
-    /// Removes the plans of this run, and those that a killed one left.
-    fn remove_plans(&self, new: &[(&String, &PlannedShard)]) -> Result<()> {
-        new.iter().try_for_each(|(id, _)| atomic::remove_file(&self.plan_file(id)))?;
-        let folder = self.ctx.store.plans("features");
-        // Named after a shard's id, of twelve hex digits: what else lies there is not a plan of ours.
-        let is_id = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_plan =
-            |path: &&PathBuf| path.file_name().and_then(|name| name.to_str()?.strip_suffix(".plan")).is_some_and(is_id);
-        atomic::entries(&folder)?.iter().filter(is_plan).try_for_each(|path| atomic::remove_file(path))?;
-        atomic::remove_empty_folder(&folder).map(|_| ())
+    /// What a user should know of the front end and the copies.
+    fn say_notes(&self) -> Result<()> {
+        let bank = MelBank::new(self.extractor.front_end())?.diagnosis().note();
+        for note in [bank, self.extractor.chain().note()].into_iter().flatten() {
+            self.ctx.progress.say(&format!("features: {note}"));
+        }
+        Ok(())
     }
 
-    /// The work of each shard; what a killed run finished waits in the staging folder under its own name.
-    fn jobs(&self, new: &[(&String, &PlannedShard)]) -> Result<Vec<ShardJob>> {
-        let staging = self.ctx.store.staging("features");
-        let mut waiting: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for path in atomic::entries(&staging)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            waiting.insert(stem_of(&name).to_string(), path);
-        }
-        let job = |id: &str| ShardJob {
-            plan: self.plan_file(id),
-            stem: stem(id),
-            staging: staging.clone(),
-            waiting: waiting.get(&stem(id)).cloned(),
-        };
-        Ok(new.iter().map(|(id, _)| job(id)).collect())
+    fn plan(&self, read: &Read) -> Result<FeaturePlan> {
+        let (ctx, settings) = (self.ctx, Features.settings(self.ctx));
+        let wanted = wanted_rows(ctx, read, &self.extractor)?;
+        let last = last_of(ctx, &Features)?;
+        ctx.pool.install(|| {
+            let mut old = old_shards(&ctx.store, last.as_ref(), &wanted, &settings)?;
+            let n_recordings = ctx.pipeline.features.shard_recordings;
+            let shards = cut_into_shards(wanted, &old, &settings.fingerprint(), n_recordings);
+            old.retain(|id, _| shards.contains_key(id));
+            Ok(FeaturePlan { shards, old })
+        })
+    }
+
+    fn maker<'m>(&'m self, meter: &'m dyn Meter) -> ShardMaker<'m> {
+        let fingerprints = [&self.fingerprint, &self.copies];
+        ShardMaker::new(&self.extractor, fingerprints, &self.corpora, self.ctx.pipeline.stored_copies(), meter)
     }
 
     /// Makes shards side by side on the pool. One more thread waits for the disk: it syncs what is finished while the pool
     /// goes on, and the pool waits when it is as many shards ahead as it has threads.
-    fn make_all(&self, maker: &ShardMaker, jobs: &[ShardJob]) -> Result<Vec<Made>> {
+    fn make_all(&self, maker: &ShardMaker, plan: &FeaturePlan) -> Result<BTreeMap<String, Made>> {
+        let staging = self.ctx.store.staging("features");
+        let waiting = waiting_in(&staging)?;
+        let jobs: Vec<(&String, &PlannedShard)> = plan.new_shards().collect();
         let (send, finished) = sync_channel::<(Written, PathBuf)>(self.ctx.n_threads());
         std::thread::scope(|scope| {
             let sync = |(written, staged): (Written, PathBuf)| written.publish(&staged).map(|_| ());
             let syncing = scope.spawn(move || finished.into_iter().try_for_each(sync));
             let made = self.ctx.pool.install(|| {
                 // One at a time, so that every thread has one as long as there are any.
-                let each = jobs.par_iter().with_max_len(1).map(|job| {
-                    let mut made = maker.make(job)?;
+                let each = jobs.par_iter().with_max_len(1).map(|&(id, shard)| {
+                    let waiting = waiting.get(&shard_stem(id)).cloned();
+                    let job = ShardJob { id, rows: &shard.rows, staging: staging.clone(), waiting };
+                    let mut made = maker.make(&job)?;
                     if let Some(written) = made.written.take() {
                         // A receiver that is gone has failed to sync; its error is the one that counts.
                         let sent = send.send((written, made.staged.clone()));
                         sent.map_err(|_| Error::bug("the thread that syncs shards is gone"))?;
                     }
-                    Ok(made)
+                    Ok((id.clone(), made))
                 });
                 each.collect()
             });
@@ -207,102 +208,79 @@ impl Work<'_> {
         })
     }
 
-    /// Shards that stand and shards that were made, the index that knows their rows, and how many these are.
-    fn gather(
-        &self,
-        old: &ShardIndex,
-        plan: &BTreeMap<String, PlannedShard>,
-        mut kept: BTreeMap<String, FileRecord>,
-        made: &BTreeMap<String, Made>,
-    ) -> Result<(Vec<OutFile>, ShardIndex, Totals)> {
-        let folder = self.ctx.store.relative(&folder_of::<FeatureRow>(&self.ctx.store));
-        let mut index = ShardIndex { settings: Some(Features.settings(self.ctx)), shards: BTreeMap::new() };
-        let (mut files, mut totals) = (Vec::new(), Totals::default());
-        for (id, shard) in plan {
-            if let Some(record) = kept.remove(id) {
-                let entry = old.shards.get(id).cloned().ok_or_else(|| Error::bug("a shard that no index knows"))?;
-                totals.add(entry.n_rows, entry.n_rejected, 0);
-                index.shards.insert(id.clone(), entry);
-                files.push(OutFile::kept(record));
+    /// The output of the stage: shards that stand and shards that were made, and the index of their rows.
+    fn finish(&self, plan: FeaturePlan, mut made: BTreeMap<String, Made>) -> Result<Done> {
+        let (ctx, store) = (self.ctx, &self.ctx.store);
+        let n_done = plan.n_new() as u64;
+        let n_variants = u64::from(ctx.pipeline.stored_copies()) + 1;
+        let first = made.values().find_map(|made| made.first_unread.clone());
+        let n_unread: u64 = made.values().map(|made| made.n_unread).sum();
+        let first = first.as_ref().map(|(path, reason)| (path.as_str(), reason.as_str()));
+        recordings::check_unread((n_unread / n_variants) as usize, n_done as usize, first)?;
+        let folder = store.relative(&folder_of::<FeatureRow>(store));
+        let (n_recordings, n_shards) = (plan.shards.values().map(|shard| shard.rows.len()).sum::<usize>(), plan.shards.len());
+        let (mut files, mut index, mut old) = (Vec::new(), Vec::new(), plan.old);
+        for (id, shard) in &plan.shards {
+            if let Some(stands) = old.remove(id) {
+                index.extend(stands.rows);
+                files.push(OutFile::kept(stands.record));
                 continue;
             }
-            let Some(made) = made.get(id) else { return Err(Error::bug("a shard that was not made")) };
-            totals.add(made.n_rows, made.n_rejected, made.n_unread);
-            if made.n_unread == 0 {
-                // A shard that lacks a recording is made anew next time, so it is not remembered.
-                let rows = shard.fingerprints.clone();
-                index.shards.insert(id.clone(), ShardEntry { rows, n_rows: made.n_rows, n_rejected: made.n_rejected });
-            }
-            let path = format!("{folder}/{}", content_named(&stem(id), &made.content));
-            let record = FileRecord { path, content: made.content.clone() };
-            files.push(OutFile { record, staged: Some(made.staged.clone()) });
+            let made = made.remove(id).ok_or_else(|| Error::bug("a shard that was not made"))?;
+            // A shard that lacks a recording is made anew next time: its rows name no plan that they fulfil.
+            let fulfilled = if made.n_unread == 0 { shard.fingerprints.as_slice() } else { &[] };
+            index.extend(with_plan(made.index, fulfilled));
+            let path = format!("{folder}/{}", content_named(&shard_stem(id), &made.content));
+            files.push(OutFile { record: FileRecord { path, content: made.content }, staged: Some(made.staged) });
         }
-        Ok((files, index, totals))
-    }
-
-    /// The output of the stage.
-    fn finish(
-        &self,
-        old: &ShardIndex,
-        plan: &BTreeMap<String, PlannedShard>,
-        kept: BTreeMap<String, FileRecord>,
-        made: &BTreeMap<String, Made>,
-        n_done: u64,
-    ) -> Result<Done> {
-        let (ctx, store) = (self.ctx, &self.ctx.store);
-        let (mut files, index, totals) = self.gather(old, plan, kept, made)?;
+        let n_rejected = index.iter().filter(|row| row.status == Status::Rejected).count() as u64;
         let hashes: Vec<&str> = files.iter().map(|file| file.record.content.blake3.as_str()).collect();
-        let output = Fingerprint::of_value(&(&index.settings, hashes));
-        let text =
-            serde_json::to_vec(&index).map_err(|error| Error::bug("an index has no JSON form").because(error))?;
-        let path = store.relative(&store.side_index("features", SHARD_INDEX));
-        files.push(stage_bytes(store, "features", path, &text)?);
-        let n_variants = u64::from(ctx.pipeline.stored_copies()) + 1;
-        let first = made.values().find_map(|made| made.first_unread.as_ref());
-        let first = first.map(|(path, reason)| (path.as_str(), reason.as_str()));
-        recordings::check_unread((totals.unread / n_variants) as usize, n_done as usize, first)?;
-        let n_recordings: usize = plan.values().map(|shard| shard.rows.len()).sum();
+        let output = Fingerprint::of_value(&(Features.settings(ctx).fingerprint(), hashes));
+        let place = store.side_index("features", INDEX);
+        files.push(stage_table(store, "features", &place, |out| write_rows(out, &index))?);
         let mut summary = Map::new();
         summary.insert("recordings".into(), n_recordings.into());
-        summary.insert("rows".into(), totals.rows.into());
-        summary.insert("shards".into(), plan.len().into());
-        summary.insert("unread".into(), totals.unread.into());
+        summary.insert("rows".into(), index.len().into());
+        summary.insert("shards".into(), n_shards.into());
+        summary.insert("unread".into(), n_unread.into());
         summary.insert("profile".into(), ctx.pipeline.features.profile.clone().into());
         summary.insert("fingerprint".into(), json!(self.fingerprint));
-        let evidence = Evidence {
-            profile: Some(ctx.pipeline.features.profile.clone()),
-            fingerprint: Some(self.fingerprint.clone()),
-            front_end: Some(ctx.pipeline.features.front_end.clone()),
-            ..evidence_of_split(ctx)
-        };
         Ok(Done {
             output,
             files,
             is_whole: true,
-            evidence,
+            evidence: self.evidence(),
             inputs: None,
-            n_usable: (totals.rows - totals.rejected) / n_variants,
+            n_usable: (index.len() as u64 - n_rejected) / n_variants,
             n_done,
             n_reused: n_recordings as u64 - n_done,
-            n_rejected: totals.rejected,
-            n_unread: totals.unread,
+            n_rejected,
+            n_unread,
             summary,
         })
     }
-}
 
-/// Rows of all shards.
-#[derive(Default)]
-struct Totals {
-    rows: u64,
-    rejected: u64,
-    unread: u64,
-}
-
-impl Totals {
-    fn add(&mut self, rows: u64, rejected: u64, unread: u64) {
-        self.rows += rows;
-        self.rejected += rejected;
-        self.unread += unread;
+    fn evidence(&self) -> Evidence {
+        let pipeline = &self.ctx.pipeline;
+        let n_copies = pipeline.stored_copies();
+        Evidence {
+            profile: Some(pipeline.features.profile.clone()),
+            definition: Some(Definition::of(&pipeline.features.front_end).to_string()),
+            fingerprint: Some(self.fingerprint.clone()),
+            front_end: Some(pipeline.features.front_end.clone()),
+            copies: Some(n_copies),
+            augmentations: (n_copies > 0).then(|| augmentations(self.ctx)),
+            seed: (n_copies > 0).then_some(pipeline.pipeline.seed),
+            ..Evidence::default()
+        }
     }
+}
+
+/// What killed runs finished, by the stem of its name.
+fn waiting_in(staging: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let name = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (stem_of(&name).to_string(), path)
+    };
+    Ok(atomic::entries(staging)?.into_iter().map(name).collect())
 }

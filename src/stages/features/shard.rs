@@ -1,10 +1,9 @@
-//! One shard: a pure, idempotent function from a plan file to one file of spectrograms.
+//! One shard: a pure, idempotent function from rows of a plan to one file of spectrograms.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use serde::Deserialize;
-
+use crate::audio::Part;
 use crate::augment::Donor;
 use crate::definition::{Definition, METADATA_KEY};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,20 +17,21 @@ use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::content_named;
 use crate::storage::record::Content;
 use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
-use crate::tables::features::{FeatureRow, FeatureWriter};
+use crate::tables::feature_index::{FeatureIndexRow, index_of_shard};
+use crate::tables::features::{FeatureRow, FeatureWriter, variant_of_original};
 use crate::tables::manifest::Status;
-use crate::tables::{TableFile, read_rows};
+use crate::tables::TableFile;
+use crate::tables::spectrograms::shard_stem;
 use crate::voices::VoiceCache;
 
 /// Key of the note in a shard that says how many of its rows the machine failed at.
 pub(super) const UNREAD: &str = "sermill.unread";
 
 /// Where one shard comes from and goes to.
-pub struct ShardJob {
-    /// Its plan, a Parquet file of `feature_plan` rows.
-    pub plan: PathBuf,
-    /// Name of its output without the hash at its end.
-    pub stem: String,
+pub struct ShardJob<'a> {
+    pub id: &'a str,
+    /// Its recordings.
+    pub rows: &'a [FeaturePlanRow],
     /// Folder where the output waits for its place.
     pub staging: PathBuf,
     /// An output of this plan that a killed run left there.
@@ -53,6 +53,8 @@ pub struct Made {
     pub n_unread: u64,
     /// Path of the first recording that the machine failed at, and how.
     pub first_unread: Option<(String, String)>,
+    /// Where its spectrograms lie; the plan rows that they were made from are not in it yet.
+    pub index: Vec<FeatureIndexRow>,
 }
 
 /// What became of the rows of one recording.
@@ -113,10 +115,11 @@ impl<'a> ShardMaker<'a> {
     /// reason. Memory: one recording, the spectrograms of one row group twice, and the voices of a
     /// [`VoiceCache`], however long the shard is.
     pub fn make(&self, job: &ShardJob) -> Result<Made> {
-        let plan: Vec<FeaturePlanRow> = read_rows(&job.plan)?;
-        let n_rows = (plan.len() * (self.n_copies as usize + 1)) as u64;
-        if let Some(made) = job.waiting.as_deref().and_then(|waiting| whole(waiting, &job.stem, n_rows)) {
-            self.meter.advance(plan.len() as u64);
+        let n_rows = (job.rows.len() * (self.n_copies as usize + 1)) as u64;
+        if let Some(waiting) = &job.waiting
+            && let Some(made) = whole(waiting, job.id, n_rows)?
+        {
+            self.meter.advance(job.rows.len() as u64);
             return Ok(made);
         }
         let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
@@ -126,11 +129,12 @@ impl<'a> ShardMaker<'a> {
             narrow: Vec::new(),
         });
         let (mut n_rejected, mut n_unread, mut first_unread) = (0, 0, None);
-        let target = job.staging.join(format!("{}.parquet", job.stem));
+        let (stem, mut index) = (shard_stem(job.id), Vec::new());
+        let target = job.staging.join(format!("{stem}.parquet"));
         let written = atomic::write_aside(&job.staging, &target, |out| {
             let mut writer = FeatureWriter::in_memory_of(std::mem::take(&mut buffers.narrow), out)?;
             writer.note(METADATA_KEY, &Definition::of(self.extractor.front_end()).to_string());
-            for row in &plan {
+            for row in job.rows {
                 match self.add_rows(row, &mut buffers, &mut writer)? {
                     Added::All => {}
                     Added::Rejected(n) => n_rejected += n,
@@ -143,13 +147,14 @@ impl<'a> ShardMaker<'a> {
                 self.meter.advance(1);
             }
             writer.note(UNREAD, &n_unread.to_string());
-            buffers.narrow = writer.finish()?;
+            (buffers.narrow, index) = writer.finish()?;
             Ok(())
         })?;
         self.buffers.lock().expect("no panic while buffers are handed over").push(buffers);
+        index.iter_mut().for_each(|row| row.shard = job.id.to_string());
         let content = written.content().clone();
-        let staged = job.staging.join(content_named(&job.stem, &content));
-        Ok(Made { written: Some(written), staged, content, n_rows, n_rejected, n_unread, first_unread })
+        let staged = job.staging.join(content_named(&stem, &content));
+        Ok(Made { written: Some(written), staged, content, n_rows, n_rejected, n_unread, first_unread, index })
     }
 
     /// Adds the rows of one recording, its original and its copies.
@@ -187,34 +192,32 @@ impl<'a> ShardMaker<'a> {
             // It may change back, so this is no fact about the recording.
             return Err(Error::new(ErrorKind::Unreadable, "changed since ingest: run ingest again"));
         }
-        let recording = reader.decode(None, &mut buffers.recording)?.heard()?;
+        let part = part_of(plan.start_s, plan.end_s);
+        let recording = reader.decode(part, &mut buffers.recording)?.heard()?;
         self.extractor.extract(&recording, &copies, &mut buffers.scratch, |spectrogram| {
             let mut row = fill(self.blank(plan, spectrogram.copy), self.extractor, &spectrogram);
-            row.variant = self.variant_of(plan, &donors, spectrogram.copy);
+            row.variant = Some(self.variant_of(plan, &donors, spectrogram.copy));
             writer.push(row, Some(spectrogram.log_mel));
             Ok(())
         })
     }
 
-    /// What an augmented copy was made from: two copies with equal variants have equal spectrograms.
-    fn variant_of(&self, plan: &FeaturePlanRow, donors: &[Vec<Donor>], copy: u32) -> Option<String> {
-        let heard = donors.get(copy.checked_sub(1)? as usize);
-        let heard = heard.into_iter().flatten().map(|donor| donor.content_hash.as_str());
-        let number = copy.to_string();
-        let own = [self.fingerprint.as_str(), self.copies.as_str(), &plan.content_hash, &number];
-        Some(Fingerprint::of(own.into_iter().chain(heard)).to_string())
+    /// What a spectrogram was made from: two rows with equal variants have equal spectrograms.
+    fn variant_of(&self, plan: &FeaturePlanRow, donors: &[Vec<Donor>], copy: u32) -> String {
+        let original = variant_of_original(self.fingerprint.as_str(), &plan.content_hash, plan.start_s, plan.end_s);
+        let Some(first) = copy.checked_sub(1) else { return original };
+        let heard = donors.get(first as usize).into_iter().flatten().map(Donor::key);
+        let own = [original, self.copies.to_string(), copy.to_string()];
+        Fingerprint::of(own.into_iter().chain(heard)).to_string()
     }
 
     /// A row without a spectrogram.
     fn blank(&self, plan: &FeaturePlanRow, copy: u32) -> FeatureRow {
-        let side = plan.splits.split(',').nth(copy as usize).filter(|name| !name.is_empty());
         FeatureRow {
             recording_id: plan.recording_id.clone(),
             corpus: plan.corpus.clone(),
             content_hash: plan.content_hash.clone(),
             copy,
-            emotion: plan.emotion.clone(),
-            split: side.map(str::to_string),
             fingerprint: self.fingerprint.to_string(),
             ..FeatureRow::default()
         }
@@ -222,33 +225,45 @@ impl<'a> ShardMaker<'a> {
 }
 
 /// An output of an earlier run, if it is whole and the machine failed at none of its recordings; anything else is made anew.
-fn whole(waiting: &Path, stem: &str, n_rows: u64) -> Option<Made> {
-    #[derive(Deserialize)]
-    struct StatusRow {
-        status: Status,
+///
+/// Errors: those that say nothing about the file, because the machine failed at it.
+pub(super) fn whole(waiting: &Path, id: &str, n_rows: u64) -> Result<Option<Made>> {
+    let damaged_is_none = |error: Error| if error.kind() == ErrorKind::Input { Ok(None) } else { Err(error) };
+    match opened(waiting, id) {
+        Ok(Some(made)) => Ok((made.n_rows == n_rows).then_some(made)),
+        Ok(None) => Ok(None),
+        Err(error) => damaged_is_none(error),
     }
-    let file = TableFile::open(waiting).ok()?;
+}
+
+fn opened(waiting: &Path, id: &str) -> Result<Option<Made>> {
+    let file = TableFile::open(waiting)?;
     let content = Content::of(&file.bytes());
-    if waiting.file_name()?.to_str()? != content_named(stem, &content) || file.note(UNREAD).ok()??.as_str() != "0" {
-        return None;
+    let named = content_named(&shard_stem(id), &content);
+    if waiting.file_name().and_then(|name| name.to_str()) != Some(named.as_str()) || file.note(UNREAD)?.as_deref() != Some("0") {
+        return Ok(None);
     }
-    let rows: Vec<StatusRow> = file.part::<FeatureRow, _>(&["status"]).ok()?;
-    let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
-    let staged = waiting.to_path_buf();
-    (rows.len() as u64 == n_rows).then_some(Made {
+    let index = index_of_shard(waiting, id)?;
+    Ok(Some(Made {
         written: None,
-        staged,
+        staged: waiting.to_path_buf(),
         content,
-        n_rows,
-        n_rejected,
+        n_rows: index.len() as u64,
+        n_rejected: index.iter().filter(|row| row.status == Status::Rejected).count() as u64,
         n_unread: 0,
         first_unread: None,
-    })
+        index,
+    }))
+}
+
+fn part_of(start_s: Option<f64>, end_s: Option<f64>) -> Option<Part> {
+    start_s.zip(end_s).map(|(start_s, end_s)| Part { start_s, end_s })
 }
 
 /// Whose voices each copy may take, as files.
 fn planned_donors(corpora: &Path, plan: &FeaturePlanRow) -> Result<Vec<Vec<Donor>>> {
     let file = |donor: PlannedDonor| Donor {
+        part: part_of(donor.start_s, donor.end_s),
         content_hash: donor.content_hash,
         file: corpora.join(files::path_of(&donor.path)),
     };
@@ -279,7 +294,6 @@ mod tests {
     use crate::augment::Wanted;
     use crate::progress::Silent;
     use crate::signal::profile::{FrontEnd, profile};
-    use crate::tables::publish_rows;
     use crate::units::{SampleRate, Seed};
 
     #[test]
@@ -300,10 +314,10 @@ mod tests {
         let fingerprint = Fingerprint::of(["test"]);
         let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 1, &Silent);
         let value_bytes = 2 * front_end.n_mels * front_end.n_frames();
+        let plans = [40, 400].map(|n_recordings| vec![row.clone(); n_recordings]);
         let job = |n_recordings: usize, waiting| {
-            let plan = path(&format!("{n_recordings}.plan"));
-            publish_rows(folder.path(), &plan, &vec![row.clone(); n_recordings]).expect("written");
-            ShardJob { plan, stem: format!("part-{n_recordings}"), staging: path("staging"), waiting }
+            let n = plans.iter().position(|plan| plan.len() == n_recordings).expect("planned");
+            ShardJob { id: ["a", "b"][n], rows: &plans[n], staging: path("staging"), waiting }
         };
         let mut waiting = None;
         // Two rows a recording: row groups are written when they are full, and nothing is kept but room for one.

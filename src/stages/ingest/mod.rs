@@ -1,7 +1,7 @@
 //! `ingest`: folders of recordings become the manifest, one row per recording, usable or rejected with a reason.
 //!
 //! A recording is opened again only when its size or one of its times differs from the
-//! last run; labels and sides are worked out anew each time, because they cost nothing.
+//! last run; labels are worked out anew each time, because they cost nothing.
 
 mod probe;
 mod said;
@@ -19,9 +19,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::recordings::{self, Buffers};
 use crate::scan::{Listing, PassedOver, ScannedFile, recordings_below, stamp_of};
-use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, stage_rows};
+use crate::stages::{Ctx, Done, Inputs, Read, Stage, last_of, stage_rows};
+use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
-use crate::tables::manifest::{ManifestRow, Status, sides};
+use crate::storage::settings::Settings;
+use crate::tables::manifest::{ManifestRow, Status};
 
 use probe::{Cache, Probed, Rules, probe};
 
@@ -82,23 +84,16 @@ impl Stage for Ingest {
         ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind).map(|_| ()))
     }
 
-    fn settings(&self, ctx: &Ctx) -> Fingerprint {
-        let pipeline = &ctx.pipeline;
-        Fingerprint::of_value(&(
-            REVISION,
-            &pipeline.ingest,
-            &pipeline.split,
-            pipeline.pipeline.seed,
-            pipeline.features.copies,
-            Rules::of(pipeline),
-        ))
+    fn settings(&self, ctx: &Ctx) -> Settings {
+        let rules = Rules::of(&ctx.pipeline);
+        Settings::of_revision(REVISION).with("ingest", &ctx.pipeline.ingest).with("front_end", rules)
     }
 
-    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
+    fn inputs(&self, ctx: &Ctx, _read: &Read) -> Result<Inputs> {
         scan(ctx).map(|scan| scan.inputs)
     }
 
-    fn run(&self, ctx: &Ctx, _settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
+    fn run(&self, ctx: &Ctx, _read: &Read, _inputs: &Inputs) -> Result<Done> {
         let scan = scan(ctx)?;
         said::before(ctx, &scan);
         if scan.found.is_empty() {
@@ -120,17 +115,16 @@ impl Stage for Ingest {
             label(row, &scan.opened[found.corpus_idx], Path::new(&found.scanned.relative));
         }
         mark_duplicates(&mut rows);
-        place(ctx, &mut rows);
         let mut files = vec![stage_rows(&ctx.store, "ingest", MANIFEST, &rows)?];
         files.extend(Cache::stage(&ctx.store, rules, &scan.found, &probes)?);
         Ok(Done {
             output: Fingerprint::of_value(&rows),
             files,
             is_whole: true,
-            evidence: evidence_of_split(ctx),
+            evidence: Evidence::default(),
             // What the driver looked at may have changed since.
             inputs: Some(scan.inputs.clone()),
-            n_usable: rows.iter().filter(|row| row.goes_on()).count() as u64,
+            n_usable: rows.iter().filter(|row| row.is_eligible()).count() as u64,
             n_done: rows.len() as u64 - n_reused,
             n_reused,
             n_rejected: rows.iter().filter(|row| row.status == Status::Rejected).count() as u64,
@@ -232,7 +226,10 @@ fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
             return;
         }
     };
-    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label;
+    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label.clone();
+    (row.age, row.language) = (label.age, label.language);
+    (row.given_split, row.given_fold) = (label.split, label.fold);
+    (row.start_s, row.end_s) = (label.start_s, label.end_s);
     row.speaker = speaker;
     row.sex = sex.map(|sex| sex.name().to_string());
     row.emotion = emotion;
@@ -253,13 +250,5 @@ fn mark_duplicates(rows: &mut [ManifestRow]) {
                 first.insert(hash.clone(), row.recording_id.clone());
             }
         }
-    }
-}
-
-fn place(ctx: &Ctx, rows: &mut [ManifestRow]) {
-    let config = &ctx.pipeline;
-    let sides = sides(&config.split, config.pipeline.seed, config.features.copies, rows);
-    for row in rows.iter_mut() {
-        row.split = sides.get(&row.recording_id).and_then(|copies| copies[0]).map(|side| side.name().to_string());
     }
 }

@@ -5,29 +5,32 @@ mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::{Map, json};
 
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::metrics::{Confusion, Interval, uar_interval};
 use crate::pictures::{EpochPoint, SpectrogramView, confusion_svg, curves_svg, spectrogram_svg};
 use crate::split::Protocol;
-use crate::stages::{Ctx, Done, Inputs, Stage, stage_bytes, stage_rows};
+use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_bytes, stage_rows};
 use crate::storage::commit::{Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::publish::{OutFile, stem_of};
+use crate::storage::settings::Settings;
 use crate::tables::confusion::ConfusionRow;
-use crate::tables::features::{FeatureRow, from_blob};
 use crate::tables::history::HistoryRow;
+use crate::tables::manifest::Status;
 use crate::tables::metrics::MetricRow;
-use crate::tables::{TableFile, folder_of};
+use crate::tables::predictions::PredictionRow;
+use crate::tables::spectrograms::FeatureIndex;
+use crate::tables::{TableFile, committed_parts, folder_of};
 
 use page::{Page, markdown, percent};
 use slices::{Slice, slices};
 
 /// Raised when the same predictions would give other numbers.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// See the module.
 pub struct Report;
@@ -49,26 +52,30 @@ impl Stage for Report {
         Ok(())
     }
 
-    fn settings(&self, ctx: &Ctx) -> Fingerprint {
+    fn settings(&self, ctx: &Ctx) -> Settings {
         let pipeline = &ctx.pipeline;
-        Fingerprint::of_value(&(REVISION, &pipeline.report, pipeline.pipeline.seed))
+        Settings::of_revision(REVISION).with("report", &pipeline.report).with("pipeline.seed", pipeline.pipeline.seed)
     }
 
-    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        let predictions = Commit::require(&ctx.store, "score")?;
-        Ok(Inputs::from([("predictions".to_string(), predictions.output)]))
+    fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
+        // What predictions say of themselves counts, whatever the recipe of the day says.
+        vec![("score", Needs::AsItIs), ("features", Needs::AsItIs)]
     }
 
-    fn run(&self, ctx: &Ctx, _settings: &Fingerprint, _inputs: &Inputs) -> Result<Done> {
-        let (store, score) = (&ctx.store, Commit::require(&ctx.store, "score")?);
-        let model_id = score.evidence.model_id.clone().ok_or_else(|| Error::bug("score committed no model_id"))?;
-        let told = Told::of(ctx, &score);
-        let slices = slices(store, &score)?;
+    fn inputs(&self, _ctx: &Ctx, read: &Read) -> Result<Inputs> {
+        Ok(Inputs::from([("score".to_string(), read.commit("score")?.output.clone())]))
+    }
+
+    fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
+        let (store, score) = (&ctx.store, read.commit("score")?);
+        let told = Told::of(ctx, score)?;
+        let model_id = told.model_id.clone();
+        let slices = slices(store, score, &told.classes)?;
         let mut metrics = Vec::new();
         let mut confusion_rows = Vec::new();
         let mut confusions = Vec::new();
         for slice in &slices {
-            let confusion = Confusion::from_pairs(slice.pairs.iter().copied());
+            let confusion = Confusion::from_pairs(told.classes.len(), slice.pairs.iter().copied());
             metrics.extend(metric_rows(ctx, &told, slice, &confusion)?);
             confusion_rows.extend(cells(&told, slice, &confusion));
             if slice.name == "all" {
@@ -79,7 +86,7 @@ impl Stage for Report {
             stage_rows(store, "report", &model_id, &metrics)?,
             stage_rows(store, "report", &model_id, &confusion_rows)?,
         ];
-        files.extend(stage_page(ctx, &told, &metrics, &confusions)?);
+        files.extend(stage_page(ctx, read, &told, &metrics, &confusions)?);
         metrics.iter().filter(|row| row.metric == "uar" && row.slice == "all").for_each(|uar| {
             let accuracy =
                 metrics.iter().find(|row| row.metric == "accuracy" && row.slice == "all" && row.split == uar.split);
@@ -90,7 +97,7 @@ impl Stage for Report {
                 percent(accuracy),
                 percent(Some(uar)),
                 uar.n_classes.unwrap_or(0),
-                Emotion::COUNT,
+                told.classes.len(),
                 uar.protocol
             ));
         });
@@ -101,6 +108,8 @@ impl Stage for Report {
 /// What the predictions say of themselves; the recipe of the day is not asked.
 struct Told {
     model_id: String,
+    /// Names of the model's classes, in their order.
+    classes: Vec<String>,
     /// Protocol by which the sides were drawn.
     protocol: String,
     /// What speaks against the numbers.
@@ -110,7 +119,7 @@ struct Told {
 }
 
 impl Told {
-    fn of(ctx: &Ctx, score: &Commit) -> Self {
+    fn of(ctx: &Ctx, score: &Commit) -> Result<Self> {
         let unknown = || "unknown".to_string();
         let protocol = score.evidence.protocol.clone().unwrap_or_else(unknown);
         let trained = score.evidence.model_protocol.clone().unwrap_or_else(unknown);
@@ -131,8 +140,11 @@ impl Told {
         if !said.is_empty() {
             ctx.progress.say(&format!("report: {said}"));
         }
-        let model_id = score.evidence.model_id.clone().unwrap_or_default();
-        Self { model_id, protocol, warning: said, windows: score.evidence.windows.unwrap_or((1, 1)) }
+        let unsaid = |what: &str| Error::bug(format!("score committed no {what}"));
+        let model_id = score.evidence.model_id.clone().ok_or_else(|| unsaid("model_id"))?;
+        let classes = score.evidence.labels.as_ref().ok_or_else(|| unsaid("labels"))?.classes.clone();
+        let windows = score.evidence.windows.ok_or_else(|| unsaid("windows"))?;
+        Ok(Self { model_id, classes, protocol, warning: said, windows })
     }
 }
 
@@ -154,10 +166,10 @@ fn metric_rows(ctx: &Ctx, told: &Told, slice: &Slice, confusion: &Confusion) -> 
     };
     let groups: Vec<&str> = slice.groups.iter().map(String::as_str).collect();
     let seed = ctx.pipeline.pipeline.seed.derive("bootstrap", &[slice.split.as_bytes(), slice.name.as_bytes()]);
-    let uar = uar_interval(&slice.pairs, Some(&groups), ctx.pipeline.report.bootstrap, seed)?;
+    let uar = uar_interval(told.classes.len(), &slice.pairs, Some(&groups), ctx.pipeline.report.bootstrap, seed)?;
     let total = confusion.total();
     let wilson = confusion.accuracy_interval();
-    let n_classes = Some(Emotion::ALL.into_iter().filter(|class| confusion.class(*class).support > 0).count() as u32);
+    let n_classes = Some(confusion.n_occurring() as u32);
     let mean_of = |row: MetricRow| MetricRow { n_classes, ..row };
     let kind = |interval: Option<Interval>, kind: &str| interval.map(|_| kind.to_string());
     let mut rows = vec![
@@ -165,31 +177,33 @@ fn metric_rows(ctx: &Ctx, told: &Told, slice: &Slice, confusion: &Confusion) -> 
         mean_of(MetricRow { interval: kind(uar, slice.drawn), ..row("all", "uar", confusion.uar(), uar, total) }),
         mean_of(row("all", "macro_f1", confusion.macro_f1(), None, total)),
     ];
-    for emotion in Emotion::ALL {
-        let score = confusion.class(emotion);
+    for (index, class) in told.classes.iter().enumerate() {
+        let score = confusion.class(index);
         for (metric, value) in [("precision", score.precision), ("recall", score.recall), ("f1", score.f1)] {
-            rows.push(row(emotion.name(), metric, value, None, score.support));
+            rows.push(row(class, metric, value, None, score.support));
         }
     }
     Ok(rows)
 }
 
 fn cells(told: &Told, slice: &Slice, confusion: &Confusion) -> Vec<ConfusionRow> {
-    let cell = |truth: Emotion, said: Emotion| ConfusionRow {
+    let classes = &told.classes;
+    let cell = |truth: usize, said: usize| ConfusionRow {
         model_id: told.model_id.clone(),
         protocol: told.protocol.clone(),
         split: slice.split.clone(),
         slice: slice.name.clone(),
-        emotion: truth.name().into(),
-        predicted: said.name().into(),
+        emotion: classes[truth].clone(),
+        predicted: classes[said].clone(),
         count: confusion.count(truth, said),
     };
-    Emotion::ALL.into_iter().flat_map(|truth| Emotion::ALL.map(|said| cell(truth, said))).collect()
+    (0..classes.len()).flat_map(|truth| (0..classes.len()).map(move |said| (truth, said))).map(|(a, b)| cell(a, b)).collect()
 }
 
 /// Page and pictures: the files of one folder.
 fn stage_page(
     ctx: &Ctx,
+    read: &Read,
     told: &Told,
     metrics: &[MetricRow],
     confusions: &[(String, Confusion)],
@@ -213,9 +227,9 @@ fn stage_page(
     }
     for (split, confusion) in confusions {
         let caption = format!("Confusion, {split} side, protocol {}", told.protocol);
-        add(format!("confusion-{split}.svg"), caption.clone(), confusion_svg(confusion, &caption))?;
+        add(format!("confusion-{split}.svg"), caption.clone(), confusion_svg(confusion, &told.classes, &caption))?;
     }
-    for (emotion, svg) in example_spectrograms(ctx, told.windows)? {
+    for (emotion, svg) in example_spectrograms(ctx, read, told)? {
         add(format!("spectrogram-{emotion}.svg"), format!("Log-mel spectrogram, {emotion}"), svg)?;
     }
     let page = Page {
@@ -223,6 +237,7 @@ fn stage_page(
         pipeline: &ctx.pipeline.pipeline.name,
         protocol: &told.protocol,
         warning: &told.warning,
+        classes: &told.classes,
         metrics,
         confusions,
         history: &history,
@@ -240,43 +255,58 @@ fn history_of(store: &Store, model_id: &str) -> Result<Vec<HistoryRow>> {
     record.map_or(Ok(Vec::new()), |record| TableFile::committed(store, record, "train")?.rows())
 }
 
-/// One original recording of each emotion: the first by id.
-fn example_spectrograms(ctx: &Ctx, windows: (usize, usize)) -> Result<Vec<(Emotion, String)>> {
-    let mut first: BTreeMap<Emotion, FeatureRow> = BTreeMap::new();
-    let features = Commit::require(&ctx.store, "features")?;
-    let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
-    for record in features.files.iter().filter(|file| file.path.starts_with(&folder)) {
-        for batch in TableFile::committed(&ctx.store, record, "features")?.batches::<FeatureRow>()? {
-            for row in batch?.into_iter().filter(|row| row.copy == 0 && row.log_mel.is_some()) {
-                let Some(emotion) = row.emotion.as_deref().and_then(Emotion::from_name) else { continue };
-                if first.get(&emotion).is_none_or(|known| row.recording_id < known.recording_id) {
-                    first.insert(emotion, row);
-                }
-            }
+/// One original recording of each class: the first by id.
+fn example_spectrograms(ctx: &Ctx, read: &Read, told: &Told) -> Result<Vec<(String, String)>> {
+    let (store, features) = (&ctx.store, read.commit("features")?);
+    let front_end = features.evidence.front_end.as_ref();
+    let front_end = front_end.ok_or_else(|| Error::bug("features committed no front end"))?;
+    let examples = examples(store, read.commit("score")?)?;
+    let index = FeatureIndex::read(store, features)?;
+    let spectrograms = index.spectrograms(store)?;
+    let mut scratch = Vec::new();
+    let mut pictures = Vec::new();
+    for (class, recording_id) in examples {
+        let row = index.rows.iter().position(|row| row.copy == 0 && row.recording_id == recording_id);
+        let Some((row, place)) = row.and_then(|row| Some((&index.rows[row], index.place(row)?))) else { continue };
+        let (n_mels, n_frames) = (row.n_mels as usize, row.n_frames as usize);
+        let mut log_mel = vec![0.0; n_mels * n_frames];
+        spectrograms.read(place, &mut scratch, &mut log_mel)?;
+        let view = SpectrogramView {
+            title: &format!("{class}: {recording_id}"),
+            log_mel: &log_mel,
+            n_mels,
+            n_frames,
+            valid_frames: row.valid_frames as usize,
+            frame_seconds: front_end.hop as f64 / front_end.sample_rate.hz(),
+            first_second: front_end.offset_s,
+            centres_hz: &[],
+            window: told.windows.0,
+            hop: told.windows.1,
+        };
+        pictures.push((class, spectrogram_svg(&view)?));
+    }
+    Ok(pictures)
+}
+
+/// For each class the first original recording with it, by id, among those that were scored.
+fn examples(store: &Store, score: &Commit) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Part {
+        recording_id: String,
+        copy: u32,
+        emotion: Option<String>,
+        status: Status,
+    }
+    let columns = ["recording_id", "copy", "emotion", "status"];
+    let mut first: BTreeMap<String, String> = BTreeMap::new();
+    for Part { recording_id, copy, emotion, status } in committed_parts::<PredictionRow, Part>(store, score, &columns)? {
+        let Some(emotion) = emotion.filter(|_| copy == 0 && status == Status::Ok) else { continue };
+        let known = first.entry(emotion).or_insert_with(|| recording_id.clone());
+        if recording_id < *known {
+            *known = recording_id;
         }
     }
-    let front_end = features.evidence.front_end.ok_or_else(|| Error::bug("features committed no front end"))?;
-    first
-        .into_iter()
-        .map(|(emotion, row)| {
-            let mut log_mel = vec![0.0; row.n_mels as usize * row.n_frames as usize];
-            from_blob(row.log_mel.as_deref().unwrap_or_default(), &mut log_mel)?;
-            let title = format!("{emotion}: {}", row.recording_id);
-            let view = SpectrogramView {
-                title: &title,
-                log_mel: &log_mel,
-                n_mels: row.n_mels as usize,
-                n_frames: row.n_frames as usize,
-                valid_frames: row.valid_frames as usize,
-                frame_seconds: front_end.hop as f64 / front_end.sample_rate.hz(),
-                first_second: front_end.offset_s,
-                centres_hz: &[],
-                window: windows.0,
-                hop: windows.1,
-            };
-            Ok((emotion, spectrogram_svg(&view)?))
-        })
-        .collect()
+    Ok(first)
 }
 
 fn summarise(ctx: &Ctx, told: &Told, metrics: &[MetricRow], n_files: usize) -> Done {

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::emotion::Emotion;
 use crate::metrics::Confusion;
 use crate::tables::history::HistoryRow;
 use crate::tables::metrics::MetricRow;
@@ -14,6 +13,8 @@ pub struct Page<'a> {
     pub protocol: &'a str,
     /// What speaks against the numbers.
     pub warning: &'a str,
+    /// Names of the classes, in their order.
+    pub classes: &'a [String],
     pub metrics: &'a [MetricRow],
     /// Side and confusion of the slice `all` of each side.
     pub confusions: &'a [(String, Confusion)],
@@ -60,11 +61,11 @@ pub fn markdown(page: &Page) -> String {
         line(format_args!(
             "\n## Classes, {split} side\n\n| class | precision | recall | F1 | support |\n|---|---|---|---|---|"
         ));
-        for emotion in Emotion::ALL {
-            let score = confusion.class(emotion);
+        for (index, class) in page.classes.iter().enumerate() {
+            let score = confusion.class(index);
             let show = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 100.0 * value));
             let (precision, recall, f1) = (show(score.precision), show(score.recall), show(score.f1));
-            line(format_args!("| {emotion} | {precision} | {recall} | {f1} | {} |", score.support));
+            line(format_args!("| {class} | {precision} | {recall} | {f1} | {} |", score.support));
         }
     }
     if !page.history.is_empty() {

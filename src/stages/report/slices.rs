@@ -4,7 +4,6 @@ use std::io::Cursor;
 
 use polars::prelude::*;
 
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
@@ -17,8 +16,8 @@ pub struct Slice {
     pub split: String,
     /// `all`, or `<column>=<value>`.
     pub name: String,
-    /// Label and prediction of each item.
-    pub pairs: Vec<(Emotion, Emotion)>,
+    /// Positions of the class of the label and of the predicted class, of each item.
+    pub pairs: Vec<(usize, usize)>,
     /// What each item is drawn with: all of its speaker, or, where no speaker is known, of its recording.
     pub groups: Vec<String>,
     /// What the bootstrap draws: `speakers`, `recordings`, or both where some speakers are unknown.
@@ -31,7 +30,7 @@ const SLICED_BY: [&str; 3] = ["corpus", "sex", "copies"];
 /// Every slice of the predictions that `score` committed, sides in the order test, validation, train, none.
 ///
 /// Errors: kind `Input` for predictions that are gone or damaged, `Unreadable` or `Machine` where they cannot be read.
-pub fn slices(store: &Store, score: &Commit) -> Result<Vec<Slice>> {
+pub fn slices(store: &Store, score: &Commit, classes: &[String]) -> Result<Vec<Slice>> {
     let failed = |error: PolarsError| {
         Error::input("the predictions cannot be read")
             .at(folder_of::<PredictionRow>(store))
@@ -60,7 +59,7 @@ pub fn slices(store: &Store, score: &Commit) -> Result<Vec<Slice>> {
         if side.height() == 0 {
             continue;
         }
-        slices.push(slice(split, "all".into(), &side).map_err(failed)?);
+        slices.push(slice(split, "all".into(), &side, classes).map_err(failed)?);
         for column in SLICED_BY {
             let values =
                 side.column(column).and_then(|values| values.unique()?.sort(SortOptions::default())).map_err(failed)?;
@@ -71,21 +70,21 @@ pub fn slices(store: &Store, score: &Commit) -> Result<Vec<Slice>> {
             }
             for value in values.iter().flatten() {
                 let part = side.clone().lazy().filter(col(column).eq(lit(value))).collect().map_err(failed)?;
-                slices.push(slice(split, format!("{column}={value}"), &part).map_err(failed)?);
+                slices.push(slice(split, format!("{column}={value}"), &part, classes).map_err(failed)?);
             }
         }
     }
     Ok(slices)
 }
 
-fn slice(split: &str, name: String, rows: &DataFrame) -> PolarsResult<Slice> {
+fn slice(split: &str, name: String, rows: &DataFrame, classes: &[String]) -> PolarsResult<Slice> {
     let texts = |name: &str| Ok::<_, PolarsError>(rows.column(name)?.str()?.iter());
     let names = texts("corpus")?.zip(texts("speaker")?).zip(texts("recording_id")?);
     let mut slice = Slice { split: split.into(), name, pairs: Vec::new(), groups: Vec::new(), drawn: "speakers" };
     let (mut n_known, mut n_unknown) = (0, 0);
     for ((truth, said), ((corpus, speaker), recording_id)) in texts("emotion")?.zip(texts("predicted")?).zip(names) {
-        let emotion = |name: Option<&str>| name.and_then(Emotion::from_name);
-        let (Some(truth), Some(said)) = (emotion(truth), emotion(said)) else { continue };
+        let class = |name: Option<&str>| classes.iter().position(|class| Some(class.as_str()) == name);
+        let (Some(truth), Some(said)) = (class(truth), class(said)) else { continue };
         let (corpus, recording_id) = (corpus.unwrap_or_default(), recording_id.unwrap_or_default());
         slice.pairs.push((truth, said));
         // Names of speakers are those of their corpus.
@@ -110,6 +109,9 @@ mod tests {
     use crate::storage::commit::blank;
     use crate::storage::fingerprint::Fingerprint;
     use crate::storage::publish::publish;
+    use crate::storage::settings::Settings;
+
+    const SEVEN: [&str; 7] = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"];
 
     fn row(number: usize, corpus: &str, speaker: Option<&str>) -> PredictionRow {
         PredictionRow {
@@ -117,8 +119,8 @@ mod tests {
             corpus: corpus.into(),
             speaker: speaker.map(str::to_string),
             split: Some("test".into()),
-            emotion: Some(Emotion::ALL[number % 7].name().into()),
-            predicted: Some(Emotion::ALL[number % 3].name().into()),
+            emotion: Some(SEVEN[number % 7].into()),
+            predicted: Some(SEVEN[number % 3].into()),
             ..PredictionRow::example()
         }
     }
@@ -128,9 +130,9 @@ mod tests {
         let store = Store::new(folder.path());
         let file = stage_rows(&store, "score", "m", rows).expect("written");
         publish(&store, "score", std::slice::from_ref(&file), &Default::default()).expect("published");
-        let mut commit = blank("score", Fingerprint::of(["s"]), Fingerprint::of(["o"]));
+        let mut commit = blank("score", Settings::of_revision(1), Fingerprint::of(["o"]));
         commit.files = vec![file.record];
-        slices(&store, &commit).expect("slices")
+        slices(&store, &commit, &SEVEN.map(str::to_string)).expect("slices")
     }
 
     #[test]

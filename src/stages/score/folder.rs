@@ -13,6 +13,7 @@ use crate::recordings::{self, Buffers};
 use crate::scan::{Listing, ScannedFile};
 use crate::stages::score::{Key, Pending, Scorer, key_of};
 use crate::storage::fingerprint::Fingerprint;
+use crate::tables::features::variant_of_original;
 use crate::tables::manifest::Status;
 use crate::tables::predictions::PredictionRow;
 
@@ -49,10 +50,13 @@ impl Scorer<'_> {
                     chunk.par_iter().map_init(buffers, read).collect::<Result<_>>()
                 })?
             };
-            let mut pending = Vec::new();
+            let mut pending = Pending::default();
             for one in read {
                 match one {
-                    Read::New(row, log_mel) => pending.push(Pending { row, log_mel }),
+                    Read::New(row, log_mel) => {
+                        pending.rows.push(row);
+                        pending.log_mel.extend_from_slice(&log_mel);
+                    }
                     Read::Known(mut row) => {
                         self.reuse(&mut row);
                         rows.push(row);
@@ -121,6 +125,7 @@ fn read_one(
         Err(error) => return rejected(row, error, found),
     };
     row.content_hash = Some(content_hash.to_hex().to_string());
+    row.variant = Some(variant_of_original(&row.fingerprint, &content_hash.to_hex(), None, None));
     if known.contains_key(&key_of(&row)) {
         return Ok(Read::Known(row));
     }

@@ -13,21 +13,25 @@ use serde_json::{Map, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+use crate::labels::Labels;
 use crate::network::onnx::read_model;
 use crate::network::session::{Provider, Session};
 use crate::scan::recordings_below;
-use crate::stages::{Ctx, Done, Inputs, Stage, last_of, stage_rows};
+use crate::split::{Protocol, Split};
+use crate::stages::roster::Roster;
+use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, last_of, stage_table};
 use crate::storage::commit::{Commit, Evidence};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::stem_of;
-use crate::storage::record::FileRecord;
-use crate::tables::features::{FeatureRow, from_blob};
-use crate::tables::manifest::{ManifestRow, Status};
-use crate::tables::predictions::PredictionRow;
-use crate::tables::{TableFile, committed_rows, folder_of};
+use crate::storage::settings::Settings;
+use crate::tables::feature_index::FeatureIndexRow;
+use crate::tables::manifest::Status;
+use crate::tables::predictions::{PredictionRow, Predictions};
+use crate::tables::spectrograms::FeatureIndex;
+use crate::tables::{TableFile, folder_of};
 
 /// Raised when the same model and features would give other rows.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 /// A model whose own golden vector comes out further off than this is not run.
 const GOLDEN_TOLERANCE: f32 = 1e-4;
 
@@ -65,58 +69,75 @@ impl Stage for Score {
         }
     }
 
-    fn settings(&self, ctx: &Ctx) -> Fingerprint {
-        let limit = ctx.input.as_ref().map(|_| ctx.pipeline.recording_limit().0);
-        Fingerprint::of_value(&(REVISION, &ctx.pipeline.score, &ctx.input, limit))
+    fn settings(&self, ctx: &Ctx) -> Settings {
+        let settings = Settings::of_revision(REVISION)
+            .with("score", &ctx.pipeline.score)
+            .with("labels", &ctx.pipeline.labels)
+            .with("split.protocol", ctx.pipeline.split.protocol);
+        match &ctx.input {
+            Some(folder) => settings.with("input", folder).with("limit", ctx.pipeline.recording_limit().0),
+            None => settings,
+        }
     }
 
-    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        let model = ("model".to_string(), Fingerprint::of([model_bytes(ctx)?.1]));
-        let source = match &ctx.input {
-            Some(folder) => ("recordings".to_string(), folder::fingerprint(&recordings_below(folder)?.recordings)),
-            None => ("features".to_string(), Commit::require(&ctx.store, "features")?.output),
-        };
-        let mut inputs = Inputs::from([model, source]);
+    fn reads(&self, ctx: &Ctx) -> Vec<(&'static str, Needs)> {
+        let mut reads = Vec::new();
         if ctx.input.is_none() {
-            // Speakers and sexes come from there.
-            inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
+            reads.extend([("ingest", Needs::Same), ("features", Needs::Same)]);
+            if ctx.pipeline.split.protocol != Protocol::Unsplit {
+                reads.push(("folds", Needs::Same));
+            }
+        }
+        if ctx.pipeline.score.model == TRAINED {
+            reads.push(("train", Needs::Same));
+        }
+        reads
+    }
+
+    fn inputs(&self, ctx: &Ctx, read: &Read) -> Result<Inputs> {
+        let mut inputs = read.outputs();
+        // The model's bytes count, and not which run made them.
+        inputs.remove("train");
+        inputs.insert("model".into(), Fingerprint::of([model_bytes(ctx, read)?.1]));
+        if let Some(folder) = &ctx.input {
+            inputs.insert("recordings".into(), folder::fingerprint(&recordings_below(folder)?.recordings));
         }
         Ok(inputs)
     }
 
-    fn run(&self, ctx: &Ctx, _settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
+    fn run(&self, ctx: &Ctx, read: &Read, inputs: &Inputs) -> Result<Done> {
         let provider: Provider = ctx.pipeline.score.device.parse()?;
-        let (path, bytes) = model_bytes(ctx)?;
+        let (path, bytes) = model_bytes(ctx, read)?;
         let mut session = Session::open(&bytes, provider, ctx.n_threads(), &ctx.runtime_library)
             .map_err(|error| if error.kind() == ErrorKind::Input { error.at(&path) } else { error })?;
-        session.card().emotions()?;
         let off = session.verify_golden(GOLDEN_TOLERANCE)?;
         let mut scorer = Scorer::new(ctx, &mut session, provider, &inputs["model"])?;
         let clock = Instant::now();
-        let mut read = inputs.clone();
-        let rows = match &ctx.input {
+        let (rows, listed) = match &ctx.input {
             Some(folder) => {
                 let found = recordings_below(folder)?;
+                let rows = scorer.folder(folder, &found)?;
                 // What the driver looked at may have changed since.
-                read.insert("recordings".into(), folder::fingerprint(&found.recordings));
-                scorer.folder(folder, &found)?
+                (rows, Some(Inputs::from([("recordings".into(), folder::fingerprint(&found.recordings))])))
             }
-            None => scorer.features()?,
+            None => (scorer.features(read)?, None),
         };
         let seconds = clock.elapsed().as_secs_f64();
-        let (n_done, n_reused) = (scorer.n_done, scorer.n_reused);
-        let done = scorer.publish(rows, n_done, n_reused, seconds, off)?;
-        Ok(Done { inputs: Some(read), ..done })
+        let done = scorer.publish(read, rows, seconds, off)?;
+        Ok(Done { inputs: listed, ..done })
     }
 }
 
+/// `[score] model` of the recipe that trained it.
+const TRAINED: &str = "trained";
+
 /// The model file that the recipe names, and its bytes: those that `train` committed, or those of a file from elsewhere.
-fn model_bytes(ctx: &Ctx) -> Result<(PathBuf, Bytes)> {
-    if ctx.pipeline.score.model != "trained" {
+fn model_bytes(ctx: &Ctx, read: &Read) -> Result<(PathBuf, Bytes)> {
+    if ctx.pipeline.score.model != TRAINED {
         let path = PathBuf::from(&ctx.pipeline.score.model);
         return read_model(&path).map(|bytes| (path, bytes.into()));
     }
-    let commit = Commit::require(&ctx.store, "train")?;
+    let commit = read.commit("train")?;
     let file = commit.files.iter().find(|file| file.path.ends_with("/model.onnx"));
     let file = file.ok_or_else(|| Error::bug("train committed no model"))?;
     Ok((file.file(&ctx.store), file.read(&ctx.store, "train")?))
@@ -129,9 +150,10 @@ fn key_of(row: &PredictionRow) -> Key {
     (row.recording_id.clone(), row.copy, row.content_hash.clone(), row.variant.clone())
 }
 
-/// A row waiting for its probabilities, with its spectrogram.
+/// Rows waiting for their probabilities, with their spectrograms one after the other.
+#[derive(Default)]
 struct Pending {
-    row: PredictionRow,
+    rows: Vec<PredictionRow>,
     log_mel: Vec<f32>,
 }
 
@@ -140,6 +162,8 @@ struct Scorer<'a> {
     session: &'a mut Session,
     model_fingerprint: Fingerprint,
     provider: String,
+    /// Which words count as which of the model's classes.
+    labels: Labels,
     known: HashMap<Key, PredictionRow>,
     /// Name of the predictions' file, but for its hash.
     stem: String,
@@ -155,11 +179,13 @@ impl<'a> Scorer<'a> {
             None => String::new(),
         };
         let stem = format!("{}{source}", session.card().model_id);
+        let labels = session.card().meaning(&ctx.pipeline.labels).into_owned();
         let mut scorer = Self {
             ctx,
             session,
             model_fingerprint: model.clone(),
             provider: provider.to_string(),
+            labels,
             known: HashMap::new(),
             stem,
             n_done: 0,
@@ -179,11 +205,11 @@ impl<'a> Scorer<'a> {
         let path = self.ctx.store.relative(&folder_of::<PredictionRow>(&self.ctx.store).join(&self.stem));
         let mut known = HashMap::new();
         for record in last.files.iter().filter(|file| stem_of(&file.path) == path) {
-            let rows = match TableFile::committed(&self.ctx.store, record, "score") {
+            let predictions = match TableFile::committed(&self.ctx.store, record, "score") {
                 Err(error) if error.kind() == ErrorKind::Input => continue,
-                file => file?.rows::<PredictionRow>()?,
+                file => Predictions::read(&file?)?,
             };
-            let usable = rows.into_iter().filter(|row| row.status == Status::Ok && row.provider == self.provider);
+            let usable = predictions.rows.into_iter().filter(|row| row.status == Status::Ok && row.provider == self.provider);
             known.extend(usable.map(|row| (key_of(&row), row)));
         }
         Ok(known)
@@ -199,79 +225,75 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    /// Scores the rows of the features table that the recipe's sides ask for.
-    fn features(&mut self) -> Result<Vec<PredictionRow>> {
-        let ctx = self.ctx;
-        let features = Commit::require(&ctx.store, "features")?;
-        let manifest = committed_rows::<ManifestRow>(&ctx.store, &Commit::require(&ctx.store, "ingest")?)?;
-        let manifest = manifest.into_iter().map(|row| (row.recording_id.clone(), row)).collect();
-        let sides: Vec<&str> = ctx.pipeline.score.splits.iter().map(|side| side.name()).collect();
-        let is_wanted = |row: &FeatureRow| row.split.as_deref().is_none_or(|side| sides.contains(&side));
-        let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
-        let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
-        let meter = ctx.progress.begin("score", features.n_usable + features.n_rejected);
-        let mut rows = Vec::new();
-        let mut pending = Vec::new();
-        for shard in shards {
-            let file = TableFile::committed(&ctx.store, shard, "features")?;
-            for batch in file.batches::<FeatureRow>()? {
-                let batch = batch?;
-                meter.advance(batch.len() as u64);
-                for feature in batch.into_iter().filter(is_wanted) {
-                    self.take(feature, &manifest, &mut rows, &mut pending)?;
-                    if pending.len() == ctx.pipeline.score.batch {
-                        self.flush(&mut pending, &mut rows)?;
-                    }
-                }
+    /// Scores the spectrograms that the recipe's sides ask for; of those that were scored before nothing is read.
+    fn features(&mut self, read: &Read) -> Result<Vec<PredictionRow>> {
+        let (ctx, features) = (self.ctx, read.commit("features")?);
+        self.check_front_end(features)?;
+        let folds = read.all().find(|(stage, _)| *stage == "folds").map(|(_, commit)| commit);
+        let roster = Roster::read(&ctx.store, read.commit("ingest")?, folds)?;
+        let index = FeatureIndex::read(&ctx.store, features)?;
+        let spectrograms = index.spectrograms(&ctx.store)?;
+        let wanted = &ctx.pipeline.score.splits;
+        let meter = ctx.progress.begin("score", index.rows.len() as u64);
+        let (mut rows, mut pending, mut scratch) = (Vec::new(), Pending::default(), Vec::new());
+        let size = self.session.card().network.n_mels * self.session.card().network.n_frames;
+        for (at, indexed) in index.rows.iter().enumerate() {
+            meter.advance(1);
+            let side = roster.side(&indexed.recording_id, indexed.copy);
+            if side.is_some_and(|side| !wanted.contains(&side)) {
+                continue;
+            }
+            let mut row = self.row_of(indexed, &roster, side);
+            let Some(place) = index.place(at).filter(|_| indexed.status == Status::Ok) else {
+                row.status = Status::Rejected;
+                row.reject_reason = indexed.reject_reason.clone();
+                rows.push(row);
+                continue;
+            };
+            if self.reuse(&mut row) {
+                rows.push(row);
+                continue;
+            }
+            let begin = pending.log_mel.len();
+            pending.log_mel.resize(begin + size, 0.0);
+            spectrograms.read(place, &mut scratch, &mut pending.log_mel[begin..])?;
+            pending.rows.push(row);
+            if pending.rows.len() == ctx.pipeline.score.batch {
+                self.flush(&mut pending, &mut rows)?;
             }
         }
         self.flush(&mut pending, &mut rows)?;
         Ok(rows)
     }
 
-    fn take(
-        &mut self,
-        feature: FeatureRow,
-        manifest: &HashMap<String, ManifestRow>,
-        rows: &mut Vec<PredictionRow>,
-        pending: &mut Vec<Pending>,
-    ) -> Result<()> {
+    /// Refuses features that the model was not trained on.
+    fn check_front_end(&self, features: &Commit) -> Result<()> {
         let card = self.session.card();
-        if feature.fingerprint != card.fingerprint {
-            return Err(Error::input(format!(
-                "the model was trained on features {}, these are {}",
-                card.fingerprint, feature.fingerprint
-            ))
-            .at_place(format!("features of `{}`", feature.recording_id))
-            .hint("use the [features.front_end] of the pipeline that trained the model, then run `sermill features` again"));
-        }
-        let mut row = self.blank();
-        if let Some(known) = manifest.get(&feature.recording_id) {
-            (row.path, row.speaker, row.sex) = (known.path.clone(), known.speaker.clone(), known.sex.clone());
-        }
-        row.recording_id = feature.recording_id;
-        row.copy = feature.copy;
-        row.corpus = feature.corpus;
-        row.content_hash = Some(feature.content_hash);
-        row.variant = feature.variant;
-        row.split = feature.split;
-        row.emotion = feature.emotion;
-        if feature.status == Status::Rejected {
-            row.status = Status::Rejected;
-            row.reject_reason = feature.reject_reason;
-            rows.push(row);
+        let found = features.evidence.fingerprint.as_ref().map_or("none", Fingerprint::as_str);
+        if found == card.fingerprint {
             return Ok(());
         }
-        if self.reuse(&mut row) {
-            rows.push(row);
-            return Ok(());
+        Err(Error::input(format!("the model was trained on features {}, these are {found}", card.fingerprint))
+            .at(self.ctx.store.root())
+            .hint("use the [features.front_end] of the pipeline that trained the model, then run `sermill features` again"))
+    }
+
+    /// What is known of an item before it is scored.
+    fn row_of(&self, indexed: &FeatureIndexRow, roster: &Roster, side: Option<Split>) -> PredictionRow {
+        let known = roster.entry(&indexed.recording_id).cloned().unwrap_or_default();
+        PredictionRow {
+            recording_id: indexed.recording_id.clone(),
+            copy: indexed.copy,
+            path: known.path,
+            corpus: indexed.corpus.clone(),
+            speaker: known.speaker,
+            sex: known.sex,
+            content_hash: Some(indexed.content_hash.clone()),
+            variant: indexed.variant.clone(),
+            split: side.map(|side| side.name().to_string()),
+            emotion: self.labels.name_of(known.emotion.as_deref()).map(str::to_string),
+            ..self.blank()
         }
-        let network = &self.session.card().network;
-        let mut log_mel = vec![0.0; network.n_mels * network.n_frames];
-        let blob = feature.log_mel.as_deref().unwrap_or_default();
-        from_blob(blob, &mut log_mel).map_err(|error| error.at_place(format!("features of `{}`", row.recording_id)))?;
-        pending.push(Pending { row, log_mel });
-        Ok(())
     }
 
     /// Takes the scores of an earlier run for this row; what the manifest says is taken from today.
@@ -291,35 +313,30 @@ impl<'a> Scorer<'a> {
     }
 
     /// Runs the model on what is pending.
-    fn flush(&mut self, pending: &mut Vec<Pending>, rows: &mut Vec<PredictionRow>) -> Result<()> {
-        if pending.is_empty() {
+    fn flush(&mut self, pending: &mut Pending, rows: &mut Vec<PredictionRow>) -> Result<()> {
+        if pending.rows.is_empty() {
             return Ok(());
         }
         let n_classes = self.session.card().network.n_classes;
-        let input: Vec<f32> = pending.iter().flat_map(|one| one.log_mel.iter().copied()).collect();
-        let mut probabilities = vec![0.0; pending.len() * n_classes];
-        self.session.run(&input, pending.len(), &mut probabilities)?;
-        self.n_done += pending.len() as u64;
-        for (one, probabilities) in pending.drain(..).zip(probabilities.chunks_exact(n_classes)) {
-            let mut row = one.row;
-            row.set_probabilities(probabilities);
+        let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
+        self.session.run(&pending.log_mel, pending.rows.len(), &mut probabilities)?;
+        self.n_done += pending.rows.len() as u64;
+        for (mut row, probabilities) in pending.rows.drain(..).zip(probabilities.chunks_exact(n_classes)) {
+            row.set_probabilities(&self.labels.classes, probabilities);
             rows.push(row);
         }
+        pending.log_mel.clear();
         Ok(())
     }
 
-    fn publish(
-        &self,
-        mut rows: Vec<PredictionRow>,
-        n_done: u64,
-        n_reused: u64,
-        seconds: f64,
-        golden_off: f32,
-    ) -> Result<Done> {
+    fn publish(&self, read: &Read, mut rows: Vec<PredictionRow>, seconds: f64, golden_off: f32) -> Result<Done> {
         let store = &self.ctx.store;
         rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
         let slot = Score.slot(self.ctx);
-        let file = stage_rows(store, &slot, &self.stem, &rows)?;
+        let predictions = Predictions { classes: self.labels.classes.clone(), rows };
+        let place = folder_of::<PredictionRow>(store).join(&self.stem);
+        let file = stage_table(store, &slot, &place, |out| predictions.write(out))?;
+        let rows = &predictions.rows;
         let n_rejected = rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
         let right = |row: &&PredictionRow| row.emotion.is_some() && row.emotion == row.predicted;
         let n_labelled = rows.iter().filter(|row| row.emotion.is_some() && row.predicted.is_some()).count();
@@ -330,28 +347,31 @@ impl<'a> Scorer<'a> {
         summary.insert("labelled".into(), n_labelled.into());
         summary.insert("correct".into(), rows.iter().filter(right).count().into());
         summary.insert("golden_difference".into(), json!(golden_off));
-        summary.insert("recordings_per_s".into(), json!((n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
+        summary.insert("recordings_per_s".into(), json!((self.n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
         summary.insert("predictions".into(), file.record.file(store).display().to_string().into());
         let card = self.session.card();
-        let of_sides = match self.ctx.input {
+        let of_features = match self.ctx.input {
             Some(_) => Evidence::default(),
-            None => Commit::require(store, "features")?.evidence,
+            None => Evidence {
+                protocol: Some(self.ctx.pipeline.split.protocol.name().into()),
+                ..read.commit("features")?.evidence.clone()
+            },
         };
         Ok(Done {
-            output: Fingerprint::of_value(&rows),
+            output: Fingerprint::of([&file.record.content.blake3]),
             files: vec![file],
             is_whole: false,
             evidence: Evidence {
+                labels: Some(self.labels.clone()),
                 model_id: Some(card.model_id.clone()),
                 model_protocol: Some(card.protocol.clone()),
-                fingerprint: None,
                 windows: Some((card.network.window, card.network.hop)),
-                ..of_sides
+                ..of_features
             },
             inputs: None,
             n_usable: rows.len() as u64 - n_rejected,
-            n_done,
-            n_reused,
+            n_done: self.n_done,
+            n_reused: self.n_reused,
             n_rejected,
             n_unread: self.n_unread,
             summary,

@@ -1,11 +1,11 @@
 //! Copies that are drawn anew for each epoch, made from the recordings themselves; nothing of them is stored.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 use half::f16;
 
+use crate::audio::Part;
 use crate::augment::{Donor, Ring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
@@ -13,9 +13,8 @@ use crate::files;
 use crate::recordings::Buffers;
 use crate::split::Split;
 use crate::stages::Ctx;
-use crate::storage::commit::Commit;
-use crate::tables::committed_rows;
-use crate::tables::manifest::{ManifestRow, sides};
+use crate::stages::roster::Roster;
+use crate::tables::manifest::sound_hash;
 use crate::units::Seed;
 use crate::voices::VoiceCache;
 
@@ -24,8 +23,8 @@ pub(super) struct Fresh {
     extractor: Extractor,
     seed: Seed,
     n_copies: u32,
-    /// Content hash -> where the recording is.
-    files: HashMap<String, PathBuf>,
+    /// Where each recording is, by the hash of its sound.
+    recordings: HashMap<String, Donor>,
     /// The originals of the training side.
     ring: Ring,
     /// Buffers that no thread uses at the moment.
@@ -35,31 +34,27 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// Plans the copies of a recipe that draws them anew; `None` for one that stores them.
-    pub(super) fn open(ctx: &Ctx) -> Result<Option<Self>> {
+    pub(super) fn open(ctx: &Ctx, roster: &Roster) -> Result<Option<Self>> {
         let (config, seed, n_copies) =
             (&ctx.pipeline.features, ctx.pipeline.pipeline.seed, ctx.pipeline.fresh_copies());
         if n_copies == 0 {
             return Ok(None);
         }
-        let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, &Commit::require(&ctx.store, "ingest")?)?;
-        let sides = sides(&ctx.pipeline.split, seed, 0, &manifest);
-        let is_training = |row: &&ManifestRow| {
-            row.goes_on() && sides.get(&row.recording_id).is_some_and(|copies| copies[0] == Some(Split::Train))
-        };
-        let place = |row: &ManifestRow| ctx.corpora.join(files::path_of(&row.path));
-        let file = |row: &ManifestRow| Some((row.content_hash.clone()?, place(row)));
-        let files: HashMap<String, PathBuf> = manifest.iter().filter(is_training).filter_map(file).collect();
-        let donor = |(content_hash, file): (&String, &PathBuf)| Donor {
-            content_hash: content_hash.clone(),
-            file: file.clone(),
-        };
+        let mut recordings = HashMap::new();
+        for entry in roster.entries().filter(|entry| roster.side(&entry.recording_id, 0) == Some(Split::Train)) {
+            let Some(content_hash) = entry.content_hash.clone() else { continue };
+            let sound = sound_hash(&content_hash, entry.start_s, entry.end_s)?;
+            let part = entry.start_s.zip(entry.end_s).map(|(start_s, end_s)| Part { start_s, end_s });
+            let file = ctx.corpora.join(files::path_of(&entry.path));
+            recordings.insert(sound.to_hex().to_string(), Donor { content_hash, part, file });
+        }
         Ok(Some(Self {
             extractor: Extractor::new(&config.front_end, &config.augmentations, seed)?
                 .with_limit(ctx.pipeline.recording_limit()),
             seed,
             n_copies,
-            ring: Ring::new(files.iter().map(donor)),
-            files,
+            ring: Ring::new(recordings.values().cloned()),
+            recordings,
             scratches: Mutex::new(Vec::new()),
             voices: VoiceCache::new(VoiceCache::DEFAULT_LIMIT),
         }))
@@ -76,7 +71,7 @@ impl Fresh {
         const RECORDING: usize = 600;
         /// Half a minute of speech at 48 kHz and resampled, and the waves of a copy with its voices.
         const THREAD: usize = 12_000_000;
-        self.files.len() * RECORDING + n_threads * THREAD
+        self.recordings.len() * RECORDING + n_threads * THREAD
     }
 
     /// Number of copy `which` (from 1) of `epoch` (from 1): copies are counted on from epoch to epoch, so those of the
@@ -85,14 +80,14 @@ impl Fresh {
         (epoch - 1) * self.n_copies + which
     }
 
-    /// Fills `log_mel` (`[n_mels, n_frames]`) with copy `number` of a recording, rounded as if it had been stored.
+    /// Fills `log_mel` (`[n_mels, n_frames]`) with copy `number` of the recording of that sound, rounded as if it had been stored.
     ///
     /// Errors: kind `Input` where the recording, or a voice of its background, changed since ingest; kind `Unreadable` where it
     /// is gone or the machine failed at it.
     /// Proof: `the_first_epoch_of_fresh_copies_is_what_features_would_store`.
-    pub(super) fn fill(&self, content_hash: &str, number: u32, log_mel: &mut [f32]) -> Result<()> {
-        let file = self.files.get(content_hash).ok_or_else(|| {
-            Error::input(format!("the manifest has no training recording with content {content_hash}"))
+    pub(super) fn fill(&self, sound: &str, number: u32, log_mel: &mut [f32]) -> Result<()> {
+        let Donor { content_hash, part, file } = self.recordings.get(sound).ok_or_else(|| {
+            Error::input(format!("the manifest has no training recording with content {sound}"))
                 .hint("run `sermill features` with this pipeline")
         })?;
         let stale = |error: Error| match error.kind() {
@@ -112,7 +107,7 @@ impl Fresh {
         let (reader, voices) = (self.extractor.reader(), self.voices.of(&self.extractor));
         let copy = Copy { number, donors: &donors, voices: &voices };
         let read = reader.read_known(file, content_hash, &mut buffers);
-        let heard = read.and_then(|()| reader.decode(None, &mut buffers)?.heard());
+        let heard = read.and_then(|()| reader.decode(*part, &mut buffers)?.heard());
         let made = heard.and_then(|recording| {
             self.extractor.extract(&recording, &[copy], &mut scratch, |spectrogram| {
                 for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
@@ -133,10 +128,13 @@ mod tests {
     use crate::augment::When;
     use crate::config::Pipeline;
     use crate::corpora;
+    use std::path::PathBuf;
     use crate::progress::Silent;
     use crate::stages::{self, drive};
     use crate::storage::atomic;
+    use crate::storage::commit::Commit;
     use crate::storage::layout::Store;
+    use crate::tables::committed_rows;
     use crate::tables::features::{FeatureRow, from_blob};
     use crate::units::SampleRate;
 
@@ -167,20 +165,25 @@ mod tests {
         }
     }
 
+    fn roster(ctx: &Ctx) -> Roster {
+        let commit = |stage: &str| Commit::require(&ctx.store, stage).unwrap_or_else(|error| panic!("{error}"));
+        Roster::read(&ctx.store, &commit("ingest"), Some(&commit("folds"))).expect("read")
+    }
+
     #[test]
     fn the_first_epoch_of_fresh_copies_is_what_features_would_store() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut ctx = context(folder.path());
-        assert!(Fresh::open(&ctx).expect("a recipe that stores").is_none());
         for name in ["ingest", "features"] {
             drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
         }
+        assert!(Fresh::open(&ctx, &roster(&ctx)).expect("a recipe that stores").is_none());
         ctx.pipeline.augment.when = When::Epoch;
-        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
+        let fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
         let (mut n_compared, mut n_babble) = (0, 0);
         let features = Commit::require(&ctx.store, "features").expect("committed");
         for row in committed_rows::<FeatureRow>(&ctx.store, &features).expect("rows") {
-            if row.copy == 0 || row.split.as_deref() != Some("train") {
+            if row.copy == 0 || roster(&ctx).side(&row.recording_id, row.copy) != Some(Split::Train) {
                 continue;
             }
             let mut stored = vec![0.0; (row.n_mels * row.n_frames) as usize];
@@ -201,9 +204,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut ctx = context(folder.path());
         ctx.pipeline.augment.when = When::Epoch;
-        drive(&ctx, stages::stage("ingest").expect("known")).unwrap_or_else(|error| panic!("{error}"));
-        let fresh = Fresh::open(&ctx).expect("planned").expect("fresh copies");
-        let (content_hash, file) = fresh.files.iter().next().expect("a recording");
+        for name in ["ingest", "folds"] {
+            drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        }
+        let fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
+        let (content_hash, Donor { file, .. }) = fresh.recordings.iter().next().expect("a recording");
         let mut log_mel = vec![0.0; 128 * 508];
         fresh.fill(content_hash, 1, &mut log_mel).expect("a copy");
         atomic::publish_bytes(&folder.path().join("staging"), file, b"other bytes").expect("written");

@@ -1,17 +1,23 @@
 //! What an epoch trains on: stored spectrograms, fresh copies beside them, masks on both.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::augment::spec_augment::SpecAugment;
 use crate::error::{Error, Result};
+use crate::labels::Labels;
 use crate::network::spec::NetworkSpec;
 use crate::split::Split;
 use crate::stages::Ctx;
-use crate::stages::train::dataset::{Content, Dataset};
+use crate::stages::roster::Roster;
+use crate::stages::train::dataset::{Content, Dataset, Known};
 use crate::stages::train::fresh::Fresh;
 use crate::stages::train::stream::Source;
+use crate::storage::commit::Commit;
+use crate::tables::feature_index::FeatureIndexRow;
+use crate::tables::manifest::sound_hash;
+use crate::tables::spectrograms::FeatureIndex;
 use crate::units::Seed;
 
 /// The training side of a run; shared by threads.
@@ -28,23 +34,25 @@ impl<'a> TrainingItems<'a> {
     /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored.
     pub(super) fn open(
         ctx: &'a Ctx,
-        files: &[PathBuf],
+        features: &Commit,
+        roster: &Roster,
         monitored: Split,
         spec: &NetworkSpec,
     ) -> Result<(Self, Dataset)> {
         let masks = ctx.pipeline.augment.spec_augment.clone();
-        let sides = [Split::Train, monitored];
-        let fresh = Fresh::open(ctx)?;
-        let [stored, held_out] = match fresh.is_none() && masks.is_off() {
-            true => Dataset::index(files, sides, spec)?,
-            false => Dataset::index_with_contents(files, sides, spec)?,
-        };
+        let fresh = Fresh::open(ctx, roster)?;
+        let index = FeatureIndex::read(&ctx.store, features)?;
+        let files = Arc::new(index.spectrograms(&ctx.store)?);
+        let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels);
+        let [stored, held_out] = Dataset::find((&index, files), known, [Split::Train, monitored], spec)?;
+        let needs_contents = fresh.is_some() || !masks.is_off();
+        let stored = if needs_contents { stored } else { stored.without_contents() };
         if fresh.is_some() && stored.contents().iter().any(|content| content.copy > 0) {
             return Err(Error::input("the features hold stored copies, and the recipe draws copies for each epoch")
                 .hint("run `sermill features` with this pipeline"));
         }
         let (seed, n_frames) = (ctx.pipeline.pipeline.seed, spec.n_frames);
-        Ok((Self { ctx, stored, fresh, masks, seed, n_frames }, held_out))
+        Ok((Self { ctx, stored, fresh, masks, seed, n_frames }, held_out.without_contents()))
     }
 
     /// Items of an epoch.
@@ -62,6 +70,15 @@ impl<'a> TrainingItems<'a> {
     pub(super) fn epoch(&self, epoch: u32) -> Epoch<'_> {
         Epoch { items: self, epoch }
     }
+}
+
+/// What the tables say of a row of the index; nothing for one without a class or a side.
+fn known(row: &FeatureIndexRow, roster: &Roster, labels: &Labels) -> Result<Option<Known>> {
+    let Some(entry) = roster.entry(&row.recording_id) else { return Ok(None) };
+    let side = roster.side(&row.recording_id, row.copy);
+    let Some((class, side)) = labels.class_of(entry.emotion.as_deref()).zip(side) else { return Ok(None) };
+    let sound = sound_hash(&row.content_hash, entry.start_s, entry.end_s)?;
+    Ok(Some(Known { class, side, sound }))
 }
 
 /// What one epoch reads; all chance in it comes from content, copy and epoch.

@@ -12,26 +12,23 @@ pub mod memory;
 mod model;
 pub mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
-use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
 use crate::network::spec::NetworkSpec;
 use crate::split::{Protocol, Split};
-use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, require_split, stage_rows};
-use crate::storage::commit::{Commit, Evidence};
+use crate::stages::roster::Roster;
+use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_rows};
+use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
-use crate::storage::record::FileRecord;
-use crate::tables::features::FeatureRow;
-use crate::tables::folder_of;
+use crate::storage::settings::Settings;
 use crate::tables::history::HistoryRow;
 
 use checkpoint::Checkpoint;
@@ -41,7 +38,7 @@ use memory::MemoryPlan;
 use stream::{Batch, each_batch};
 
 /// Raised when the same features would give another model.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// See the module.
 pub struct Train;
@@ -70,43 +67,48 @@ impl Stage for Train {
         crate::network::session::Runtime::load(&ctx.runtime_library).map(|_| ())
     }
 
-    fn settings(&self, ctx: &Ctx) -> Fingerprint {
-        Fingerprint::of_value(&(run_settings(ctx), ctx.pipeline.train.epochs))
+    fn settings(&self, ctx: &Ctx) -> Settings {
+        run_settings(ctx).with("train.epochs", ctx.pipeline.train.epochs)
     }
 
-    fn inputs(&self, ctx: &Ctx) -> Result<Inputs> {
-        // Asked here too: the model of other features is no answer to this recipe, however whole it is.
-        let features = features_of(ctx)?;
-        let mut inputs = Inputs::from([("features".to_string(), features.output)]);
-        if ctx.pipeline.fresh_copies() > 0 {
-            inputs.insert("manifest".into(), Commit::require(&ctx.store, "ingest")?.output);
+    fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
+        vec![("ingest", Needs::Same), ("folds", Needs::Same), ("features", Needs::Same)]
+    }
+
+    fn inputs(&self, ctx: &Ctx, read: &Read) -> Result<Inputs> {
+        let mut inputs = read.outputs();
+        if ctx.pipeline.fresh_copies() == 0 {
+            // Of the manifest its words count, and not who speaks; those of recordings on a side.
+            let classes = classes_of(ctx, read)?;
+            inputs.remove("ingest");
+            inputs.insert("labels".into(), classes);
         }
         Ok(inputs)
     }
 
-    fn run(&self, ctx: &Ctx, settings: &Fingerprint, inputs: &Inputs) -> Result<Done> {
+    fn run(&self, ctx: &Ctx, read: &Read, inputs: &Inputs) -> Result<Done> {
         let spec = ctx.pipeline.network()?;
-        let features = features_of(ctx)?;
         let monitored = ctx.pipeline.split.protocol.monitored();
         let warning = ctx.pipeline.split.protocol.warning();
         if !warning.is_empty() {
             ctx.progress.say(&format!("train: {warning}"));
         }
-        let files = shards(ctx, &features)?;
-        let (train, held_out) = TrainingItems::open(ctx, &files, monitored, &spec)?;
+        let roster = Roster::read(&ctx.store, read.commit("ingest")?, Some(read.commit("folds")?))?;
+        let (train, held_out) = TrainingItems::open(ctx, read.commit("features")?, &roster, monitored, &spec)?;
+        drop(roster);
         for (n_items, side) in [(train.len(), Split::Train), (held_out.len(), monitored)] {
             if n_items == 0 {
                 return Err(Error::input(format!("there is no labelled recording on the {} side", side.name()))
-                    .hint("look at `split` and `emotion` in the manifest"));
+                    .hint("look at `split` in the table `folds` and at `emotion` in the manifest"));
             }
         }
         let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
         let plan = plan.with_extra(train.extra_bytes());
         plan.check(&spec, ctx.memory_limit)?;
         ctx.progress.say(&format!("train: takes {plan} of the memory limit of {}", ctx.memory_limit));
-        let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(settings, inputs)).short());
+        let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(self.settings(ctx).fingerprint(), inputs)).short());
         // `epochs` is left out: raising it goes on with the same run.
-        let run_key = Fingerprint::of_value(&(run_settings(ctx), inputs));
+        let run_key = Fingerprint::of_value(&(run_settings(ctx).fingerprint(), inputs));
         let mut run = Run::start(ctx, &spec, &run_key, &model_id)?;
         while run.goes_on() {
             run.epoch(&train, &held_out)?;
@@ -119,37 +121,15 @@ impl Stage for Train {
     }
 }
 
-/// The shards of the features, each as it was committed: what is damaged is named before it can teach anything.
-fn shards(ctx: &Ctx, features: &Commit) -> Result<Vec<PathBuf>> {
-    let folder = ctx.store.relative(&folder_of::<FeatureRow>(&ctx.store));
-    let shards: Vec<&FileRecord> = features.files.iter().filter(|file| file.path.starts_with(&folder)).collect();
-    ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
-    Ok(shards.into_iter().map(|shard| shard.file(&ctx.store)).collect())
-}
-
-/// What `features` committed, if it is what the recipe asks for.
-fn features_of(ctx: &Ctx) -> Result<Commit> {
-    let features = Commit::require(&ctx.store, "features")?;
-    require_front_end(ctx, &features)?;
-    require_split(ctx, &features)?;
-    Ok(features)
-}
-
-/// Refuses features of another front end than the recipe's: the model's card would contradict its weights.
-fn require_front_end(ctx: &Ctx, features: &Commit) -> Result<()> {
-    let config = &ctx.pipeline.features;
-    let wanted = Fingerprint::of([Definition::of(&config.front_end).to_string()]);
-    if features.evidence.fingerprint.as_ref() == Some(&wanted) {
-        return Ok(());
-    }
-    let found = features.evidence.fingerprint.as_ref().map_or("none", Fingerprint::as_str);
-    let profile = features.evidence.profile.as_deref().unwrap_or("unknown");
-    Err(Error::input(format!(
-        "the features were made by front end `{profile}` ({found}), the recipe's is `{}` ({wanted})",
-        config.profile
-    ))
-    .at(ctx.store.root())
-    .hint("run `sermill features` with this recipe first"))
+/// Fingerprint of the classes of the recordings that stand on a side.
+fn classes_of(ctx: &Ctx, read: &Read) -> Result<Fingerprint> {
+    let roster = Roster::read(&ctx.store, read.commit("ingest")?, Some(read.commit("folds")?))?;
+    let labels = &ctx.pipeline.labels;
+    let placed = roster.entries().filter(|entry| roster.has_side(&entry.recording_id));
+    let mut classes: Vec<(&str, Option<usize>)> =
+        placed.map(|entry| (entry.recording_id.as_str(), labels.class_of(entry.emotion.as_deref()))).collect();
+    classes.sort_unstable();
+    Ok(Fingerprint::of_value(&classes))
 }
 
 /// Whether a checkpoint holds what was written; gives its size.
@@ -160,15 +140,22 @@ pub fn check_checkpoint(path: &Path) -> Result<u64> {
 }
 
 /// Everything a run's weights depend on, but for how long it goes on.
-fn run_settings(ctx: &Ctx) -> Fingerprint {
-    let mut train = ctx.pipeline.train.clone();
+fn run_settings(ctx: &Ctx) -> Settings {
+    let pipeline = &ctx.pipeline;
+    let mut train = pipeline.train.clone();
     train.epochs = 0;
-    let (copies, masks) = (ctx.pipeline.fresh_copies(), &ctx.pipeline.augment.spec_augment);
+    let copies = pipeline.fresh_copies();
     // Stored copies are part of the features, which are an input.
-    let wanted = if copies > 0 { ctx.pipeline.features.augmentations.as_slice() } else { &[] };
+    let wanted = if copies > 0 { pipeline.features.augmentations.as_slice() } else { &[] };
     let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
-    let seed = ctx.pipeline.pipeline.seed;
-    Fingerprint::of_value(&(REVISION, train, seed, ctx.pipeline.split.protocol, copies, augmentations, masks))
+    Settings::of_revision(REVISION)
+        .with("train", train)
+        .with("labels", &pipeline.labels)
+        .with("pipeline.seed", pipeline.pipeline.seed)
+        .with("split.protocol", pipeline.split.protocol)
+        .with("features.copies", copies)
+        .with("features.augmentations", augmentations)
+        .with("augment.spec_augment", &pipeline.augment.spec_augment)
 }
 
 /// One training run: the trainer and what must survive a kill.
@@ -315,7 +302,10 @@ fn summarise(
         evidence: Evidence {
             model_id: Some(model_id.into()),
             model_protocol: Some(ctx.pipeline.split.protocol.name().into()),
-            ..evidence_of_split(ctx)
+            protocol: Some(ctx.pipeline.split.protocol.name().into()),
+            seed: Some(ctx.pipeline.pipeline.seed),
+            labels: Some(ctx.pipeline.labels.clone()),
+            ..Evidence::default()
         },
         inputs: None,
         n_usable: 0,

@@ -1,7 +1,6 @@
 //! From the best weights to a published model: export, proof in ONNX Runtime, folder with model and curves.
 
 use crate::definition::Definition;
-use crate::emotion::Emotion;
 use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
 use crate::network::session::{Provider, Session};
@@ -58,7 +57,8 @@ impl Run<'_> {
         let mut probabilities = vec![0.0; self.spec.n_classes];
         self.trainer.predict(&golden_input, &mut probabilities)?;
         Ok(ModelCard {
-            labels: Emotion::ALL.iter().map(|emotion| emotion.name().to_string()).collect(),
+            labels: self.ctx.pipeline.labels.classes.clone(),
+            label_set: Some(self.ctx.pipeline.labels.clone()),
             front_end,
             fingerprint: Fingerprint::of([definition.as_str()]).to_string(),
             definition,
@@ -95,7 +95,7 @@ struct Prediction {
 fn compare_with_runtime(ctx: &Ctx, model: &[u8], own: &[Prediction]) -> Result<f32> {
     let mut session = Session::open(model, Provider::Cpu, ctx.n_threads(), &ctx.runtime_library)?;
     let mut largest = session.verify_golden(PARITY)?;
-    let n_classes = Emotion::COUNT;
+    let n_classes = session.card().network.n_classes;
     for own in own {
         let mut theirs = vec![0.0; own.probabilities.len()];
         session.run(&own.log_mel, theirs.len() / n_classes, &mut theirs)?;

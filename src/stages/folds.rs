@@ -1,0 +1,123 @@
+//! `folds`: the labelled recordings of the manifest are put on sides, once, for everybody who asks for a side.
+//!
+//! Spectrograms know nothing of it: another protocol, share, seed or label set is another small table.
+
+use serde_json::{Map, json};
+
+use crate::error::Result;
+use crate::split::{Candidate, Split, assign};
+use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_rows};
+use crate::storage::commit::Evidence;
+use crate::storage::fingerprint::Fingerprint;
+use crate::storage::settings::Settings;
+use crate::tables::committed_rows;
+use crate::tables::folds::FoldRow;
+use crate::tables::manifest::{ManifestRow, sound_key};
+
+/// Raised when the same manifest would give other sides.
+const REVISION: u32 = 1;
+
+/// See the module.
+pub struct Folds;
+
+impl Stage for Folds {
+    fn name(&self) -> &'static str {
+        "folds"
+    }
+
+    fn about(&self) -> &'static str {
+        "put labelled recordings on sides by the recipe's protocol"
+    }
+
+    fn flow(&self) -> &'static str {
+        "manifest -> folds"
+    }
+
+    fn is_derived(&self) -> bool {
+        true
+    }
+
+    fn check(&self, _ctx: &Ctx) -> Result<()> {
+        Ok(())
+    }
+
+    fn settings(&self, ctx: &Ctx) -> Settings {
+        let pipeline = &ctx.pipeline;
+        Settings::of_revision(REVISION)
+            .with("split", &pipeline.split)
+            .with("labels", &pipeline.labels)
+            .with("pipeline.seed", pipeline.pipeline.seed)
+            .with("features.copies", pipeline.stored_copies())
+    }
+
+    fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
+        vec![("ingest", Needs::Same)]
+    }
+
+    fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
+        let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, read.commit("ingest")?)?;
+        let rows = assigned(ctx, &manifest);
+        let protocol = ctx.pipeline.split.protocol;
+        let file = stage_rows(&ctx.store, self.name(), protocol.name(), &rows)?;
+        let mut summary = Map::new();
+        summary.insert("protocol".into(), protocol.name().into());
+        for split in Split::ALL {
+            summary.insert(split.name().into(), rows.iter().filter(|row| row.split == split).count().into());
+        }
+        summary.insert("labels".into(), json!(ctx.pipeline.labels.set));
+        Ok(Done {
+            output: Fingerprint::of([&file.record.content.blake3]),
+            files: vec![file],
+            // Those of other protocols stay beside it.
+            is_whole: false,
+            evidence: Evidence {
+                protocol: Some(protocol.name().into()),
+                seed: Some(ctx.pipeline.pipeline.seed),
+                labels: Some(ctx.pipeline.labels.clone()),
+                ..Evidence::default()
+            },
+            inputs: None,
+            n_usable: 0,
+            n_done: rows.len() as u64,
+            n_reused: 0,
+            n_rejected: 0,
+            n_unread: 0,
+            summary,
+        })
+    }
+}
+
+/// The side of every copy of every recording that has a class, in the order of their ids.
+fn assigned(ctx: &Ctx, manifest: &[ManifestRow]) -> Vec<FoldRow> {
+    let (pipeline, n_copies) = (&ctx.pipeline, ctx.pipeline.stored_copies());
+    let (mut ids, mut keys, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    for row in manifest.iter().filter(|row| row.is_eligible()) {
+        let class = pipeline.labels.class_of(row.emotion.as_deref());
+        if let (Some(class), Some(content_hash)) = (class, row.content_hash.as_deref()) {
+            ids.push(&row.recording_id);
+            keys.push(sound_key(content_hash, row.start_s, row.end_s));
+            classes.push((row.corpus.as_str(), class));
+        }
+    }
+    let mut candidates = Vec::with_capacity(keys.len());
+    for (content_hash, &(corpus, class)) in keys.iter().zip(&classes) {
+        candidates.push(Candidate { content_hash, corpus, class });
+    }
+    let sides = assign(&pipeline.split, pipeline.pipeline.seed, &candidates, n_copies);
+    let row = |recording_id: &str, copy: usize, split: Split| FoldRow {
+        recording_id: recording_id.into(),
+        copy: copy as u32,
+        fold: 0,
+        split,
+        protocol: pipeline.split.protocol.name().into(),
+        seed: pipeline.pipeline.seed.0.cast_signed(),
+        labels: pipeline.labels.set.clone(),
+    };
+    let mut rows = Vec::new();
+    for (recording_id, sides) in ids.iter().zip(sides) {
+        for (copy, side) in sides.into_iter().enumerate() {
+            rows.extend(side.map(|side| row(recording_id, copy, side)));
+        }
+    }
+    rows
+}

@@ -1,0 +1,83 @@
+//! What the tables say of each recording beside its spectrogram: who speaks, what the corpus calls the emotion, on which side it
+//! stands. Spectrograms know none of it; whoever needs it joins it here.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::labels::Labels;
+use crate::split::Split;
+use crate::storage::commit::Commit;
+use crate::storage::layout::Store;
+use crate::tables::folds::{FoldRow, Sides};
+use crate::tables::manifest::ManifestRow;
+use crate::tables::{committed_parts, committed_rows};
+
+/// Columns of the manifest that are joined.
+const COLUMNS: [&str; 8] = ["recording_id", "path", "speaker", "sex", "emotion", "content_hash", "start_s", "end_s"];
+
+/// One recording.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Entry {
+    pub recording_id: String,
+    pub path: String,
+    pub speaker: Option<String>,
+    pub sex: Option<String>,
+    /// The word; a label set makes a class of it.
+    pub emotion: Option<String>,
+    pub content_hash: Option<String>,
+    pub start_s: Option<f64>,
+    pub end_s: Option<f64>,
+}
+
+/// All recordings of a store, by id.
+#[derive(Debug, Default)]
+pub struct Roster {
+    entries: HashMap<String, Entry>,
+    sides: Sides,
+}
+
+impl Roster {
+    /// Reads what `ingest` and, where there are sides, `folds` committed.
+    ///
+    /// Errors: those of [`committed_rows`].
+    pub fn read(store: &Store, ingest: &Commit, folds: Option<&Commit>) -> Result<Self> {
+        let entries: Vec<Entry> = committed_parts::<ManifestRow, _>(store, ingest, &COLUMNS)?;
+        let sides = match folds {
+            Some(folds) => Sides::of(committed_rows::<FoldRow>(store, folds)?, 0),
+            None => Sides::default(),
+        };
+        Ok(Self::of(entries, sides))
+    }
+
+    /// Joins entries and sides.
+    pub fn of(entries: Vec<Entry>, sides: Sides) -> Self {
+        Self { entries: entries.into_iter().map(|entry| (entry.recording_id.clone(), entry)).collect(), sides }
+    }
+
+    /// All recordings, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// What is known of a recording.
+    pub fn entry(&self, recording_id: &str) -> Option<&Entry> {
+        self.entries.get(recording_id)
+    }
+
+    /// Side of one copy, 0 the original; `None` where it has none.
+    pub fn side(&self, recording_id: &str, copy: u32) -> Option<Split> {
+        self.sides.get(recording_id, copy)
+    }
+
+    /// Whether any copy of a recording stands on a side.
+    pub fn has_side(&self, recording_id: &str) -> bool {
+        self.sides.has(recording_id)
+    }
+
+    /// Position of the class of a recording, where `labels` has one for its word.
+    pub fn class(&self, recording_id: &str, labels: &Labels) -> Option<usize> {
+        labels.class_of(self.entries.get(recording_id)?.emotion.as_deref())
+    }
+}
