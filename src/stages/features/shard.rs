@@ -283,6 +283,28 @@ mod tests {
     use crate::units::{SampleRate, Seed};
 
     #[test]
+    fn a_silent_recording_of_a_plan_is_a_row_with_the_reason_of_every_command() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let silence: Vec<f32> = (0..12_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
+        let bytes = write_wav(&silence, SampleRate(16_000)).expect("a file");
+        atomic::publish_bytes(folder.path(), &path("a.wav"), &bytes).expect("written");
+        let content_hash = blake3::hash(&bytes).to_hex().to_string();
+        let row = FeaturePlanRow { path: "a.wav".into(), content_hash, ..FeaturePlanRow::example() };
+        publish_rows(folder.path(), &path("one.plan"), &[row]).expect("written");
+        let front_end = FrontEnd { n_samples: 4_000, ..profile("paper").expect("known") };
+        let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
+        let fingerprint = Fingerprint::of(["test"]);
+        let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 0, &Silent);
+        let (plan, staging) = (path("one.plan"), path("staging"));
+        let made = maker.make(&ShardJob { plan, stem: "part-1".into(), staging, waiting: None }).expect("made");
+        assert_eq!((made.n_rows, made.n_rejected, made.n_unread), (1, 1, 0));
+        made.written.expect("nothing waits").publish(&made.staged).expect("published");
+        let rows: Vec<FeatureRow> = read_rows(&made.staged).expect("rows");
+        assert_eq!(rows[0].reject_reason.as_deref(), Some("silent: its peak is -90.3 dBFS"));
+    }
+
+    #[test]
     fn memory_of_a_shard_does_not_depend_on_its_recordings() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = |name: &str| folder.path().join(name);
