@@ -12,7 +12,7 @@ store=store/demo
 cat <<EOF
 
 The demo is done. What lies where:
-  tables    $store/tables/<name>/v2/*.parquet   (query them with DuckDB, Polars or pandas: see README.md)
+  tables    $store/tables/<name>/v*/*.parquet   (query them with DuckDB, Polars or pandas: see README.md)
   model     $(ls "$store"/models/*/model.onnx)
   report    $(ls "$store"/reports/*/report.md)
   pictures  $(ls -d "$store"/reports/*)/*.svg

@@ -21,6 +21,7 @@ use sermill::stages::train::check_checkpoint;
 use sermill::storage::commit::{Commit, blank};
 use sermill::storage::fingerprint::Fingerprint;
 use sermill::storage::layout::Store;
+use sermill::storage::settings::Settings;
 use sermill::tables::blobs::BlobFile;
 use sermill::tables::features::{FeatureRow, to_blob};
 use sermill::tables::{TableFile, publish_rows};
@@ -135,7 +136,8 @@ fn model(_folder: &Path) -> Vec<Vec<u8>> {
     let network = Network::initialise(spec.clone(), Seed(1)).expect("shapes divide");
     let model = |sealed| {
         let card = ModelCard {
-            labels: vec!["x".into(); spec.n_classes],
+            labels: (0..spec.n_classes).map(|class| format!("class_{class}")).collect(),
+            label_set: None,
             front_end: "{}".into(),
             definition: "d".into(),
             fingerprint: "f".into(),
@@ -155,12 +157,12 @@ fn model(_folder: &Path) -> Vec<Vec<u8>> {
 
 fn read_card(bytes: &[u8], _folder: &Path) {
     let Ok(card) = ModelCard::from_model(bytes) else { return };
-    let _ = (card.emotions(), sermill::definition::front_end_of(&card), Store::model(&card.model_id).expect("plain"));
+    let _ = (card.labels.len(), sermill::definition::front_end_of(&card), Store::model(&card.model_id).expect("plain"));
     let _ = onnx::import(bytes, &card);
 }
 
 fn commit(folder: &Path) -> Vec<Vec<u8>> {
-    let mut commit = blank("fuzz", Fingerprint::of(["settings"]), Fingerprint::of(["output"]));
+    let mut commit = blank("fuzz", Settings::of_revision(1), Fingerprint::of(["output"]));
     commit.orphans = ["tables/t/v2/a.parquet".to_string(), "models/m/model.onnx".to_string()].into();
     let store = Store::new(folder);
     commit.announce(&store).and_then(|()| commit.publish(&store)).expect("written");

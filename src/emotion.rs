@@ -1,6 +1,4 @@
-//! Words for emotions: which ones the corpora of the field use, how they are spelt, and the seven classes.
-
-use std::fmt;
+//! Words for emotions: which ones the corpora of the field use, and how they are spelt. Classes are made of them by a label set.
 
 /// Every emotion that has a word here, in alphabetical order: the word, and its other spellings as [`word_of`] compares them
 /// (letters and digits alone, in lower case).
@@ -97,68 +95,6 @@ fn letters(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// One of the seven classes. The order is the alphabetical one and is the order of every
-/// probability vector, confusion matrix and `prob_<emotion>` column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Emotion {
-    Angry,
-    Disgust,
-    Fear,
-    Happy,
-    Neutral,
-    Sad,
-    Surprise,
-}
-
-impl Emotion {
-    /// All classes in their fixed order.
-    pub const ALL: [Self; 7] =
-        [Self::Angry, Self::Disgust, Self::Fear, Self::Happy, Self::Neutral, Self::Sad, Self::Surprise];
-
-    /// Number of classes.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// The name used in every table and file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Angry => "angry",
-            Self::Disgust => "disgust",
-            Self::Fear => "fear",
-            Self::Happy => "happy",
-            Self::Neutral => "neutral",
-            Self::Sad => "sad",
-            Self::Surprise => "surprise",
-        }
-    }
-
-    /// Position in [`Self::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The class at a position of [`Self::ALL`].
-    pub fn from_index(index: usize) -> Option<Self> {
-        Self::ALL.get(index).copied()
-    }
-
-    /// Reads a class from the word of a table; `calm` counts as neutral, as in the paper.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let name = if name == "calm" { "neutral" } else { name };
-        Self::ALL.into_iter().find(|emotion| emotion.name() == name)
-    }
-
-    /// Reads a class from any spelling of its word, see [`word_of`].
-    pub fn from_word(word: &str) -> Option<Self> {
-        word_of(word).and_then(Self::from_name)
-    }
-}
-
-impl fmt::Display for Emotion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -166,22 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_indices_and_order_agree() {
-        for (index, emotion) in Emotion::ALL.into_iter().enumerate() {
-            assert_eq!(emotion.index(), index);
-            assert_eq!(Emotion::from_index(index), Some(emotion));
-            assert_eq!(Emotion::from_name(emotion.name()), Some(emotion));
-            assert_eq!(Emotion::from_word(emotion.name()), Some(emotion));
-        }
-        assert!(Emotion::ALL.is_sorted_by_key(|emotion| emotion.name()));
-    }
-
-    #[test]
     fn words_of_the_corpora_are_known_and_others_are_not() {
-        assert_eq!(Emotion::from_word("Pleasant_surprise"), Some(Emotion::Surprise));
-        assert_eq!(Emotion::from_word("calm"), Some(Emotion::Neutral));
-        assert_eq!(Emotion::from_word("boredom"), None);
-        assert_eq!(Emotion::from_name("Angry"), None);
         for (text, word) in [
             ("Ärger", "angry"),
             ("A\u{308}rger", "angry"),
@@ -210,7 +131,6 @@ mod tests {
             }
         }
         assert!(VOCABULARY.is_sorted_by(|a, b| a.0 < b.0));
-        assert!(Emotion::ALL.iter().all(|emotion| word_of(emotion.name()) == Some(emotion.name())));
     }
 
     #[test]

@@ -77,8 +77,11 @@ impl Labels {
         }
         let Some((_, text)) = LABEL_SETS.iter().find(|(name, _)| *name == set) else {
             let known: Vec<&str> = LABEL_SETS.iter().map(|(name, _)| *name).collect();
-            return Err(Error::recipe(format!("[labels] set = `{set}` is no label set, known are {}", known.join(", ")))
-                .hint("a set of your own needs `classes` beside its name"));
+            return Err(Error::recipe(format!(
+                "[labels] set = `{set}` is no label set, known are {}",
+                known.join(", ")
+            ))
+            .hint("a set of your own needs `classes` beside its name"));
         };
         let File { classes, words } =
             toml::from_str(text).map_err(|error| Error::bug("a shipped label set is wrong").because(error))?;

@@ -228,7 +228,10 @@ mod tests {
 
     /// Angry: 3 of 4 right, one called sad. Sad: 1 of 2 right, one called fear. FEAR and others never occur.
     fn small() -> Confusion {
-        Confusion::from_pairs(N, [(ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, SAD), (SAD, SAD), (SAD, FEAR)])
+        Confusion::from_pairs(
+            N,
+            [(ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, ANGRY), (ANGRY, SAD), (SAD, SAD), (SAD, FEAR)],
+        )
     }
 
     #[test]

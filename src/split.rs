@@ -178,11 +178,7 @@ mod tests {
         hashes
             .iter()
             .enumerate()
-            .map(|(i, hash)| Candidate {
-                content_hash: hash,
-                corpus: if i % 3 == 0 { "a" } else { "b" },
-                class: i % 7,
-            })
+            .map(|(i, hash)| Candidate { content_hash: hash, corpus: if i % 3 == 0 { "a" } else { "b" }, class: i % 7 })
             .collect()
     }
 

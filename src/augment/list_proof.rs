@@ -97,7 +97,7 @@ fn every_augmentation_gives_the_same_spectrograms_for_any_number_of_threads() {
         let bytes = crate::audio::write_wav(&wave, SampleRate(16_000)).expect("a file");
         let file = folder.path().join(format!("{i}.wav"));
         crate::storage::atomic::publish_bytes(folder.path(), &file, &bytes).expect("written");
-        donors.push(Donor { content_hash: blake3::hash(&bytes).to_hex().to_string(), file });
+        donors.push(Donor { content_hash: blake3::hash(&bytes).to_hex().to_string(), part: None, file });
     }
     for known in AUGMENTATIONS {
         let wanted = [Wanted::Named(known.name().into())];

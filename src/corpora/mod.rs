@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+mod acted;
 mod cremad;
 mod dice;
 mod emodb;

@@ -8,7 +8,7 @@ use super::Sex;
 use super::dice::Dice;
 use super::statement::{Manner, Syllable, statement};
 use super::synthetic::Utterance;
-use crate::emotion::Emotion;
+use crate::corpora::acted::Emotion;
 use crate::units::Seed;
 
 /// Control frames per second of a [`Score`].

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
-use crate::emotion::Emotion;
+use crate::corpora::acted::Emotion;
 use crate::error::Result;
 use crate::units::Seed;
 
@@ -43,7 +43,7 @@ impl Utterance {
 
 /// The full crossing of speakers, seven emotions, statements and repetitions, ordered by speaker, then emotion.
 pub fn design(n_speakers: usize, n_statements: usize, n_repetitions: usize) -> Vec<Utterance> {
-    let mut utterances = Vec::with_capacity(n_speakers * Emotion::COUNT * n_statements * n_repetitions);
+    let mut utterances = Vec::with_capacity(n_speakers * Emotion::ALL.len() * n_statements * n_repetitions);
     for speaker in 1..=n_speakers {
         for emotion in Emotion::ALL {
             for statement in 1..=n_statements {

@@ -180,7 +180,7 @@ fn with_level_and_floor(score: &Score, speech: &[f64], noise: Seed, rate: Sample
 mod tests {
     use super::super::synthetic::design;
     use super::*;
-    use crate::emotion::Emotion;
+    use crate::corpora::acted::Emotion;
 
     const RATE: SampleRate = SampleRate(16_000);
 

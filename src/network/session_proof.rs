@@ -48,7 +48,8 @@ fn random(spec: &NetworkSpec) -> Parameters {
 
 fn card(spec: &NetworkSpec, probabilities: Vec<f32>) -> ModelCard {
     ModelCard {
-        labels: (0..spec.n_classes).map(|class| format!("class {class}")).collect(),
+        labels: (0..spec.n_classes).map(|class| format!("class_{class}")).collect(),
+        label_set: None,
         front_end: "{}".into(),
         definition: "d".into(),
         fingerprint: "f".into(),

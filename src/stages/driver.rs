@@ -119,7 +119,8 @@ impl<'a> Begun<'a> {
         let seconds = self.clock.elapsed().as_secs_f64();
         let (ctx, stage) = (self.ctx, self.stage);
         // What `score` keeps is a setting of its own; elsewhere no setting should cost half of the recordings unasked.
-        if let Some(last) = self.last.as_ref().filter(|last| last.settings == self.settings || stage.name() != "score") {
+        if let Some(last) = self.last.as_ref().filter(|last| last.settings == self.settings || stage.name() != "score")
+        {
             guard_against_loss(ctx, stage, last.n_usable, done.n_usable)?;
         }
         let mut inputs = self.inputs.clone();
@@ -169,9 +170,10 @@ fn open(ctx: &Ctx, stage: &dyn Stage) -> Result<Read> {
 /// Two inputs of which one was made from an older state of the other fit together, but not everything is in both.
 fn say_what_is_behind(ctx: &Ctx, stage: &dyn Stage, read: &Read) {
     for (name, commit) in read.all() {
-        let behind = commit.reads.iter().find(|(other, then)| {
-            read.commits.get(other.as_str()).is_some_and(|now| now.output != then.output)
-        });
+        let behind = commit
+            .reads
+            .iter()
+            .find(|(other, then)| read.commits.get(other.as_str()).is_some_and(|now| now.output != then.output));
         if let Some((other, _)) = behind {
             ctx.progress.say(&format!("{}: `{name}` has not seen the last run of `{other}`", stage.name()));
         }
@@ -259,7 +261,6 @@ fn enter(ctx: &Ctx, commit: &Commit) -> Result<()> {
     let staging = ctx.store.staging(&commit.stage);
     atomic::publish_bytes(&staging, &record.file(&ctx.store), &bytes).map(|_| ())
 }
-
 
 fn summary_of(stage: &dyn Stage, done: &Done, run_id: &str, seconds: f64) -> Value {
     let mut summary = Map::new();

@@ -7,8 +7,8 @@ pub mod driver;
 pub mod features;
 pub mod folds;
 pub mod ingest;
-pub mod roster;
 pub mod report;
+pub mod roster;
 pub mod score;
 pub mod train;
 

@@ -43,7 +43,16 @@ pub(super) struct PageSink<'a> {
 
 impl<'a> PageSink<'a> {
     pub(super) fn new(values: Vec<u16>, out: &'a mut Out) -> Self {
-        Self { out, values, ends: Vec::new(), crcs: Vec::new(), pages: Vec::new(), placed: Vec::new(), position: 0, announced: 0..0 }
+        Self {
+            out,
+            values,
+            ends: Vec::new(),
+            crcs: Vec::new(),
+            pages: Vec::new(),
+            placed: Vec::new(),
+            position: 0,
+            announced: 0..0,
+        }
     }
 
     /// Adds a row without a blob.

@@ -87,7 +87,10 @@ impl BlobFile {
     ) -> Result<&'a [u8]> {
         self.read(place, length, scratch)?;
         if crc32fast::hash(scratch) != crc32 {
-            return Err(broken(&self.path, &format!("the {length} bytes at byte {place} are not those that were written")));
+            return Err(broken(
+                &self.path,
+                &format!("the {length} bytes at byte {place} are not those that were written"),
+            ));
         }
         Ok(&scratch[PREFIX..])
     }

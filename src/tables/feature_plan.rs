@@ -56,6 +56,11 @@ impl Row for FeaturePlanRow {
 
 #[cfg(test)]
 impl FeaturePlanRow {
+    /// A whole recording, and nobody's voice behind it.
+    pub(crate) fn whole() -> Self {
+        Self { start_s: None, end_s: None, donors: String::new(), ..Self::example() }
+    }
+
     pub(crate) fn example() -> Self {
         Self {
             recording_id: "a/b.wav".into(),

@@ -203,12 +203,7 @@ fn narrow_avx512(log_mel: &[f32], bits: &mut [u16]) -> usize {
 }
 
 /// What the spectrogram of an original is made from: its front end's definition, the recording's content, and what part of it.
-pub fn variant_of_original(
-    fingerprint: &str,
-    content_hash: &str,
-    start_s: Option<f64>,
-    end_s: Option<f64>,
-) -> String {
+pub fn variant_of_original(fingerprint: &str, content_hash: &str, start_s: Option<f64>, end_s: Option<f64>) -> String {
     let part = start_s.zip(end_s).map(|(start_s, end_s)| format!("{start_s}-{end_s}"));
     Fingerprint::of([fingerprint, content_hash, part.as_deref().unwrap_or_default()]).to_string()
 }

@@ -79,13 +79,14 @@ impl Predictions {
         let mut classes = Vec::with_capacity(columns.len());
         for (name, parts) in columns {
             let class = name[COLUMN.len()..].to_string();
-            labels::check_class(&class)
-                .map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
+            labels::check_class(&class).map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
             fill(&mut rows, &parts, classes.len());
             classes.push(class);
         }
         if classes.is_empty() {
-            return Err(Error::input("is not a `predictions` table: it has no probabilities").at(file.path()).hint(AGAIN));
+            return Err(Error::input("is not a `predictions` table: it has no probabilities")
+                .at(file.path())
+                .hint(AGAIN));
         }
         Ok(Self { classes, rows })
     }
@@ -131,11 +132,13 @@ mod tests {
         for n in [2, 7, 8, 64] {
             let classes: Vec<String> = (0..n).map(|class| format!("c{class}")).collect();
             let mut scored = PredictionRow::example();
-            let probabilities: Vec<f32> = (0..n).map(|class| if class == 1 { 0.5 } else { 0.001 * class as f32 }).collect();
+            let probabilities: Vec<f32> =
+                (0..n).map(|class| if class == 1 { 0.5 } else { 0.001 * class as f32 }).collect();
             scored.set_probabilities(&classes, &probabilities);
             assert_eq!((scored.predicted.as_deref(), scored.confidence), (Some("c1"), Some(0.5)));
             let rejected = PredictionRow { status: Status::Rejected, confidence: None, ..PredictionRow::example() };
-            let rows: Vec<PredictionRow> = (0..2_100).map(|i| if i % 3 == 0 { &rejected } else { &scored }).cloned().collect();
+            let rows: Vec<PredictionRow> =
+                (0..2_100).map(|i| if i % 3 == 0 { &rejected } else { &scored }).cloned().collect();
             let written = Predictions { classes, rows };
             let path = folder.path().join(format!("{n}.parquet"));
             atomic::publish(folder.path(), &path, |out| written.write(out)).expect("written");

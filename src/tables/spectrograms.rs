@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
 use crate::storage::publish::stem_of;
-use crate::storage::record::FileRecord;
+use crate::storage::record::{Content, FileRecord};
 use crate::tables::blobs::BlobFile;
-use crate::tables::feature_index::FeatureIndexRow;
+use crate::tables::feature_index::{FeatureIndexRow, index_of_shard};
 use crate::tables::features::{FeatureRow, from_blob};
 use crate::tables::{TableFile, folder_of};
 
@@ -90,6 +90,26 @@ impl FeatureIndex {
             files.push(last.1);
         }
         Ok(Self { rows, shards, files })
+    }
+
+    /// The index of shards that no commit names, worked out from the shards, and the shards opened.
+    ///
+    /// Errors: as those of [`index_of_shard`].
+    pub fn of_shards<P: AsRef<Path>>(paths: &[P]) -> Result<(Self, Spectrograms)> {
+        let (mut rows, mut shards, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, path) in paths.iter().enumerate() {
+            let own = index_of_shard(path.as_ref(), &number.to_string())?;
+            files.extend(std::iter::repeat_n(number as u32, own.len()));
+            rows.extend(own);
+            let path = path.as_ref().to_string_lossy().into_owned();
+            shards.push(FileRecord { path, content: Content::of(&[]) });
+        }
+        Ok((Self { rows, shards, files }, Spectrograms::open(paths)?))
+    }
+
+    /// Path of the shard of a row.
+    pub fn shard(&self, row: usize) -> &str {
+        &self.shards[self.files[row] as usize].path
     }
 
     /// Place of the spectrogram of a row, where it has one.

@@ -3,8 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sermill::emotion::Emotion;
+use sermill::labels::Labels;
+use sermill::split::Split;
 use sermill::tables::features::{FeatureRow, from_blob};
+use sermill::tables::folds::{FoldRow, Sides};
 use sermill::tables::history::HistoryRow;
 use sermill::tables::manifest::{ManifestRow, Status};
 use sermill::tables::metrics::MetricRow;
@@ -22,7 +24,9 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
 
     let manifest: Vec<ManifestRow> = mill.rows("manifest");
     assert_eq!(manifest.len(), 28);
-    assert!(manifest.iter().all(|row| row.status == Status::Ok && row.split.is_some() && row.speaker.is_some()));
+    assert!(manifest.iter().all(|row| row.status == Status::Ok && row.speaker.is_some()));
+    let sides = Sides::of(mill.rows::<FoldRow>("folds"), 0);
+    assert!(manifest.iter().all(|row| sides.get(&row.recording_id, 0).is_some()));
 
     let features: Vec<FeatureRow> = mill.rows("features");
     assert_eq!(features.len(), 56, "an original and a copy each");
@@ -31,8 +35,8 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
         from_blob(row.log_mel.as_deref().expect("a spectrogram"), &mut log_mel).expect("its shape");
         assert!(log_mel.iter().all(|value| value.is_finite()));
         assert_eq!(row.snr_db.is_some(), row.copy == 1);
-        let original = manifest.iter().find(|known| known.recording_id == row.recording_id).expect("in the manifest");
-        assert_eq!(row.split, original.split, "a copy stands where its original stands");
+        let side = |copy| sides.get(&row.recording_id, copy);
+        assert_eq!(side(row.copy), side(0), "a copy stands where its original stands");
     }
 
     let history: Vec<HistoryRow> = mill.rows("history");
@@ -40,21 +44,11 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
     assert_eq!(history.iter().filter(|row| row.is_best).count(), 1);
     assert!(history.iter().all(|row| row.monitored_split == "validation"));
 
-    let predictions: Vec<PredictionRow> = mill.rows("predictions");
+    let predictions = mill.predictions();
     assert!(!predictions.is_empty());
     for row in &predictions {
-        let sum: f32 = [
-            row.prob_angry,
-            row.prob_disgust,
-            row.prob_fear,
-            row.prob_happy,
-            row.prob_neutral,
-            row.prob_sad,
-            row.prob_surprise,
-        ]
-        .into_iter()
-        .flatten()
-        .sum();
+        let sum: f32 = row.probabilities.iter().sum();
+        assert_eq!(row.probabilities.len(), 7);
         assert!((sum - 1.0).abs() < 1e-5, "probabilities of {} sum to {sum}", row.recording_id);
         assert_ne!(row.split.as_deref(), Some("train"), "the demo scores what is held out");
     }
@@ -67,7 +61,7 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
         .find(|row| row.split == "test" && row.slice == "all" && row.metric == "accuracy")
         .expect("accuracy of the test side");
     assert_eq!((accuracy.value.expect("a value") * accuracy.support as f64).round() as usize, n_right);
-    assert_eq!(mill.rows::<RunRow>("runs").len(), 5);
+    assert_eq!(mill.rows::<RunRow>("runs").len(), 6, "sides are assigned on the way");
 
     let report = mill.store().join("reports").join(&predictions[0].model_id);
     let page = std::fs::read_to_string(report.join("report.md")).expect("report.md");
@@ -245,7 +239,8 @@ fn scores_do_not_depend_on_the_batch_and_a_folder_scores_like_the_features() {
         assert!((a.confidence.expect("a") - b.confidence.expect("b")).abs() <= 1e-6);
         let c = direct.iter().find(|row| row.content_hash == a.content_hash).expect("the same recording");
         assert!((a.confidence.expect("a") - c.confidence.expect("c")).abs() <= 1e-6);
-        assert!(Emotion::from_name(c.predicted.as_deref().expect("a class")).is_some());
+        let seven = Labels::shipped("seven").expect("shipped");
+        assert!(seven.classes.contains(c.predicted.as_ref().expect("a class")));
     }
     let again = mill.done("score", &["--input", &folder.to_string_lossy()]);
     assert_eq!(again["fresh"], true);
@@ -258,34 +253,28 @@ fn scores_do_not_depend_on_the_batch_and_a_folder_scores_like_the_features() {
 fn the_native_provider_scores_the_same_without_onnx_runtime_and_neither_takes_the_others_rows() {
     let mill = Mill::with_corpus();
     mill.done("run", &[]);
-    let by_runtime: Vec<PredictionRow> = mill.rows("predictions");
+    let by_runtime = mill.predictions();
     let no_library = ["--provider", "native", "--runtime", "nowhere/libonnxruntime.so"];
     let summary = mill.done("score", &no_library);
     assert_eq!((&summary["provider"], &summary["n_reused"]), (&"native".into(), &0.into()));
-    let natively: Vec<PredictionRow> = mill.rows("predictions");
+    let natively = mill.predictions();
     assert_eq!(natively.len(), by_runtime.len());
     for (own, theirs) in natively.iter().zip(&by_runtime) {
-        let probabilities = |row: &PredictionRow| {
-            [row.prob_angry, row.prob_disgust, row.prob_fear, row.prob_happy, row.prob_neutral, row.prob_sad]
-                .into_iter()
-                .chain([row.prob_surprise, row.confidence])
-                .map(|probability| probability.expect("scored"))
-                .collect::<Vec<_>>()
-        };
-        for (own, theirs) in probabilities(own).into_iter().zip(probabilities(theirs)) {
+        assert_eq!((own.probabilities.len(), theirs.probabilities.len()), (7, 7));
+        for (own, theirs) in own.probabilities.iter().zip(&theirs.probabilities) {
             assert!((own - theirs).abs() <= 1e-5, "{own} {theirs}");
         }
         assert_eq!((own.provider.as_str(), theirs.provider.as_str()), ("native", "cpu"));
         // All that is left of a row is the same.
         let mut as_theirs = own.clone();
-        as_theirs.set_probabilities(&probabilities(theirs)[..7]);
+        as_theirs.set_probabilities(&Labels::shipped("seven").expect("shipped").classes, &theirs.probabilities);
         as_theirs.provider.clone_from(&theirs.provider);
         assert_eq!(&as_theirs, theirs);
     }
     assert_eq!(mill.done("score", &no_library)["fresh"], true);
     let back = mill.done("score", &["--device", "cpu"]);
     assert_eq!((&back["provider"], &back["n_reused"]), (&"cpu".into(), &0.into()));
-    assert_eq!(mill.rows::<PredictionRow>("predictions"), by_runtime);
+    assert_eq!(mill.predictions(), by_runtime);
 }
 
 #[test]
@@ -299,7 +288,8 @@ fn the_paper_protocol_says_aloud_that_it_leaks() {
     let page = std::fs::read_to_string(mill.store().join("reports").join(model_id).join("report.md")).expect("report");
     assert!(page.contains("leaks"));
     let features: Vec<FeatureRow> = mill.rows("features");
-    let n_test = features.iter().filter(|row| row.split.as_deref() == Some("test")).count();
+    let sides = Sides::of(mill.rows::<FoldRow>("folds"), 0);
+    let n_test = features.iter().filter(|row| sides.get(&row.recording_id, row.copy) == Some(Split::Test)).count();
     assert_eq!(n_test, 12, "a fifth of 56, rounded up");
 }
 
@@ -313,5 +303,5 @@ fn status_says_what_is_stale_and_why() {
     let after = mill.stage("status", &[]).stdout;
     assert_eq!(after.matches("\"stale\":true").count(), 3, "{after}");
     let changed = mill.stage("status", &["--set", "features.copies=2"]).stdout;
-    assert!(changed.contains("its settings or its code changed"), "{changed}");
+    assert!(changed.contains("it was run with features.copies = 1, the recipe says 2"), "{changed}");
 }

@@ -6,20 +6,20 @@ use sermill::tables::features::FeatureRow;
 use sermill::tables::manifest::ManifestRow;
 use sermill::tables::runs::RunRow;
 
-use crate::mill::Mill;
+use crate::mill::{Mill, below_store};
 use crate::store::{commit, committed, differences, files_below, flip, index, outputs, refused, verdict};
 
 /// Each kind of committed file: how its path begins, its stage, and the stages that read it.
 const KINDS: [(&str, &str, &[&str]); 13] = [
-    ("tables/manifest/v2/", "ingest", &["features", "score"]),
+    ("tables/manifest/v3/", "ingest", &["features", "score"]),
     ("index/ingest/stamps.json", "ingest", &[]),
     ("index/ingest/probes-", "ingest", &[]),
-    ("tables/features/v2/", "features", &["train", "score", "report"]),
-    ("index/features/shards.json", "features", &[]),
+    ("tables/features/v3/", "features", &["train", "score", "report"]),
+    ("index/features/rows-", "features", &["train", "score", "report"]),
     ("tables/history/v2/", "train", &["report"]),
     ("models/demo-/model.onnx", "train", &["score"]),
     ("models/demo-/curves.svg", "train", &[]),
-    ("tables/predictions/v2/", "score", &["report"]),
+    ("tables/predictions/v3/", "score", &["report"]),
     ("tables/metrics/v2/", "report", &[]),
     ("tables/confusion/v2/", "report", &[]),
     ("reports/demo-/report.md", "report", &[]),
@@ -164,7 +164,7 @@ fn a_generation_whose_commit_is_lost_leaves_its_table() {
     let settings = ["--set", "train.epochs=1"];
     mill.done("run", &settings);
     let n_models = mill.table("history").len();
-    let own = mill.store().join("tables/features/v2/part-0123-0123456789ab.parquet");
+    let own = mill.store().join("tables/features/v3/part-0123-0123456789ab.parquet");
     std::fs::write(&own, "mine, whatever its name says").expect("written");
     let tables = ["manifest", "features", "history", "predictions", "metrics", "confusion"];
     for stage in STAGES {
@@ -189,7 +189,7 @@ fn a_generation_whose_commit_is_lost_leaves_its_table() {
     // Other models may have rows of their own; they stay.
     assert_eq!((n_models, mill.table("history").len()), (2, 3));
     for table in &tables[..2] {
-        let folder = format!("tables/{table}/v2/");
+        let folder = format!("{}/", below_store(table));
         let stage = if *table == "manifest" { "ingest" } else { "features" };
         let expected = committed(&mill, stage).into_iter().filter(|path| path.starts_with(&folder)).count();
         assert_eq!(mill.table(table).len(), expected, "{table}");
@@ -229,7 +229,7 @@ fn what_a_user_put_into_a_store_survives_every_stage() {
     let mill = full();
     let id = commit(&mill, "train")["evidence"]["model_id"].as_str().expect("an id").to_string();
     let folders = ["manifest", "features", "history", "predictions", "metrics", "confusion", "runs"]
-        .map(|table| format!("tables/{table}/v2"))
+        .map(below_store)
         .into_iter()
         .chain([format!("models/{id}"), format!("reports/{id}"), "index/features".into(), "index/ingest".into()])
         .chain(STAGES.iter().map(|stage| format!("staging/{stage}")));
@@ -365,6 +365,6 @@ fn a_recording_that_was_away_for_a_moment_is_not_lost() {
     std::fs::rename(mill.path("gone.wav"), &away).expect("back");
     let ended = mill.stage("ingest", &[]);
     assert_eq!((ended.code, &ended.json()["fresh"], &ended.json()["n_rejected"]), (0, &false.into(), &0.into()));
-    assert!(mill.rows::<ManifestRow>("manifest").iter().all(ManifestRow::goes_on));
+    assert!(mill.rows::<ManifestRow>("manifest").iter().all(ManifestRow::is_eligible));
     assert!(Path::new(&away).exists());
 }

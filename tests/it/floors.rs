@@ -43,6 +43,8 @@ const HOMES: &[(&str, &str)] = &[
     ("realfft::", "src/signal/"),
     ("ort::", "src/network/session"),
     ("walkdir::", "src/scan.rs"),
+    ("audio::decode_within(", "src/recordings.rs"),
+    ("audio::check_heard(", "src/recordings.rs"),
     ("polars::", "src/stages/report/slices.rs"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),
@@ -163,6 +165,20 @@ fn libraries_with_one_home_are_named_nowhere_else() {
             });
             // The program's own command types may be passed on, not the library's.
             assert!(!named || file.starts_with(home), "{file} names {library}, whose home is {home}");
+        }
+    }
+}
+
+#[test]
+fn the_front_end_opens_nothing() {
+    for (file, text) in sources() {
+        // Reads the reference numbers of tests.
+        if file == "src/signal/golden.rs" {
+            continue;
+        }
+        let is_pure = ["src/extract.rs", "src/signal/", "src/augment/"].iter().any(|place| file.starts_with(place));
+        for call in ["std::fs", "crate::files", "files::", "storage::", ".read(", ".read_known("] {
+            assert!(!is_pure || !code(&text).contains(call), "{file} has {call}: recordings come to it decoded");
         }
     }
 }

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use sermill::tables::TABLES;
+use sermill::tables::TableFile;
+use sermill::tables::predictions::{PredictionRow, Predictions};
+use sermill::tables::schema::TableSchema;
 
 /// The program under test, in a temporary folder.
 pub struct Mill {
@@ -89,11 +93,18 @@ impl Mill {
         ended.json()
     }
 
+    /// Folder of a table's files.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.store().join(below_store(name))
+    }
+
     /// Finished files of a table, sorted.
     pub fn table(&self, name: &str) -> Vec<PathBuf> {
-        let folder = self.store().join("tables").join(name).join("v2");
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("entry").path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(self.folder(name))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.expect("entry").path())
+            .collect();
         files.sort();
         files
     }
@@ -105,12 +116,28 @@ impl Mill {
     }
 }
 
+impl Mill {
+    /// All predictions, with their probabilities.
+    pub fn predictions(&self) -> Vec<PredictionRow> {
+        let read = |file: &PathBuf| TableFile::open(file).and_then(|file| Predictions::read(&file));
+        let read = |file: &PathBuf| read(file).unwrap_or_else(|error| panic!("{error}")).rows;
+        self.table("predictions").iter().flat_map(read).collect()
+    }
+}
+
 impl Ended {
     /// The last line of stdout.
     pub fn json(&self) -> Value {
         let line = self.stdout.lines().last().unwrap_or_default();
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}, stderr {}", self.stderr))
     }
+}
+
+/// Folder of a table in any store.
+pub fn below_store(name: &str) -> String {
+    let known = TABLES.iter().map(|text| TableSchema::parse(text).unwrap_or_else(|error| panic!("{error}")));
+    let version = known.into_iter().find(|schema| schema.table == name).expect("a table").version;
+    format!("tables/{name}/v{version}")
 }
 
 fn ended(output: std::io::Result<Output>) -> Ended {

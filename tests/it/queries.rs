@@ -73,7 +73,7 @@ fn counts_are_signed_and_their_differences_never_wrap() {
     let mill = Mill::with_corpus();
     mill.done("ingest", &[]);
     mill.done("features", &[]);
-    let table = |name: &str| format!("{}/tables/{name}/v2/*.parquet", mill.store().display());
+    let table = |name: &str| format!("{}/*.parquet", mill.folder(name).display());
     let (features, runs) = (table("features"), table("runs"));
     let by_duckdb = format!(
         "import duckdb\n\

@@ -144,6 +144,29 @@ fn silence_is_rejected_by_every_command_with_the_same_reason() {
 }
 
 #[test]
+fn every_file_has_a_row_or_is_counted_and_what_is_counted_makes_nothing_stale() {
+    let mill = Mill::new();
+    put(&mill.corpora().join("a.wav"), &tone(1, 40_000));
+    for name in ["notes.TXT", "deep/more.txt", "session.pdf", "README"] {
+        put(&mill.corpora().join(name), b"words");
+    }
+    let ended = mill.stage_of("ingest", "nightly", &[]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.json()["passed_over"], serde_json::json!({ "txt": 2, "pdf": 1, "none": 1 }));
+    assert!(ended.stderr.contains("4 files below it are no recordings by their names: txt 2, "), "{}", ended.stderr);
+    put(&mill.corpora().join("other.txt"), b"words");
+    assert_eq!(mill.stage_of("ingest", "nightly", &[]).json()["fresh"], true);
+
+    let mill = Mill::with_corpus();
+    mill.done("run", &[]);
+    put(&mill.path("incoming/a.wav"), &tone(1, 40_000));
+    put(&mill.path("incoming/a.txt"), b"words");
+    let ended = mill.stage("score", &["--input", &mill.path("incoming").to_string_lossy()]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 file below it is no recording by its name: txt 1"), "{}", ended.stderr);
+}
+
+#[test]
 fn two_scored_folders_never_share_an_id() {
     let mill = Mill::with_corpus();
     mill.done("run", &[]);

@@ -1,7 +1,9 @@
 //! What the program refuses, with which exit code, and whether the message helps.
 
 use sermill::network::onnx::{ModelCard, export, import};
+use sermill::split::Split;
 use sermill::tables::features::FeatureRow;
+use sermill::tables::folds::{FoldRow, Sides};
 
 use crate::mill::{Ended, Mill};
 
@@ -124,8 +126,10 @@ fn a_features_shard_that_is_cut_or_stored_otherwise_is_refused_by_name() {
     let name = shard.file_name().expect("a name").to_string_lossy().into_owned();
     let bytes = std::fs::read(&shard).expect("shard");
     let rows = sermill::tables::read_rows::<FeatureRow>(&shard).unwrap_or_else(|error| panic!("{error}"));
-    // Training reads its own sides alone; which rows they are follows from the fingerprint of the settings.
-    let read = rows.into_iter().filter(|row| row.split.as_deref() == Some("train"));
+    // Training reads its own sides alone.
+    mill.done("folds", &[]);
+    let sides = Sides::of(mill.rows::<FoldRow>("folds"), 0);
+    let read = rows.into_iter().filter(|row| sides.get(&row.recording_id, row.copy) == Some(Split::Train));
     let blob = read.filter_map(|row| row.log_mel).next().expect("a spectrogram of the training side");
     std::fs::write(&shard, &bytes[..bytes.len() / 3]).expect("cut");
     refused(&mill.stage("train", &[]), 2, &[&name, "hint:"]);
@@ -136,6 +140,11 @@ fn a_features_shard_that_is_cut_or_stored_otherwise_is_refused_by_name() {
     torn[at - 4] ^= 1;
     std::fs::write(&shard, &torn).expect("torn");
     refused(&mill.stage("train", &[]), 2, &[&name, "hint:"]);
+    // One bit of a spectrogram.
+    torn[at - 4] ^= 1;
+    torn[at + blob.len() / 2] ^= 0x10;
+    std::fs::write(&shard, &torn).expect("torn");
+    refused(&mill.stage("train", &[]), 2, &[&name, "not those that were written", "hint:"]);
     std::fs::write(&shard, &bytes).expect("mended");
     mill.done("train", &[]);
 }

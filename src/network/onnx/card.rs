@@ -248,7 +248,8 @@ mod tests {
         let old = ModelCard { label_set: None, ..card() };
         let entries = old.to_metadata().expect("finite").into_iter().collect();
         assert_eq!(ModelCard::from_metadata(&entries).expect("own metadata"), old);
-        let (seven, eight) = (Labels::shipped("seven").expect("shipped"), Labels::shipped("ravdess-8").expect("shipped"));
+        let (seven, eight) =
+            (Labels::shipped("seven").expect("shipped"), Labels::shipped("ravdess-8").expect("shipped"));
         assert_eq!(card().meaning(&eight).into_owned(), seven, "a model knows what it learned");
         assert_eq!(old.meaning(&seven).into_owned(), seven);
         assert_eq!(old.meaning(&eight).class_of(Some("calm")), None);

@@ -132,7 +132,8 @@ mod tests {
 
     fn model() -> (Vec<u8>, ModelCard) {
         let card = ModelCard {
-            labels: vec!["x".into(); 7],
+            labels: (0..7).map(|class| format!("class_{class}")).collect(),
+            label_set: None,
             front_end: "{}".into(),
             definition: "d".into(),
             fingerprint: "f".into(),

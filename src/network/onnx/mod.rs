@@ -265,7 +265,8 @@ mod tests {
 
     fn card(spec: &NetworkSpec) -> ModelCard {
         ModelCard {
-            labels: vec!["x".into(); spec.n_classes],
+            labels: (0..spec.n_classes).map(|class| format!("class_{class}")).collect(),
+            label_set: None,
             front_end: "{}".into(),
             definition: "d".into(),
             fingerprint: "f".into(),

@@ -218,7 +218,8 @@ impl<'a> Work<'a> {
         let first = first.as_ref().map(|(path, reason)| (path.as_str(), reason.as_str()));
         recordings::check_unread((n_unread / n_variants) as usize, n_done as usize, first)?;
         let folder = store.relative(&folder_of::<FeatureRow>(store));
-        let (n_recordings, n_shards) = (plan.shards.values().map(|shard| shard.rows.len()).sum::<usize>(), plan.shards.len());
+        let (n_recordings, n_shards) =
+            (plan.shards.values().map(|shard| shard.rows.len()).sum::<usize>(), plan.shards.len());
         let (mut files, mut index, mut old) = (Vec::new(), Vec::new(), plan.old);
         for (id, shard) in &plan.shards {
             if let Some(stands) = old.remove(id) {

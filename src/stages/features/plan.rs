@@ -115,8 +115,7 @@ pub(super) struct OldShard {
 impl OldShard {
     /// Fingerprints of the plan rows that it was made from; `None` for one that lacks a recording that the machine failed at.
     fn plan(&self) -> Option<Vec<&str>> {
-        let originals: Vec<&str> =
-            self.rows.iter().filter(|row| row.copy == 0).map(|row| row.plan.as_str()).collect();
+        let originals: Vec<&str> = self.rows.iter().filter(|row| row.copy == 0).map(|row| row.plan.as_str()).collect();
         originals.iter().all(|plan| !plan.is_empty()).then_some(originals)
     }
 }
@@ -181,8 +180,7 @@ pub(super) fn old_shards(
 
 fn by_shard(index: FeatureIndex) -> OldShards {
     let shards = index.shards.into_iter().map(|record| (id_of(&record.path).to_string(), record));
-    let mut old: OldShards =
-        shards.map(|(id, record)| (id, OldShard { record, rows: Vec::new() })).collect();
+    let mut old: OldShards = shards.map(|(id, record)| (id, OldShard { record, rows: Vec::new() })).collect();
     for row in index.rows {
         if let Some(shard) = old.get_mut(&row.shard) {
             shard.rows.push(row);

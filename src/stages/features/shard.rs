@@ -16,11 +16,11 @@ use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::content_named;
 use crate::storage::record::Content;
-use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
+use crate::tables::TableFile;
 use crate::tables::feature_index::{FeatureIndexRow, index_of_shard};
+use crate::tables::feature_plan::{FeaturePlanRow, PlannedDonor, donors_from_text};
 use crate::tables::features::{FeatureRow, FeatureWriter, variant_of_original};
 use crate::tables::manifest::Status;
-use crate::tables::TableFile;
 use crate::tables::spectrograms::shard_stem;
 use crate::voices::VoiceCache;
 
@@ -240,7 +240,9 @@ fn opened(waiting: &Path, id: &str) -> Result<Option<Made>> {
     let file = TableFile::open(waiting)?;
     let content = Content::of(&file.bytes());
     let named = content_named(&shard_stem(id), &content);
-    if waiting.file_name().and_then(|name| name.to_str()) != Some(named.as_str()) || file.note(UNREAD)?.as_deref() != Some("0") {
+    if waiting.file_name().and_then(|name| name.to_str()) != Some(named.as_str())
+        || file.note(UNREAD)?.as_deref() != Some("0")
+    {
         return Ok(None);
     }
     let index = index_of_shard(waiting, id)?;
@@ -297,6 +299,27 @@ mod tests {
     use crate::units::{SampleRate, Seed};
 
     #[test]
+    fn a_silent_recording_of_a_plan_is_a_row_with_the_reason_of_every_command() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let silence: Vec<f32> = (0..12_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
+        let bytes = write_wav(&silence, SampleRate(16_000)).expect("a file");
+        atomic::publish_bytes(folder.path(), &path("a.wav"), &bytes).expect("written");
+        let content_hash = blake3::hash(&bytes).to_hex().to_string();
+        let row = FeaturePlanRow { path: "a.wav".into(), content_hash, ..FeaturePlanRow::whole() };
+        let front_end = FrontEnd { n_samples: 4_000, ..profile("paper").expect("known") };
+        let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
+        let fingerprint = Fingerprint::of(["test"]);
+        let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 0, &Silent);
+        let job = ShardJob { id: "1", rows: &[row], staging: path("staging"), waiting: None };
+        let made = maker.make(&job).expect("made");
+        assert_eq!((made.n_rows, made.n_rejected, made.n_unread), (1, 1, 0));
+        made.written.expect("nothing waits").publish(&made.staged).expect("published");
+        let rows: Vec<FeatureRow> = crate::tables::read_rows(&made.staged).expect("rows");
+        assert_eq!(rows[0].reject_reason.as_deref(), Some("silent: its peak is -90.3 dBFS"));
+    }
+
+    #[test]
     fn memory_of_a_shard_does_not_depend_on_its_recordings() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = |name: &str| folder.path().join(name);
@@ -306,7 +329,7 @@ mod tests {
         let row = FeaturePlanRow {
             path: "a.wav".into(),
             content_hash: blake3::hash(&bytes).to_hex().to_string(),
-            ..FeaturePlanRow::example()
+            ..FeaturePlanRow::whole()
         };
         let front_end = FrontEnd { n_samples: 4_000, ..profile("paper").expect("known") };
         let noise = [Wanted::Named("white-noise".into())];

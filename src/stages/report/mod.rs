@@ -197,7 +197,10 @@ fn cells(told: &Told, slice: &Slice, confusion: &Confusion) -> Vec<ConfusionRow>
         predicted: classes[said].clone(),
         count: confusion.count(truth, said),
     };
-    (0..classes.len()).flat_map(|truth| (0..classes.len()).map(move |said| (truth, said))).map(|(a, b)| cell(a, b)).collect()
+    (0..classes.len())
+        .flat_map(|truth| (0..classes.len()).map(move |said| (truth, said)))
+        .map(|(a, b)| cell(a, b))
+        .collect()
 }
 
 /// Page and pictures: the files of one folder.
@@ -299,7 +302,8 @@ fn examples(store: &Store, score: &Commit) -> Result<BTreeMap<String, String>> {
     }
     let columns = ["recording_id", "copy", "emotion", "status"];
     let mut first: BTreeMap<String, String> = BTreeMap::new();
-    for Part { recording_id, copy, emotion, status } in committed_parts::<PredictionRow, Part>(store, score, &columns)? {
+    for Part { recording_id, copy, emotion, status } in committed_parts::<PredictionRow, Part>(store, score, &columns)?
+    {
         let Some(emotion) = emotion.filter(|_| copy == 0 && status == Status::Ok) else { continue };
         let known = first.entry(emotion).or_insert_with(|| recording_id.clone());
         if recording_id < *known {

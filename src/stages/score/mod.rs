@@ -209,7 +209,8 @@ impl<'a> Scorer<'a> {
                 Err(error) if error.kind() == ErrorKind::Input => continue,
                 file => Predictions::read(&file?)?,
             };
-            let usable = predictions.rows.into_iter().filter(|row| row.status == Status::Ok && row.provider == self.provider);
+            let usable =
+                predictions.rows.into_iter().filter(|row| row.status == Status::Ok && row.provider == self.provider);
             known.extend(usable.map(|row| (key_of(&row), row)));
         }
         Ok(known)
@@ -347,7 +348,8 @@ impl<'a> Scorer<'a> {
         summary.insert("labelled".into(), n_labelled.into());
         summary.insert("correct".into(), rows.iter().filter(right).count().into());
         summary.insert("golden_difference".into(), json!(golden_off));
-        summary.insert("recordings_per_s".into(), json!((self.n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
+        summary
+            .insert("recordings_per_s".into(), json!((self.n_done as f64 / seconds.max(1e-9) * 10.0).round() / 10.0));
         summary.insert("predictions".into(), file.record.file(store).display().to_string().into());
         let card = self.session.card();
         let of_features = match self.ctx.input {

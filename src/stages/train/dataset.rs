@@ -68,7 +68,7 @@ impl Dataset {
                     "a spectrogram of {} x {} for a network of {} x {}",
                     row.n_mels, row.n_frames, spec.n_mels, spec.n_frames
                 ))
-                .at_place(&row.recording_id)
+                .at_place(index.shard(at))
                 .hint("run `sermill features` with this pipeline"));
             }
             let class = u8::try_from(class).map_err(|_| Error::bug("more classes than a label set may have"))?;

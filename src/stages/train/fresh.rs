@@ -71,7 +71,9 @@ impl Fresh {
         const RECORDING: usize = 600;
         /// Half a minute of speech at 48 kHz and resampled, and the waves of a copy with its voices.
         const THREAD: usize = 12_000_000;
-        self.recordings.len() * RECORDING + n_threads * THREAD
+        let (voice, n) = (size_of::<f32>() * self.extractor.front_end().n_samples, self.recordings.len());
+        let voices = if self.extractor.chain().n_donors() == 0 { 0 } else { n * voice };
+        n * RECORDING + voices.min(VoiceCache::DEFAULT_LIMIT.0 as usize) + n_threads * THREAD
     }
 
     /// Number of copy `which` (from 1) of `epoch` (from 1): copies are counted on from epoch to epoch, so those of the
@@ -128,7 +130,6 @@ mod tests {
     use crate::augment::When;
     use crate::config::Pipeline;
     use crate::corpora;
-    use std::path::PathBuf;
     use crate::progress::Silent;
     use crate::stages::{self, drive};
     use crate::storage::atomic;
@@ -137,6 +138,7 @@ mod tests {
     use crate::tables::committed_rows;
     use crate::tables::features::{FeatureRow, from_blob};
     use crate::units::SampleRate;
+    use std::path::PathBuf;
 
     /// 28 synthetic recordings and the augmented recipe, with copies that are stored.
     fn context(folder: &std::path::Path) -> Ctx {
@@ -197,6 +199,24 @@ mod tests {
             n_babble += u32::from(row.augmentation.is_some_and(|text| text.contains("babble")));
         }
         assert!(n_compared == 38 && n_babble > 0, "{n_compared} copies of 19 recordings, {n_babble} with babble");
+    }
+
+    #[test]
+    fn a_silent_recording_has_no_fresh_copy_for_the_reason_of_every_command() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ctx = context(folder.path());
+        ctx.pipeline.augment.when = When::Epoch;
+        for name in ["ingest", "folds"] {
+            drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
+        }
+        let mut fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
+        let silence: Vec<f32> = (0..40_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
+        let bytes = write_wav(&silence, SampleRate(16_000)).expect("a file");
+        let (file, content_hash) = (folder.path().join("silence.wav"), blake3::hash(&bytes).to_hex().to_string());
+        atomic::publish_bytes(&folder.path().join("staging"), &file, &bytes).expect("written");
+        fresh.recordings.insert(content_hash.clone(), Donor { content_hash: content_hash.clone(), part: None, file });
+        let error = fresh.fill(&content_hash, 1, &mut vec![0.0; 128 * 508]).expect_err("silent");
+        assert!(error.to_string().ends_with("silence.wav`: silent: its peak is -90.3 dBFS"), "{error}");
     }
 
     #[test]

@@ -106,7 +106,11 @@ impl Stage for Train {
         let plan = plan.with_extra(train.extra_bytes());
         plan.check(&spec, ctx.memory_limit)?;
         ctx.progress.say(&format!("train: takes {plan} of the memory limit of {}", ctx.memory_limit));
-        let model_id = format!("{}-{}", ctx.pipeline.pipeline.name, Fingerprint::of_value(&(self.settings(ctx).fingerprint(), inputs)).short());
+        let model_id = format!(
+            "{}-{}",
+            ctx.pipeline.pipeline.name,
+            Fingerprint::of_value(&(self.settings(ctx).fingerprint(), inputs)).short()
+        );
         // `epochs` is left out: raising it goes on with the same run.
         let run_key = Fingerprint::of_value(&(run_settings(ctx).fingerprint(), inputs));
         let mut run = Run::start(ctx, &spec, &run_key, &model_id)?;

@@ -102,15 +102,19 @@ fn ended_early() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::emotion::Emotion;
     use crate::network::network::{Network, SgdConfig, Trainer};
     use crate::network::spec::{BlockSpec, NetworkSpec};
     use crate::split::Split;
+    use crate::stages::train::dataset::Known;
+    use crate::tables::feature_index::FeatureIndexRow;
     use crate::tables::features::{FeatureRow, from_blob, to_blob};
     use crate::tables::manifest::Status;
+    use crate::tables::spectrograms::FeatureIndex;
     use crate::tables::{publish_rows, read_rows};
     use crate::units::Seed;
 
@@ -140,14 +144,34 @@ mod tests {
             // Names do not follow the order of the rows.
             recording_id: format!("c/{:03}.wav", (number / 2 * 37) % 101),
             copy: (number % 2) as u32,
-            emotion: (number % 13 != 5).then(|| Emotion::ALL[number % 7].name().to_string()),
-            split: [Some("train"), Some("train"), Some("validation"), None][number / 2 % 4].map(str::to_string),
             n_mels: if rejected { 0 } else { spec.n_mels as u32 },
             n_frames: if rejected { 0 } else { spec.n_frames as u32 },
             log_mel: (!rejected).then(|| to_blob(&log_mel)),
             status: if rejected { Status::Rejected } else { Status::Ok },
             ..FeatureRow::default()
         }
+    }
+
+    /// What the tables would say of row `number`, where it has a class and a side.
+    fn known_of(number: usize) -> Option<Known> {
+        let side = [Some(Split::Train), Some(Split::Train), Some(Split::Validation), None][number / 2 % 4]?;
+        (number % 13 != 5).then(|| Known { class: number % 7, side, sound: blake3::hash(&number.to_le_bytes()) })
+    }
+
+    /// The same, of a recording and copy.
+    fn known(recording_id: &str, copy: u32) -> Option<Known> {
+        (0..200).find(|&number| row(number).recording_id == recording_id && row(number).copy == copy).and_then(known_of)
+    }
+
+    /// The items of some sides of shards.
+    fn items<const N: usize>(files: &[PathBuf], sides: [Split; N], spec: &NetworkSpec) -> Result<[Dataset; N]> {
+        let (index, files) = FeatureIndex::of_shards(files)?;
+        let all: HashMap<(String, u32), Option<Known>> = (0..200)
+            .map(|number| (row(number), known_of(number)))
+            .map(|(row, known)| ((row.recording_id, row.copy), known))
+            .collect();
+        let known = |row: &FeatureIndexRow| Ok(all.get(&(row.recording_id.clone(), row.copy)).copied().flatten());
+        Dataset::find((&index, Arc::new(files)), known, sides, spec)
     }
 
     /// 200 rows in 3 shards, each of more than one row group.
@@ -166,11 +190,11 @@ mod tests {
     fn in_memory(files: &[PathBuf], side: Split) -> Vec<(usize, Vec<f32>)> {
         let mut rows: Vec<FeatureRow> = files.iter().flat_map(|file| read_rows(file).expect("a table")).collect();
         rows.retain(|row| {
-            row.status == Status::Ok && row.emotion.is_some() && row.split.as_deref() == Some(side.name())
+            row.status == Status::Ok && known(&row.recording_id, row.copy).is_some_and(|known| known.side == side)
         });
         rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
         let item = |row: FeatureRow| {
-            let label = row.emotion.as_deref().and_then(Emotion::from_name).expect("a label").index();
+            let label = known(&row.recording_id, row.copy).expect("a label").class;
             let mut log_mel = vec![0.0; spec().n_mels * spec().n_frames];
             from_blob(&row.log_mel.expect("a spectrogram"), &mut log_mel).expect("its size");
             (label, log_mel)
@@ -187,8 +211,7 @@ mod tests {
     fn streamed_training_gives_the_same_bytes_as_reading_everything() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let files = shards(folder.path());
-        let [train, validation] =
-            Dataset::index(&files, [Split::Train, Split::Validation], &spec()).expect("sound shards");
+        let [train, validation] = items(&files, [Split::Train, Split::Validation], &spec()).expect("sound shards");
         for (data, side) in [(&train, Split::Train), (&validation, Split::Validation)] {
             let expected = in_memory(&files, side);
             let mut read = Vec::new();
@@ -223,7 +246,7 @@ mod tests {
     fn every_item_comes_once_an_epoch_in_the_drawn_order() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let files = shards(folder.path());
-        let [train] = Dataset::index(&files, [Split::Train], &spec()).expect("sound shards");
+        let [train] = items(&files, [Split::Train], &spec()).expect("sound shards");
         let names: Vec<f32> = in_memory(&files, Split::Train).iter().map(|(_, log_mel)| log_mel[0]).collect();
         let epoch = |epoch: u64, batch: usize| {
             let order = Seed(1).derive("shuffle", &[&epoch.to_le_bytes()]).permutation(train.len());
@@ -253,7 +276,7 @@ mod tests {
     fn a_shard_cut_while_training_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let files = shards(folder.path());
-        let [train] = Dataset::index(&files, [Split::Train], &spec()).expect("sound shards");
+        let [train] = items(&files, [Split::Train], &spec()).expect("sound shards");
         let order: Vec<usize> = (0..train.len()).collect();
         let (mut n_batches, mut was_cut) = (0, false);
         let error = each_batch(&train, &order, 4, |_| {
@@ -276,7 +299,7 @@ mod tests {
     #[test]
     fn an_error_of_the_work_ends_the_reading() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let [train] = Dataset::index(&shards(folder.path()), [Split::Train], &spec()).expect("sound shards");
+        let [train] = items(&shards(folder.path()), [Split::Train], &spec()).expect("sound shards");
         let order: Vec<usize> = (0..train.len()).collect();
         let mut n_batches = 0;
         let error = each_batch(&train, &order, 1, |_| {
@@ -293,7 +316,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let files = shards(folder.path());
         let refused = |spec: &NetworkSpec| {
-            let error = Dataset::index(&files, [Split::Train], spec).err().expect("refused");
+            let error = items(&files, [Split::Train], spec).err().expect("refused");
             assert!(error.to_string().contains("part-") && error.hint_text().is_some(), "{error}");
             error.to_string()
         };
