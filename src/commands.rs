@@ -201,7 +201,10 @@ fn write_once(target: &Path, bytes: &[u8]) -> Result<()> {
     match files::read(target, bytes.len() as u64) {
         Ok(there) if there == bytes => Ok(()),
         Ok(_) => Err(taken()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => atomic::publish_beside(target, bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Somebody may have been faster.
+            if atomic::create_beside(target, bytes)? { Ok(()) } else { Err(taken()) }
+        }
         Err(error) if files::is_of_the_machine(&error) => Err(Error::reading("cannot be read", error).at(target)),
         Err(error) => Err(taken().because(error)),
     }

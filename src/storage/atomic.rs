@@ -9,9 +9,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +26,15 @@ const PARTIAL: &str = ".partial";
 /// Bytes of one write: the file system takes pages in larger pieces then. With 256 kB a run over a corpus takes 6 % longer, and
 /// from 4 MB on every file pays for fresh memory.
 const BUFFER: usize = 1 << 20;
+
+/// What becomes of a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The new file takes the place of the old one.
+    Replace,
+    /// The old file stays, and the new one is dropped.
+    Create,
+}
 
 /// What a closure writes a file through.
 pub type Out = BufWriter<Hashing>;
@@ -70,11 +79,16 @@ impl Temporary {
         self.0.as_deref().expect("it is taken by the rename alone")
     }
 
-    /// Renames it to `target`; one that cannot be renamed is removed.
-    fn rename(mut self, target: &Path) -> Result<()> {
-        fs::rename(self.path(), target).map_err(|error| failed("cannot publish", target, error))?;
-        self.0 = None;
-        Ok(())
+    /// Renames it to `target`; one that cannot be renamed, or that comes too late, is removed.
+    fn publish(mut self, target: &Path, mode: Mode) -> Result<bool> {
+        let is_made = match mode {
+            Mode::Replace => rename(self.path(), target).map(|()| true)?,
+            Mode::Create => rename_if_absent(self.path(), target)?,
+        };
+        if is_made {
+            self.0 = None;
+        }
+        Ok(is_made)
     }
 }
 
@@ -109,9 +123,22 @@ impl Written {
         self.publish_unsynced(target)
     }
 
+    /// Syncs the file, renames it to `target` and syncs the folder, which is made if need be. Gives whether it stands there
+    /// now: with [`Mode::Create`] another one may.
+    pub(super) fn put(self, target: &Path, mode: Mode) -> Result<bool> {
+        let folder = parent_of(target)?;
+        create_folder(folder)?;
+        self.file
+            .sync_all()
+            .map_err(|error| failed("cannot sync", self.temporary.path(), error).or_at(target).or_hint(ROOM))?;
+        let is_made = self.temporary.publish(target, mode)?;
+        sync_folder(folder)?;
+        Ok(is_made)
+    }
+
     /// Renames it to `target` without syncing anything: for files that only the run reads which writes them.
     pub fn publish_unsynced(self, target: &Path) -> Result<Content> {
-        self.temporary.rename(target)?;
+        self.temporary.publish(target, Mode::Replace)?;
         Ok(self.content)
     }
 }
@@ -153,12 +180,13 @@ fn create_temporary(folder: &Path, target: &Path, prefix: &str) -> Result<(Tempo
     }
 }
 
-/// A text that differs from call to call, from process to process and, most likely, from machine to machine.
+/// A text that differs from call to call, from process to process and from machine to machine: in containers every process
+/// may have the number 1, and clocks may agree, so 64 bits of it are random.
 pub(super) fn unique() -> String {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{call}-{:x}", std::process::id(), since)
+    // Keys of the standard library's hash maps: from the system's random numbers, and others at each call.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}-{since:x}-{random:016x}", std::process::id())
 }
 
 /// Writes `target` whole: temporary in `staging`, fsync, rename, fsync of the folder.
@@ -175,15 +203,31 @@ pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Cont
     publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
 }
 
-/// Writes a file that the user named, anywhere: the temporary lies hidden beside it, and nothing else is touched.
+/// [`write_aside`] for bytes that are already there.
+pub(super) fn write_bytes_aside(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Written> {
+    write_aside(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
+}
+
+/// Writes a file that the user named, anywhere. The temporary lies hidden beside it, because only there a rename is sure to be
+/// on one file system; nothing else is touched.
 pub fn publish_beside(target: &Path, bytes: &[u8]) -> Result<()> {
+    write_beside(target, bytes, Mode::Replace).map(|_| ())
+}
+
+/// [`publish_beside`] that takes no other file's place; gives whether the name was free.
+pub fn create_beside(target: &Path, bytes: &[u8]) -> Result<bool> {
+    write_beside(target, bytes, Mode::Create)
+}
+
+fn write_beside(target: &Path, bytes: &[u8], mode: Mode) -> Result<bool> {
     let folder = parent_of(target)?;
     create_folder(folder)?;
     let (temporary, mut file) = create_temporary(folder, target, ".")?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written.map_err(|error| failed("cannot write", target, error).or_hint(ROOM))?;
-    temporary.rename(target)?;
-    sync_folder(folder)
+    let is_made = temporary.publish(target, mode)?;
+    sync_folder(folder)?;
+    Ok(is_made)
 }
 
 /// The folder that holds `path`; the current one for a bare name.
@@ -208,6 +252,25 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| failed("cannot publish", to, error))
 }
 
+/// Renames without syncing, unless the new name is taken; gives whether it was free. Of several that try at once one succeeds.
+pub(super) fn rename_if_absent(from: &Path, to: &Path) -> Result<bool> {
+    let renamed = || match rename_with(from, to, NO_REPLACE) {
+        Err(error) if is_not_offered(&error) => match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from),
+            Err(error) if error.kind() == IoErrorKind::AlreadyExists => Err(error),
+            // No second names either: what is left is to look first.
+            Err(_) if to.try_exists()? => Err(IoErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(from, to),
+        },
+        renamed => renamed,
+    };
+    match renamed() {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == IoErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed("cannot publish", to, error)),
+    }
+}
+
 /// Gives a file a second name; a copy where the file system has no such thing.
 pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
     let linked = match fs::hard_link(from, to) {
@@ -219,34 +282,36 @@ pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
     linked.map_err(|error| failed("cannot keep a file in its folder", from, error).or_hint(ROOM))
 }
 
-/// Makes two folders change places in one step; where the system cannot, `there` is away for a moment.
-pub(super) fn exchange(here: &Path, there: &Path) -> Result<()> {
-    match exchange_in_one_step(here, there) {
-        Ok(()) => Ok(()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
-            let aside = here.with_file_name(format!("aside.{}", unique()));
-            rename(there, &aside)?;
-            rename(here, there)?;
-            rename(&aside, here)
-        }
+/// Makes two folders change places in one step. Gives false where the system cannot: then nothing has changed.
+pub(super) fn exchange(here: &Path, there: &Path) -> Result<bool> {
+    match rename_with(here, there, EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(error) if is_not_offered(&error) => Ok(false),
         Err(error) => Err(failed("cannot replace", there, error)),
     }
 }
 
+/// Whether the file system or the kernel lacks a form of renaming.
+fn is_not_offered(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP))
+}
+
+/// Flags of `renameat2`: the new name must be free; both names stay and change places.
+const NO_REPLACE: libc::c_uint = 1;
+const EXCHANGE: libc::c_uint = 2;
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn exchange_in_one_step(here: &Path, there: &Path) -> io::Result<()> {
+fn rename_with(from: &Path, to: &Path, flags: libc::c_uint) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-    let (here, there) = (text(here)?, text(there)?);
+    let (from, to) = (text(from)?, text(to)?);
     // SAFETY: two texts that end with a zero and live until the call is over.
-    let code = unsafe {
-        libc::renameat2(libc::AT_FDCWD, here.as_ptr(), libc::AT_FDCWD, there.as_ptr(), libc::RENAME_EXCHANGE)
-    };
+    let code = unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn exchange_in_one_step(_here: &Path, _there: &Path) -> io::Result<()> {
+fn rename_with(_from: &Path, _to: &Path, _flags: libc::c_uint) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
@@ -265,6 +330,11 @@ pub fn create_folder(folder: &Path) -> Result<()> {
         Err(error) if error.kind() == IoErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) => Err(failed("cannot create folder", folder, error)),
     }
+}
+
+/// Makes a folder that was not there, in one that is; not synced.
+pub(super) fn create_new_folder(folder: &Path) -> Result<()> {
+    fs::create_dir(folder).map_err(|error| failed("cannot create folder", folder, error))
 }
 
 /// Removes a file; nothing there is fine. Folders are not removed.

@@ -4,8 +4,10 @@
 
 pub mod atomic;
 pub mod commit;
+pub mod depot;
 pub mod fingerprint;
 pub mod layout;
 pub mod lock;
 pub mod publish;
 pub mod record;
+pub mod recover;
