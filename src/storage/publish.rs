@@ -127,13 +127,13 @@ pub fn unremembered(store: &Store, files: &[OutFile], whole: bool) -> Result<BTr
     let folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.record.path.rsplit_once('/')?.0)).collect();
     let mut found = BTreeSet::new();
     for folder in folders {
-        for file in atomic::entries(&store.root().join(folder))? {
-            let path = store.relative(&file);
+        for name in store.depot().list(folder)? {
+            let path = format!("{folder}/{name}");
             let stem = stem_of(&path);
             if stem == path || !(whole || stems.contains(stem)) {
                 continue;
             }
-            if let Some(content) = content_of(&file)?
+            if let Some(content) = content_at(store, &path)?
                 && path == content_named(stem, &content)
             {
                 found.insert(path);
