@@ -9,24 +9,27 @@ use std::time::Duration;
 use crate::mill::Mill;
 use crate::queries::libraries;
 
-/// Reads a table again and again; a line for each read: rows, and how many (recording, copy) they are of.
+/// Reads a table again and again; a line for each read: rows, how many (recording, copy) they are of, augmentations.
 const READER: &str = r#"
-import glob, sys
+import sys
 engine, folder = sys.argv[1:]
-place, keys = f"{folder}/*.parquet", ["recording_id", "copy"]
+place, columns = f"{folder}/*.parquet", ["recording_id", "copy", "augmentation"]
 
-def read():
+def rows():
     if engine == "duckdb":
         import duckdb
         with duckdb.connect(config={"threads": 1}) as connection:
-            return connection.execute(f"select count(*), count(distinct (recording_id, copy)) from '{place}'").fetchone()
+            return connection.execute(f"select {', '.join(columns)} from '{place}'").fetchall()
     if engine == "polars":
         import polars
-        rows = polars.read_parquet(place, columns=keys).select(keys).rows()
-    else:
-        import pandas
-        rows = list(pandas.read_parquet(folder, columns=keys)[keys].itertuples(index=False, name=None))
-    return len(rows), len(set(rows))
+        return polars.read_parquet(place, columns=columns).select(columns).rows()
+    import pandas
+    return list(pandas.read_parquet(folder, columns=columns)[columns].itertuples(index=False, name=None))
+
+def read():
+    found = rows()
+    kinds = {kind.split("(")[0] for _, _, kind in found if isinstance(kind, str)}
+    return len(found), len({row[:2] for row in found}), *sorted(kinds)
 
 gone = 0
 while True:
@@ -95,21 +98,30 @@ impl Drop for Reader {
 fn readers_by_glob_see_one_generation_or_the_next_while_a_stage_publishes() {
     let mill = Mill::with_corpus();
     mill.done("ingest", &[]);
-    // 28 recordings alone, or with one copy each, in shards of other sizes: every file is replaced each time.
-    let generations: [&[&str]; 2] = [
-        &["--set", "features.copies=0", "--set", "features.shard_recordings=8"],
-        &["--set", "features.copies=1", "--set", "features.shard_recordings=3"],
-    ];
-    mill.done("features", generations[0]);
+    // 28 recordings with a copy each. Copies and shards of the two differ, so every file is replaced each time.
+    let generation = |noise: &str, n: u32| {
+        [
+            "--set".into(),
+            format!("features.augmentations=[\"{noise}\"]"),
+            "--set".into(),
+            format!("features.shard_recordings={n}"),
+        ]
+    };
+    let generations = [generation("white-noise", 8), generation("pink-noise", 3)];
+    let publish = |number: usize| {
+        let more: Vec<&str> = generations[number].iter().map(String::as_str).collect();
+        assert_eq!(mill.done("features", &more)["fresh"], false);
+    };
+    publish(0);
     let mut readers = ["duckdb", "polars", "pandas"].map(|engine| Reader::start(engine, &mill));
     readers.iter_mut().for_each(Reader::wait_for_a_read);
     for round in 1..=8 {
-        mill.done("features", generations[round % 2]);
+        publish(round % 2);
         readers.iter_mut().for_each(Reader::wait_for_a_read);
     }
     for reader in &readers {
         let lines = reader.lines.lock().expect("no panic");
-        let whole = ["28 28", "56 56"];
+        let whole = ["56 56 white-noise", "56 56 pink-noise"];
         let wrong: Vec<&String> = lines.iter().filter(|line| !whole.contains(&line.as_str())).collect();
         assert!(wrong.is_empty(), "{} of {} reads of {}: {wrong:?}", wrong.len(), lines.len(), reader.engine);
         assert!(whole.iter().all(|one| lines.iter().any(|line| line == one)), "{} saw both", reader.engine);
