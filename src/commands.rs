@@ -198,13 +198,15 @@ fn write_once(target: &Path, bytes: &[u8]) -> Result<()> {
             .at(target)
             .hint("choose another folder, or remove the file")
     };
-    match files::read(target, bytes.len() as u64) {
-        Ok(there) if there == bytes => Ok(()),
+    let is_there = || match files::read(target, bytes.len() as u64) {
+        Ok(there) if there == bytes => Ok(true),
         Ok(_) => Err(taken()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => atomic::publish_beside(target, bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) if files::is_of_the_machine(&error) => Err(Error::reading("cannot be read", error).at(target)),
         Err(error) => Err(taken().because(error)),
-    }
+    };
+    // Somebody may be faster, and a path such as `new/..` names a file only once its folder has been made: it is looked at again.
+    if is_there()? || atomic::create_beside(target, bytes)? || is_there()? { Ok(()) } else { Err(taken()) }
 }
 
 fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {

@@ -1,7 +1,6 @@
 //! What is on disk against what was committed: every file of a store is read and hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -58,8 +57,7 @@ impl Verdict {
 /// Errors: kind `Input` where there is no store; `Unreadable` or `Machine` where something cannot be read.
 /// Proof: `every_damage_to_a_committed_file_is_named`.
 pub fn verify(store: &Store) -> Result<Verdict> {
-    let index = store.root().join("index");
-    let slots: Vec<String> = atomic::entries(&index)?.iter().filter_map(|path| slot_of(path)).collect();
+    let slots: Vec<String> = store.depot().list("index")?.iter().filter_map(|name| slot_of(name)).collect();
     if slots.is_empty() {
         let hint = "name the folder that --store names in other commands, or the --pipeline whose store it is";
         return Err(Error::input("is no store: it holds no commit").at(store.root()).hint(hint));
@@ -71,7 +69,7 @@ pub fn verify(store: &Store) -> Result<Verdict> {
             Ok(Some(commit)) => commit,
             Ok(None) => continue,
             Err(error) if error.kind() == ErrorKind::Input => {
-                verdict.add(format!("index/{slot}.json"), "damaged", heal_of(slot));
+                verdict.add(Store::index_key(slot), "damaged", heal_of(slot));
                 continue;
             }
             Err(error) => return Err(error),
@@ -89,8 +87,8 @@ pub fn verify(store: &Store) -> Result<Verdict> {
 }
 
 /// The slot of a commit's file.
-fn slot_of(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+fn slot_of(name: &str) -> Option<String> {
+    let name = name.strip_suffix(".json")?;
     // Other files there are somebody's own.
     let is_slot = STAGES.iter().any(|stage| stage.name() == name) || name == INPUT_SLOT;
     is_slot.then(|| name.to_string())
@@ -154,7 +152,7 @@ fn ledger(store: &Store, slots: &[String], verdict: &mut Verdict) -> Result<()> 
     }
     let ran: BTreeSet<&str> = entered.keys().filter_map(|run_id| Some(run_id.split_once('-')?.1)).collect();
     for slot in ran.into_iter().filter(|slot| !slots.iter().any(|known| known == slot)) {
-        verdict.add(format!("index/{slot}.json"), "gone", heal_of(slot));
+        verdict.add(Store::index_key(slot), "gone", heal_of(slot));
     }
     // The last run of each stage is entered again by the next.
     for slot in slots {
@@ -179,10 +177,10 @@ fn unknown(store: &Store, known: &[String], verdict: &mut Verdict) -> Result<()>
     folders.sort_unstable();
     folders.dedup();
     for folder in folders.into_iter().filter(|folder| folder.starts_with("tables/")) {
-        for path in atomic::entries(&store.root().join(folder))? {
-            let path = store.relative(&path);
-            if !known.contains(&path) {
-                verdict.add(path, "unknown", NOT_OURS.into());
+        for name in store.depot().list(folder)? {
+            let key = format!("{folder}/{name}");
+            if !known.contains(&key) {
+                verdict.add(key, "unknown", NOT_OURS.into());
             }
         }
     }

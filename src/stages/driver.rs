@@ -215,7 +215,8 @@ fn guard_against_loss(ctx: &Ctx, stage: &dyn Stage, before: u64, now: u64) -> Re
         .hint("nothing was changed: look where they have gone, or run it with --accept-loss if that is meant"))
 }
 
-/// Announces the commit, gives its files their places, commits, enters the run, and clears what it no longer needs.
+/// Announces the commit, gives its files their places, commits, enters the run; only then is anything removed of what the last
+/// commit names.
 fn publish_commit(
     ctx: &Ctx,
     mut commit: Commit,

@@ -9,13 +9,17 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::record::Content;
+
+mod renames;
+
+pub(super) use renames::{exchange, link, rename, rename_if_absent};
 
 /// What helps against most failed writes.
 const ROOM: &str = "free some space and run the same command again: finished work is kept";
@@ -26,6 +30,15 @@ const PARTIAL: &str = ".partial";
 /// Bytes of one write: the file system takes pages in larger pieces then. With 256 kB a run over a corpus takes 6 % longer, and
 /// from 4 MB on every file pays for fresh memory.
 const BUFFER: usize = 1 << 20;
+
+/// What becomes of a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The new file takes the place of the old one.
+    Replace,
+    /// The old file stays, and the new one is dropped.
+    Create,
+}
 
 /// What a closure writes a file through.
 pub type Out = BufWriter<Hashing>;
@@ -70,11 +83,16 @@ impl Temporary {
         self.0.as_deref().expect("it is taken by the rename alone")
     }
 
-    /// Renames it to `target`; one that cannot be renamed is removed.
-    fn rename(mut self, target: &Path) -> Result<()> {
-        fs::rename(self.path(), target).map_err(|error| failed("cannot publish", target, error))?;
-        self.0 = None;
-        Ok(())
+    /// Renames it to `target`; one that cannot be renamed, or that comes too late, is removed.
+    fn publish(mut self, target: &Path, mode: Mode) -> Result<bool> {
+        let is_made = match mode {
+            Mode::Replace => rename(self.path(), target).map(|()| true)?,
+            Mode::Create => rename_if_absent(self.path(), target)?,
+        };
+        if is_made {
+            self.0 = None;
+        }
+        Ok(is_made)
     }
 }
 
@@ -109,9 +127,22 @@ impl Written {
         self.publish_unsynced(target)
     }
 
+    /// Syncs the file, renames it to `target` and syncs the folder, which is made if need be. Gives whether it stands there
+    /// now: with [`Mode::Create`] another one may.
+    pub(super) fn put(self, target: &Path, mode: Mode) -> Result<bool> {
+        let folder = parent_of(target)?;
+        create_folder(folder)?;
+        self.file
+            .sync_all()
+            .map_err(|error| failed("cannot sync", self.temporary.path(), error).or_at(target).or_hint(ROOM))?;
+        let is_made = self.temporary.publish(target, mode)?;
+        sync_folder(folder)?;
+        Ok(is_made)
+    }
+
     /// Renames it to `target` without syncing anything: for files that only the run reads which writes them.
     pub fn publish_unsynced(self, target: &Path) -> Result<Content> {
-        self.temporary.rename(target)?;
+        self.temporary.publish(target, Mode::Replace)?;
         Ok(self.content)
     }
 }
@@ -153,12 +184,13 @@ fn create_temporary(folder: &Path, target: &Path, prefix: &str) -> Result<(Tempo
     }
 }
 
-/// A text that differs from call to call, from process to process and, most likely, from machine to machine.
+/// A text that differs from call to call, from process to process and from machine to machine: in containers every process
+/// may have the number 1, and clocks may agree, so 64 bits of it are random.
 pub(super) fn unique() -> String {
-    static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{call}-{:x}", std::process::id(), since)
+    // Keys of the standard library's hash maps: from the system's random numbers, and others at each call.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}-{since:x}-{random:016x}", std::process::id())
 }
 
 /// Writes `target` whole: temporary in `staging`, fsync, rename, fsync of the folder.
@@ -175,15 +207,31 @@ pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Cont
     publish(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
 }
 
-/// Writes a file that the user named, anywhere: the temporary lies hidden beside it, and nothing else is touched.
+/// [`write_aside`] for bytes that are already there.
+pub(super) fn write_bytes_aside(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Written> {
+    write_aside(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
+}
+
+/// Writes a file that the user named, anywhere. The temporary lies hidden beside it, because only there a rename is sure to be
+/// on one file system; nothing else is touched.
 pub fn publish_beside(target: &Path, bytes: &[u8]) -> Result<()> {
+    write_beside(target, bytes, Mode::Replace).map(|_| ())
+}
+
+/// [`publish_beside`] that takes no other file's place; gives whether the name was free.
+pub fn create_beside(target: &Path, bytes: &[u8]) -> Result<bool> {
+    write_beside(target, bytes, Mode::Create)
+}
+
+fn write_beside(target: &Path, bytes: &[u8], mode: Mode) -> Result<bool> {
     let folder = parent_of(target)?;
     create_folder(folder)?;
     let (temporary, mut file) = create_temporary(folder, target, ".")?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written.map_err(|error| failed("cannot write", target, error).or_hint(ROOM))?;
-    temporary.rename(target)?;
-    sync_folder(folder)
+    let is_made = temporary.publish(target, mode)?;
+    sync_folder(folder)?;
+    Ok(is_made)
 }
 
 /// The folder that holds `path`; the current one for a bare name.
@@ -203,53 +251,6 @@ pub fn move_into(finished: &Path, target: &Path) -> Result<()> {
     sync_folder(folder)
 }
 
-/// Renames without syncing.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|error| failed("cannot publish", to, error))
-}
-
-/// Gives a file a second name; a copy where the file system has no such thing.
-pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
-    let linked = match fs::hard_link(from, to) {
-        Err(error) if error.kind() != IoErrorKind::NotFound && error.kind() != IoErrorKind::AlreadyExists => {
-            fs::copy(from, to).and_then(|_| File::open(to)?.sync_all())
-        }
-        linked => linked,
-    };
-    linked.map_err(|error| failed("cannot keep a file in its folder", from, error).or_hint(ROOM))
-}
-
-/// Makes two folders change places in one step; where the system cannot, `there` is away for a moment.
-pub(super) fn exchange(here: &Path, there: &Path) -> Result<()> {
-    match exchange_in_one_step(here, there) {
-        Ok(()) => Ok(()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::ENOTSUP)) => {
-            let aside = here.with_file_name(format!("aside.{}", unique()));
-            rename(there, &aside)?;
-            rename(here, there)?;
-            rename(&aside, here)
-        }
-        Err(error) => Err(failed("cannot replace", there, error)),
-    }
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn exchange_in_one_step(here: &Path, there: &Path) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-    let (here, there) = (text(here)?, text(there)?);
-    // SAFETY: two texts that end with a zero and live until the call is over.
-    let code = unsafe {
-        libc::renameat2(libc::AT_FDCWD, here.as_ptr(), libc::AT_FDCWD, there.as_ptr(), libc::RENAME_EXCHANGE)
-    };
-    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn exchange_in_one_step(_here: &Path, _there: &Path) -> io::Result<()> {
-    Err(io::Error::from_raw_os_error(libc::ENOSYS))
-}
-
 /// Makes `folder` and its parents; what is made is synced into the folder that holds it.
 pub fn create_folder(folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
@@ -265,6 +266,11 @@ pub fn create_folder(folder: &Path) -> Result<()> {
         Err(error) if error.kind() == IoErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) => Err(failed("cannot create folder", folder, error)),
     }
+}
+
+/// Makes a folder that was not there, in one that is; not synced.
+pub(super) fn create_new_folder(folder: &Path) -> Result<()> {
+    fs::create_dir(folder).map_err(|error| failed("cannot create folder", folder, error))
 }
 
 /// Removes a file; nothing there is fine. Folders are not removed.

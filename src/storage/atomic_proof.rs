@@ -80,3 +80,24 @@ fn a_folder_that_cannot_be_made_is_a_machine_error_that_names_it() {
     assert_eq!(error.kind().exit_code(), 3);
     assert!(error.to_string().contains("/file`"), "{error}");
 }
+
+#[test]
+fn a_file_that_is_created_takes_no_other_place() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let target = folder.path().join("a/happy.wav");
+    assert!(create_beside(&target, b"first").expect("free"));
+    assert!(!create_beside(&target, b"second").expect("taken"));
+    assert_eq!(fs::read(&target).expect("read"), b"first");
+    publish_beside(&target, b"third").expect("replaced");
+    assert_eq!(fs::read(&target).expect("read"), b"third");
+    assert_eq!(entries(&folder.path().join("a")).expect("listed"), [target], "no temporary stays");
+}
+
+#[test]
+fn names_of_temporaries_differ_in_what_neither_clock_nor_process_number_gives() {
+    let random = || unique().rsplit('-').next().expect("three parts").to_string();
+    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(move || (0..500).map(|_| random()).collect())).collect();
+    let all: Vec<Vec<String>> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    let all: std::collections::BTreeSet<String> = all.into_iter().flatten().collect();
+    assert_eq!(all.len(), 2000);
+}

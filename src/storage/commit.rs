@@ -2,7 +2,7 @@
 //!
 //! A commit names every file of the output with its hash. It is written twice: as pending before the files take their places,
 //! and under its own name afterwards. A run that was killed between the two is finished or taken back by the stage's next run
-//! ([`recover`]), which knows from the pending commit which files were its own.
+//! (`recover.rs`), which knows from the pending commit which files were its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,13 +14,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
 use crate::signal::profile::FrontEnd;
-use crate::storage::atomic;
+use crate::storage::atomic::Mode;
+use crate::storage::depot::New;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
-use crate::storage::publish::{clear_swaps, not_whole, stem_of};
+use crate::storage::publish::{not_whole, stem_of};
 use crate::storage::record::FileRecord;
 use crate::storage::settings::Settings;
 use crate::units::Seed;
+
+pub use crate::storage::recover::recover;
 
 /// Raised when the form of a commit changes; older ones count as none.
 const FORMAT: u32 = 3;
@@ -116,7 +119,7 @@ impl Commit {
     ///
     /// Errors: kind `Input` for one that is damaged, `Unreadable` or `Machine` where it cannot be read.
     pub fn read(store: &Store, stage: &str) -> Result<Option<Self>> {
-        read_file(&store.index(stage), stage)
+        read_commit(store, &Store::index_key(stage), stage)
     }
 
     /// [`Commit::read`] for the run that replaces it: a commit that is damaged says nothing that could be believed, so it is
@@ -136,13 +139,33 @@ impl Commit {
 
     /// Says what is about to be committed, before any file takes its place.
     pub fn announce(&self, store: &Store) -> Result<()> {
-        let text = sealed(self)?;
-        atomic::publish_bytes(&store.staging(&self.stage), &store.pending(&self.stage), &text).map(|_| ())
+        let (text, room) = (sealed(self)?, Store::staging_key(&self.stage));
+        let new = New::Bytes { room: &room, bytes: &text };
+        store.depot().put(&Store::pending_key(&self.stage), new, Mode::Replace).map(|_| ())
     }
 
     /// Makes this the commit of its stage, once it has been announced and its files are in their places.
     pub fn publish(&self, store: &Store) -> Result<()> {
-        atomic::move_into(&store.pending(&self.stage), &store.index(&self.stage))
+        store.depot().rename(&Store::pending_key(&self.stage), &Store::index_key(&self.stage))
+    }
+
+    /// What `stage` was about to commit when it was killed, if it was; one that is damaged is none.
+    pub(super) fn read_pending(store: &Store, stage: &str) -> Result<Option<Self>> {
+        sound(read_commit(store, &Store::pending_key(stage), stage))
+    }
+
+    /// Whether the commit of `stage` is about to be replaced, or no longer names `key`: then somebody who has read it before
+    /// may not find what it names.
+    pub(super) fn has_moved_on(store: &Store, stage: &str, key: &str) -> Result<bool> {
+        if exists(store, &Store::pending_key(stage))? {
+            return Ok(true);
+        }
+        Ok(Self::read(store, stage)?.is_some_and(|now| now.records().all(|file| file.path != key)))
+    }
+
+    /// Files of this output and of those before it.
+    pub(super) fn records(&self) -> impl Iterator<Item = &FileRecord> {
+        self.files.iter().chain(&self.earlier)
     }
 
     /// Why this commit no longer stands for `settings` and `inputs`; `None` when it does.
@@ -185,41 +208,13 @@ impl Commit {
         let is_replaced = |file: &FileRecord| {
             stems.contains(stem_of(&file.path)) || folder(file).is_some_and(|folder| folders.contains(&folder))
         };
-        self.files.iter().chain(&self.earlier).filter(|file| !is_replaced(file)).cloned().collect()
+        self.records().filter(|file| !is_replaced(file)).cloned().collect()
     }
 
     /// Every path that it knows of.
     pub fn paths(&self) -> BTreeSet<String> {
-        let records = self.files.iter().chain(&self.earlier).map(|file| file.path.clone());
-        records.chain(self.orphans.iter().cloned()).collect()
+        self.records().map(|file| &file.path).chain(&self.orphans).cloned().collect()
     }
-}
-
-/// Finishes or takes back what a killed run of `stage` left; whoever calls it holds the stage's lock.
-///
-/// Gives the paths that it may have left in tables and that no commit stands for. Proof: `make torture`.
-pub fn recover(store: &Store, stage: &str) -> Result<BTreeSet<String>> {
-    let pending = sound(read_file(&store.pending(stage), stage))?;
-    let committed = Commit::read_sound(store, stage)?;
-    let mut orphans = pending.as_ref().map(Commit::paths).unwrap_or_default();
-    let standing = committed.as_ref().map(Commit::paths).unwrap_or_default();
-    clear_swaps(store, stage, &orphans.union(&standing).cloned().collect())?;
-    atomic::clear_temporaries(&store.staging(stage))?;
-    let Some(pending) = pending else { return Ok(orphans) };
-    let now: BTreeSet<&str> = pending.files.iter().chain(&pending.earlier).map(|file| file.path.as_str()).collect();
-    let mut n_left = 0;
-    for path in orphans.union(&standing).filter(|path| !now.contains(path.as_str())) {
-        n_left += usize::from(is_there(&store.root().join(path))?);
-    }
-    if n_left == 0 && not_whole(store, &pending.files)?.is_empty() {
-        pending.publish(store)?;
-        return Ok(BTreeSet::new());
-    }
-    let of_commit = committed.iter().flat_map(|commit| commit.files.iter().chain(&commit.earlier));
-    of_commit.for_each(|file| {
-        orphans.remove(&file.path);
-    });
-    Ok(orphans)
 }
 
 /// Whether a path exists; one that cannot be looked at is an error and not missing.
@@ -235,19 +230,27 @@ fn sound(read: Result<Option<Commit>>) -> Result<Option<Commit>> {
     }
 }
 
-fn read_file(path: &Path, stage: &str) -> Result<Option<Commit>> {
+/// Whether something has a key; what cannot be looked at is an error and not missing.
+pub(super) fn exists(store: &Store, key: &str) -> Result<bool> {
+    let depot = store.depot();
+    let found = depot.stat(key).map_err(|error| Error::reading("cannot look at", error).at(depot.place(key)))?;
+    Ok(found.is_some())
+}
+
+fn read_commit(store: &Store, key: &str, stage: &str) -> Result<Option<Commit>> {
+    let path = store.depot().place(key);
     let damaged = || {
         Error::input("the index is damaged")
-            .at(path)
+            .at(&path)
             .hint(format!("run `sermill {stage}` again: what is there and whole is used again where it can be"))
     };
-    let bytes = match files::read(path, LIMIT) {
+    let bytes = match store.depot().read(key, LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) if files::is_nothing(&error) || error.kind() == std::io::ErrorKind::FileTooLarge => {
             return Err(damaged().because(error));
         }
-        Err(error) => return Err(Error::reading("cannot read index", error).at(path)),
+        Err(error) => return Err(Error::reading("cannot read index", error).at(&path)),
     };
     let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
     let format = value.get("format").and_then(Value::as_u64);
@@ -307,7 +310,8 @@ pub fn blank(stage: &str, settings: Settings, output: Fingerprint) -> Commit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::publish::{OutFile, publish};
+    use crate::storage::atomic;
+    use crate::storage::publish::{OutFile, content_named, publish};
 
     fn commit(files: &[&OutFile]) -> Commit {
         let mut commit = blank("s", Settings::of_revision(1), Fingerprint::of(["output"]));
@@ -320,7 +324,8 @@ mod tests {
     fn staged(store: &Store, name: &str) -> OutFile {
         let staged = store.staging("s").join(name);
         let content = atomic::publish_bytes(&store.staging("s"), &staged, name.as_bytes()).expect("written");
-        OutFile { record: FileRecord { path: format!("tables/t/v1/{name}"), content }, staged: Some(staged) }
+        let path = format!("tables/t/v1/{}", content_named(name, &content));
+        OutFile { record: FileRecord { path, content }, staged: Some(staged) }
     }
 
     fn commit_all(store: &Store, commit: &Commit, files: &[OutFile]) {
@@ -350,25 +355,6 @@ mod tests {
         }
         atomic::publish_bytes(folder.path(), &store.index("s"), br#"{"stage":"s","run_id":"old"}"#).expect("written");
         assert_eq!(Commit::read(&store, "s").expect("of 0.1.0"), None);
-    }
-
-    #[test]
-    fn a_killed_run_is_finished_when_all_its_files_are_in_place_and_taken_back_when_not() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::new(folder.path());
-        let [a, b, c] = ["a", "b", "c"].map(|name| staged(&store, name));
-        commit_all(&store, &commit(&[&a]), std::slice::from_ref(&a));
-        // Killed before its files were published: the old commit stands, and what may lie about is known.
-        let pending = commit(&[&b, &c]);
-        pending.announce(&store).expect("announced");
-        let orphans = recover(&store, "s").expect("recovered");
-        assert_eq!(orphans, ["tables/t/v1/b", "tables/t/v1/c"].map(str::to_string).into());
-        assert_eq!(Commit::read(&store, "s").expect("read").expect("there").files.len(), 1);
-        // Killed afterwards: the new one stands.
-        publish(&store, "s", &[b, c], &["tables/t/v1/a".to_string()].into()).expect("published");
-        assert!(recover(&store, "s").expect("recovered").is_empty());
-        assert_eq!(Commit::read(&store, "s").expect("read"), Some(pending));
-        assert!(!store.pending("s").exists());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The store's map: the only place where a path inside it is made.
+//! The store's map: the only place where a key or a path inside it is made.
 //!
 //! ```text
 //! <store>/tables/<name>/v<version>/*.parquet   what people query; nothing else lies in there
@@ -7,25 +7,42 @@
 //! <store>/index/<stage>.json                   what a stage last committed: the commit itself
 //! <store>/index/<stage>.pending.json           what it is about to commit; there for a moment, or after a crash
 //! <store>/plans/<stage>/*.plan                 work cut into shards, before it is done
-//! <store>/staging/<stage>/                     unfinished work; may be deleted while nothing runs
+//! <store>/staging/<stage>/                     unfinished work, and what a commit replaces until it stands; may be deleted
+//!                                              while nothing runs and no index/<stage>.pending.json is there
 //! <store>/locks/<stage>.lock                   held while a stage runs
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::files::is_plain_name;
+use crate::storage::depot::Depot;
+use crate::storage::depot::folder::Folder;
 
-/// Root of one store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One store: what lies in it goes through its depot, by keys. Paths are for libraries that want files.
+#[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    depot: Arc<dyn Depot>,
 }
 
 impl Store {
-    /// A store at `root`; nothing is made yet.
+    /// A store in the folder `root`; nothing is made yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self { depot: Arc::new(Folder::new(&root)), root }
+    }
+
+    /// The same store through another door.
+    #[cfg(test)]
+    pub(super) fn through(&self, depot: Arc<dyn Depot>) -> Self {
+        Self { root: self.root.clone(), depot }
+    }
+
+    /// Where its objects lie.
+    pub fn depot(&self) -> &dyn Depot {
+        self.depot.as_ref()
     }
 
     /// Its root folder.
@@ -35,7 +52,7 @@ impl Store {
 
     /// Folder of a table's finished files.
     pub fn table(&self, name: &str, version: u32) -> PathBuf {
-        self.root.join("tables").join(name).join(format!("v{version}"))
+        self.root.join(Self::table_key(name, version))
     }
 
     /// Folder of one model, relative to the store.
@@ -50,19 +67,39 @@ impl Store {
         Ok(format!("reports/{}", plain(model_id)?))
     }
 
-    /// A path below the root, with forward slashes; a path elsewhere as it is.
+    /// Key of a table's folder.
+    pub fn table_key(name: &str, version: u32) -> String {
+        format!("tables/{name}/v{version}")
+    }
+
+    /// Key of what `stage` last committed.
+    pub fn index_key(stage: &str) -> String {
+        format!("index/{stage}.json")
+    }
+
+    /// Key of what `stage` is about to commit.
+    pub fn pending_key(stage: &str) -> String {
+        format!("index/{stage}.pending.json")
+    }
+
+    /// Key of the folder for unfinished work of `stage`.
+    pub fn staging_key(stage: &str) -> String {
+        format!("staging/{stage}")
+    }
+
+    /// The key of a path below the root; a path elsewhere as it is.
     pub fn relative(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// What `stage` is about to commit.
     pub fn pending(&self, stage: &str) -> PathBuf {
-        self.root.join("index").join(format!("{stage}.pending.json"))
+        self.root.join(Self::pending_key(stage))
     }
 
     /// What `stage` last committed.
     pub fn index(&self, stage: &str) -> PathBuf {
-        self.root.join("index").join(format!("{stage}.json"))
+        self.root.join(Self::index_key(stage))
     }
 
     /// A private index file of `stage`, beside its commit.
@@ -77,7 +114,7 @@ impl Store {
 
     /// Folder for unfinished work of `stage`.
     pub fn staging(&self, stage: &str) -> PathBuf {
-        self.root.join("staging").join(stage)
+        self.root.join(Self::staging_key(stage))
     }
 
     /// The lock of `stage`.

@@ -1,6 +1,7 @@
 //! One process at a time works on a stage of a store; the lock dies with the process that holds it.
 
 use std::fs::{File, TryLockError};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::storage::atomic;
@@ -29,9 +30,9 @@ impl StageLock {
     }
 }
 
-/// Holds one folder of the store while it is replaced; waits for whoever else is at it, which takes moments.
-pub(super) fn of_folder(store: &Store, folder: &str) -> Result<File> {
-    let path = store.lock(&folder.replace('/', "~"));
+/// Holds one folder of the store at `root` while it is replaced; waits for whoever else is at it, which takes moments.
+pub(super) fn of_folder(root: &Path, folder: &str) -> Result<File> {
+    let path = Store::new(root).lock(&folder.replace('/', "~"));
     let file = atomic::open_for_lock(&path)?;
     file.lock().map_err(|error| Error::machine("cannot lock").at(path).because(error))?;
     Ok(file)

@@ -4,9 +4,11 @@
 
 pub mod atomic;
 pub mod commit;
+pub mod depot;
 pub mod fingerprint;
 pub mod layout;
 pub mod lock;
 pub mod publish;
 pub mod record;
+pub mod recover;
 pub mod settings;

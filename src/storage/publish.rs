@@ -1,21 +1,18 @@
-//! How a stage's files take their places: a folder of the store changes as a whole, in one step.
+//! How a stage's files take their places: each folder of the store changes as a whole, in one step, and nothing of what the old
+//! commit names is removed before the new one stands.
 //!
-//! A new folder is put together aside, from what stays (second names of the same files) and what is new, and changes places
-//! with the old one. Whoever lists the folder finds all of one generation or all of the next. Names of table files carry the
-//! hash of their bytes, so no name ever stands for two contents. Only names that the store committed or was about to commit
-//! are dropped: whatever else lies in the folder stays in it.
+//! Names of table files carry the hash of their bytes, so no name ever stands for two contents. Only names that the store
+//! committed or was about to commit are dropped: whatever else lies in the folder stays in it. What is dropped or replaced is kept
+//! in the stage's staging folder, from where `recover.rs` brings it back, until [`clear_staged`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
-use std::io::ErrorKind as IoErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::storage::atomic;
+use crate::storage::depot::{Change, split_key};
 use crate::storage::layout::Store;
-use crate::storage::lock;
-use crate::storage::record::{Content, FileRecord, State};
+use crate::storage::record::{Content, FileRecord, State, hash_of};
 
 /// One file of a stage's output.
 #[derive(Clone, Debug)]
@@ -33,167 +30,62 @@ impl OutFile {
     }
 }
 
-/// Ending of folders that are being put together, or that have just been replaced.
-const SWAP: &str = ".swap";
 /// Ending of finished files that wait for their places under another name.
 const STAGED: &str = ".staged";
 
-/// Gives `files` their places, and drops the paths `dropped` (relative to the store) that are not among them.
+/// Gives `files` their places, and takes the keys `dropped` that are not among them out of their folders. Nothing is removed.
 ///
-/// Each folder changes in one step. After a crash [`clear_swaps`] brings back what stood between two steps.
-/// Proof: `a_folder_changes_whole_and_keeps_what_is_not_ours`, `make torture`.
+/// Each folder changes in one step. What a crash leaves between two steps is for [`super::recover::recover`].
+/// Proof: `src/storage/depot/swap_proof.rs`, `src/storage/recover_proof.rs`, `make torture`.
 pub fn publish(store: &Store, slot: &str, files: &[OutFile], dropped: &BTreeSet<String>) -> Result<()> {
     let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
     for file in files {
-        let (folder, name) = split_path(&file.record.path)?;
-        let change = changes.entry(folder).or_default();
-        change.ours.insert(name);
-        if let Some(staged) = &file.staged {
-            change.added.push((staged, name));
+        let (folder, name) = split_key(&file.record.path)?;
+        if let Some(staged) = &file.staged
+            && !stands_already(store, &file.record)?
+        {
+            let change = changes.entry(folder).or_insert_with(|| Change::of(folder));
+            change.added.push((store.relative(staged), name.into()));
         }
     }
     let kept: BTreeSet<&str> = files.iter().map(|file| file.record.path.as_str()).collect();
-    for path in dropped.iter().filter(|path| !kept.contains(path.as_str())) {
-        let (folder, name) = split_path(path)?;
-        changes.entry(folder).or_default().dropped.insert(name);
+    for key in dropped.iter().filter(|key| !kept.contains(key.as_str())) {
+        let (folder, name) = split_key(key)?;
+        changes.entry(folder).or_insert_with(|| Change::of(folder)).dropped.insert(name.into());
     }
     // What a stage remembers comes last: as long as its old commit stands, so does what that remembers.
-    let (memory, tables): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(folder, _)| folder.starts_with("index/"));
-    tables.into_iter().chain(memory).try_for_each(|(folder, change)| change.apply(store, slot, folder))
+    let (memory, tables): (Vec<_>, Vec<_>) = changes.into_values().partition(|one| one.folder.starts_with("index/"));
+    let room = Store::staging_key(slot);
+    tables.iter().chain(&memory).try_for_each(|change| store.depot().reveal(&room, change))
 }
 
-/// Folder and name of a path of the store.
-fn split_path(path: &str) -> Result<(&str, &str)> {
-    let is_plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-    match path.rsplit_once('/') {
-        Some((folder, name)) if path.split('/').all(is_plain) => Ok((folder, name)),
-        _ => Err(Error::input("is no path of a store").at_place(path)),
+/// Whether a table's file stands under its name, whole. A name below `tables/` is written once: what has it and holds other bytes
+/// than the name says is damaged, and is the only thing that may be replaced.
+///
+/// Errors: kind `Bug` for a name that is not made of the file's hash, `Machine` for two files whose hashes begin alike.
+fn stands_already(store: &Store, record: &FileRecord) -> Result<bool> {
+    if !record.path.starts_with("tables/") {
+        return Ok(false);
+    }
+    let named = |content: &Content| content_named(stem_of(&record.path), content) == record.path;
+    let place = store.depot().place(&record.path);
+    if !named(&record.content) {
+        return Err(Error::bug("the name of a table's file does not hold the hash of its bytes").at(place));
+    }
+    match content_at(store, &record.path)? {
+        Some(there) if there == record.content => Ok(true),
+        Some(there) if named(&there) => {
+            Err(Error::machine("another file has this name: their hashes begin alike").at(place))
+        }
+        _ => Ok(false),
     }
 }
 
-/// What changes in one folder.
-#[derive(Default)]
-struct Change<'a> {
-    /// Files that wait, and their names.
-    added: Vec<(&'a Path, &'a str)>,
-    dropped: BTreeSet<&'a str>,
-    /// Names of the new generation.
-    ours: BTreeSet<&'a str>,
-}
-
-impl Change<'_> {
-    fn apply(&self, store: &Store, slot: &str, folder: &str) -> Result<()> {
-        let _lock = lock::of_folder(store, folder)?;
-        let target = resolved(&store.root().join(folder))?;
-        let there = atomic::entries(&target)?;
-        let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let goes = |path: &Path| {
-            let name = name_of(path);
-            self.dropped.contains(name.as_str()) || self.added.iter().any(|(_, added)| *added == name)
-        };
-        let exists = metadata(&target)?.is_some();
-        if exists && !there.iter().any(|path| goes(path)) && self.added.len() <= 1 {
-            // A name that joins is a step of its own.
-            return self.added.iter().try_for_each(|(staged, name)| atomic::move_into(staged, &target.join(name)));
-        }
-        if self.added.is_empty() && !exists {
-            return Ok(());
-        }
-        let aside = store.staging(slot).join(format!("{}.{}{SWAP}", folder.replace('/', "~"), atomic::unique()));
-        atomic::create_folder(&aside)?;
-        for path in there.iter().filter(|path| !goes(path)) {
-            if !metadata(path)?.is_some_and(|metadata| metadata.is_dir()) {
-                atomic::link(path, &aside.join(path.file_name().unwrap_or_default()))?;
-            }
-        }
-        self.added.iter().try_for_each(|(staged, name)| atomic::rename(staged, &aside.join(name)))?;
-        atomic::sync_folder(&aside)?;
-        if !exists {
-            return atomic::move_into(&aside, &target);
-        }
-        atomic::exchange(&aside, &target)?;
-        atomic::sync_folder(target.parent().unwrap_or(&target))?;
-        let gone: BTreeSet<String> = there.iter().filter(|path| goes(path)).map(|path| name_of(path)).collect();
-        empty(&aside, &target, &gone, None)
-    }
-}
-
-/// The folder itself, where a link leads to it.
-fn resolved(folder: &Path) -> Result<PathBuf> {
-    match std::fs::canonicalize(folder) {
-        Ok(path) => Ok(path),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(folder.to_path_buf()),
-        Err(error) => Err(Error::machine("cannot find the folder").at(folder).because(error)),
-    }
-}
-
-fn metadata(path: &Path) -> Result<Option<Metadata>> {
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::machine("cannot look at").at(path).because(error)),
-    }
-}
-
-/// Empties a replaced folder: what lives on in `target` and what is called `ours` is removed (or moved to `saved`, where it
-/// may be used again), everything else goes to `target`.
-fn empty(aside: &Path, target: &Path, ours: &BTreeSet<String>, saved: Option<&Path>) -> Result<()> {
-    for path in atomic::entries(aside)? {
-        let Some(name) = path.file_name() else { continue };
-        let (own, other) = (metadata(&path)?, metadata(&target.join(name))?);
-        let Some(own) = own else { continue };
-        let lives_on = other.as_ref().is_some_and(|other| is_same(&own, other));
-        if lives_on || (!own.is_dir() && other.is_some() && is_copy(&path, &target.join(name))?) {
-            atomic::remove_file(&path)?;
-        } else if ours.contains(name.to_string_lossy().as_ref()) {
-            match saved.filter(|_| is_content_named(&name.to_string_lossy())) {
-                Some(saved) => atomic::rename(&path, &saved.join(name))?,
-                None => atomic::remove_file(&path)?,
-            }
-        } else if other.is_none() {
-            // It is not the store's: a file or folder that somebody put there.
-            atomic::move_into(&path, &target.join(name))?;
-        }
-    }
-    atomic::remove_empty_folder(aside).map(|_| ())
-}
-
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Whether two files hold the same bytes: second names are copies where a file system has no others.
-fn is_copy(a: &Path, b: &Path) -> Result<bool> {
-    let same_size = metadata(a)?.map(|a| a.len()) == metadata(b)?.map(|b| b.len());
-    Ok(same_size && content_of(a)?.is_some_and(|a_content| matches!(content_of(b), Ok(Some(b)) if b == a_content)))
-}
-
-/// Finishes folders that a killed run of `slot` left half replaced; `ours` are paths of the store that it may drop.
-pub fn clear_swaps(store: &Store, slot: &str, ours: &BTreeSet<String>) -> Result<()> {
-    let staging = store.staging(slot);
-    for aside in atomic::entries(&staging)? {
-        let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some((folder, _)) = name.strip_suffix(SWAP).and_then(|name| name.split_once('.')) else { continue };
-        let folder = folder.replace('~', "/");
-        if !["tables/", "models/", "reports/", "index/"].iter().any(|room| folder.starts_with(room)) {
-            continue;
-        }
-        let _lock = lock::of_folder(store, &folder)?;
-        let target = resolved(&store.root().join(&folder))?;
-        let of_folder = |path: &String| path.strip_prefix(&folder)?.strip_prefix('/').map(str::to_string);
-        let names: BTreeSet<String> = ours.iter().filter_map(of_folder).collect();
-        if metadata(&target)?.is_none() {
-            // Killed before the first of all: nothing but new files lie here.
-            atomic::create_folder(&target)?;
-        }
-        empty(&aside, &target, &names, Some(&staging))?;
-    }
-    Ok(())
-}
-
-/// Removes finished pieces that wait in the staging folder of `slot` and were not needed.
+/// Removes finished pieces that wait in the staging folder of `slot` and were not needed, and what the last commit replaced.
 pub fn clear_staged(store: &Store, slot: &str) -> Result<()> {
     let staging = store.staging(slot);
+    let depot = store.depot();
+    depot.kept(&Store::staging_key(slot), None)?.iter().try_for_each(|kept| depot.forget(kept))?;
     atomic::clear_temporaries(&staging)?;
     for path in atomic::entries(&staging)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -214,7 +106,8 @@ pub fn content_named(stem: &str, content: &Content) -> String {
     format!("{stem}-{}.parquet", content.short())
 }
 
-fn is_content_named(name: &str) -> bool {
+/// Whether a name ends with what looks like twelve digits of a hash.
+pub(super) fn is_content_named(name: &str) -> bool {
     stem_of(name) != name
 }
 
@@ -234,13 +127,13 @@ pub fn unremembered(store: &Store, files: &[OutFile], whole: bool) -> Result<BTr
     let folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(file.record.path.rsplit_once('/')?.0)).collect();
     let mut found = BTreeSet::new();
     for folder in folders {
-        for file in atomic::entries(&store.root().join(folder))? {
-            let path = store.relative(&file);
+        for name in store.depot().list(folder)? {
+            let path = format!("{folder}/{name}");
             let stem = stem_of(&path);
             if stem == path || !(whole || stems.contains(stem)) {
                 continue;
             }
-            if let Some(content) = content_of(&file)?
+            if let Some(content) = content_at(store, &path)?
                 && path == content_named(stem, &content)
             {
                 found.insert(path);
@@ -259,6 +152,17 @@ pub fn content_of(file: &Path) -> Result<Option<Content>> {
     }
 }
 
+/// [`content_of`] for an object of the store, a megabyte at a time.
+pub(super) fn content_at(store: &Store, key: &str) -> Result<Option<Content>> {
+    let depot = store.depot();
+    let read = || match depot.open(key) {
+        Ok(object) => Ok(Some(Content { n_bytes: object.n_bytes(), blake3: hash_of(&*object)? })),
+        Err(error) if crate::files::is_nothing(&error) => Ok(None),
+        Err(error) => Err(error),
+    };
+    read().map_err(|error| Error::reading("cannot read", error).at(depot.place(key)))
+}
+
 /// Which of `records` are not what was committed, and how.
 pub fn not_whole<'a>(store: &Store, records: &'a [FileRecord]) -> Result<Vec<(&'a FileRecord, State)>> {
     use rayon::prelude::*;
@@ -268,92 +172,5 @@ pub fn not_whole<'a>(store: &Store, records: &'a [FileRecord]) -> Result<Vec<(&'
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
-mod tests {
-    use super::*;
-
-    fn staged(store: &Store, path: &str, bytes: &[u8]) -> OutFile {
-        let staged = store.staging("s").join(path.rsplit('/').next().expect("a name"));
-        let content = atomic::publish_bytes(&store.staging("s"), &staged, bytes).expect("written");
-        OutFile { record: FileRecord { path: path.into(), content }, staged: Some(staged) }
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let name = |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
-        atomic::entries(folder).expect("listed").iter().map(name).collect()
-    }
-
-    fn set(paths: &[&str]) -> BTreeSet<String> {
-        paths.iter().map(|path| path.to_string()).collect()
-    }
-
-    #[test]
-    fn a_folder_changes_whole_and_keeps_what_is_not_ours() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::new(folder.path());
-        let table = folder.path().join("tables/t/v1");
-        let first = [staged(&store, "tables/t/v1/a", b"1"), staged(&store, "tables/t/v1/b", b"2")];
-        publish(&store, "s", &first, &set(&[])).expect("published");
-        assert_eq!(names(&table), ["a", "b"]);
-        std::fs::write(table.join("mine.txt"), "mine").expect("written");
-        std::fs::create_dir_all(table.join("folder/deeper")).expect("made");
-        let kept = OutFile::kept(first[1].record.clone());
-        let second = [kept, staged(&store, "tables/t/v1/c", b"3"), staged(&store, "tables/t/v1/d", b"4")];
-        publish(&store, "s", &second, &set(&["tables/t/v1/a", "tables/t/v1/b"])).expect("published");
-        assert_eq!(names(&table), ["b", "c", "d", "folder", "mine.txt"]);
-        assert!(table.join("folder/deeper").is_dir());
-        publish(&store, "s", &[], &set(&["tables/t/v1/b", "tables/t/v1/c", "tables/t/v1/d"])).expect("emptied");
-        assert_eq!(names(&table), ["folder", "mine.txt"]);
-        assert_eq!(names(&store.staging("s")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_folder_behind_a_link_stays_behind_it() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::new(folder.path().join("store"));
-        let elsewhere = folder.path().join("elsewhere");
-        std::fs::create_dir_all(store.root().join("tables/t")).expect("made");
-        std::fs::create_dir(&elsewhere).expect("made");
-        std::os::unix::fs::symlink(&elsewhere, store.root().join("tables/t/v1")).expect("linked");
-        let files = [staged(&store, "tables/t/v1/a", b"1"), staged(&store, "tables/t/v1/b", b"2")];
-        publish(&store, "s", &files, &set(&[])).expect("published");
-        assert_eq!(names(&elsewhere), ["a", "b"]);
-        assert!(store.root().join("tables/t/v1").is_symlink());
-    }
-
-    #[test]
-    fn a_folder_left_half_replaced_is_finished() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let store = Store::new(folder.path());
-        let table = folder.path().join("tables/t/v1");
-        let (old, new) = ("p-0123456789ab.parquet", "p-ba9876543210.parquet");
-        for exchanged in [false, true] {
-            std::fs::create_dir_all(&table).expect("made");
-            let aside = store.staging("s").join("tables~t~v1.1-2-3.swap");
-            std::fs::create_dir_all(&aside).expect("made");
-            let [has_new, has_old] = if exchanged { [&table, &aside] } else { [&aside, &table] };
-            std::fs::write(has_old.join(old), "1").expect("written");
-            std::fs::write(has_new.join(new), "2").expect("written");
-            std::fs::write(table.join("stays"), "3").expect("written");
-            std::fs::hard_link(table.join("stays"), aside.join("stays")).expect("linked");
-            std::fs::write(aside.join("mine"), "4").expect("written");
-            let ours = set(&[&format!("tables/t/v1/{old}"), &format!("tables/t/v1/{new}")]);
-            clear_swaps(&store, "s", &ours).expect("finished");
-            let standing = if exchanged { new } else { old };
-            assert_eq!(names(&table), ["mine", standing, "stays"]);
-            let waiting = if exchanged { old } else { new };
-            assert_eq!(names(&store.staging("s")), [waiting], "it may be used again");
-            clear_staged(&store, "s").expect("cleared");
-            std::fs::remove_dir_all(folder.path().join("tables")).expect("removed");
-        }
-    }
-
-    #[test]
-    fn no_path_leads_out_of_the_store() {
-        for path in ["../a", "a/../b", "/etc/passwd", "a", "", "a//b", "./a", "a/\0"] {
-            assert!(split_path(path).is_err(), "{path:?}");
-        }
-        assert_eq!(split_path("tables/t/v1/a.parquet").expect("plain"), ("tables/t/v1", "a.parquet"));
-        assert_eq!(stem_of("t/part-00000-0123456789ab.parquet"), "t/part-00000");
-        assert_eq!(stem_of("models/paper-0123456789ab/model.onnx"), "models/paper-0123456789ab/model.onnx");
-    }
-}
+#[path = "publish_proof.rs"]
+mod proof;

@@ -1,7 +1,5 @@
 //! What a committed file must hold: its place in the store, its size and its hash, checked whenever it is read.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -9,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::storage::commit::Commit;
+use crate::storage::depot::Object;
 use crate::storage::layout::Store;
 
 /// Size and hash of some bytes.
@@ -34,7 +34,7 @@ impl Content {
 /// One file that a stage has committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// Relative to the store, with forward slashes.
+    /// Its key in the store.
     pub path: String,
     #[serde(flatten)]
     pub content: Content,
@@ -57,9 +57,10 @@ impl FileRecord {
 
     /// All of its bytes, once they are what was committed. `stage` is who makes it again.
     ///
-    /// Errors: kind `Input` for a file that is gone or holds other bytes, `Unreadable` or `Machine` where it cannot be read.
+    /// Errors: kind `Input` for a file that is gone or holds other bytes, `Unreadable` or `Machine` where it cannot be read, or
+    /// where another process has replaced it since the commit was read.
     pub fn read(&self, store: &Store, stage: &str) -> Result<Bytes> {
-        let bytes = match files::read(&self.file(store), self.content.n_bytes.saturating_add(1)) {
+        let bytes = match store.depot().read(&self.path, self.content.n_bytes.saturating_add(1)) {
             Ok(bytes) => bytes,
             Err(error) => return Err(self.not_read(store, stage, error)),
         };
@@ -82,20 +83,23 @@ impl FileRecord {
     ///
     /// Errors: kind `Unreadable` or `Machine` where it cannot be read.
     pub fn state(&self, store: &Store) -> Result<State> {
-        let path = self.file(store);
         let hash = || {
-            let file = match files::open(&path) {
-                Ok(file) => file,
+            let object = match store.depot().open(&self.path) {
+                Ok(object) => object,
                 Err(error) if files::is_nothing(&error) => return Ok(State::Gone),
                 Err(error) => return Err(error),
             };
-            if file.metadata()?.len() != self.content.n_bytes {
+            if object.n_bytes() != self.content.n_bytes {
                 return Ok(State::Damaged);
             }
-            let same = hash_of(file)?.to_hex().as_str() == self.content.blake3;
-            Ok(if same { State::Whole } else { State::Damaged })
+            match hash_of(&*object) {
+                Ok(hash) => Ok(if hash == self.content.blake3 { State::Whole } else { State::Damaged }),
+                // It has been cut meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(State::Damaged),
+                Err(error) => Err(error),
+            }
         };
-        files::again(hash).map_err(|error| Error::reading("cannot read what was committed", error).at(&path))
+        files::again(hash).map_err(|error| Error::reading("cannot read what was committed", error).at(self.file(store)))
     }
 
     fn not_read(&self, store: &Store, stage: &str, error: std::io::Error) -> Error {
@@ -109,9 +113,14 @@ impl FileRecord {
     }
 
     fn gone(&self, store: &Store, stage: &str) -> Error {
-        Error::input(format!("is not there, though `{stage}` committed it"))
-            .at(self.file(store))
-            .hint(format!("run `sermill {stage}` again: it makes what is missing"))
+        let again = format!("run `sermill {stage}` again: it makes what is missing");
+        match Commit::has_moved_on(store, stage, &self.path) {
+            Ok(false) => Error::input(format!("is not there, though `{stage}` committed it")).hint(again),
+            Ok(true) => Error::machine(format!("was replaced while it was read: another process has run `{stage}`"))
+                .hint(format!("run the same command again; if that does not help, run `sermill {stage}`")),
+            Err(error) => error,
+        }
+        .or_at(self.file(store))
     }
 
     fn damaged(&self, store: &Store, stage: &str) -> Error {
@@ -121,16 +130,17 @@ impl FileRecord {
     }
 }
 
-/// Hash of what is left of `file`, a megabyte at a time.
-fn hash_of(mut file: File) -> std::io::Result<blake3::Hash> {
-    let (mut hasher, mut part) = (blake3::Hasher::new(), vec![0; 1 << 20]);
-    loop {
-        let n = file.read(&mut part)?;
-        if n == 0 {
-            return Ok(hasher.finalize());
-        }
-        hasher.update(&part[..n]);
+/// BLAKE3 of an object as hex digits, a megabyte at a time.
+pub(super) fn hash_of(object: &dyn Object) -> std::io::Result<String> {
+    let part = usize::try_from(object.n_bytes()).unwrap_or(usize::MAX).min(1 << 20);
+    let (mut hasher, mut part, mut at) = (blake3::Hasher::new(), vec![0; part], 0);
+    while at < object.n_bytes() {
+        let here = (object.n_bytes() - at).min(part.len() as u64) as usize;
+        object.read_at(at, &mut part[..here])?;
+        hasher.update(&part[..here]);
+        at += here as u64;
     }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod fuzz;
 mod inspect;
 mod mill;
 mod queries;
+mod readers;
 mod reading;
 mod refusals;
 mod store;

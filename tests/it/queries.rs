@@ -20,7 +20,7 @@ fn snippets(language: &str) -> Vec<String> {
 }
 
 /// Where `make python` put DuckDB, Polars and pandas.
-fn libraries() -> PathBuf {
+pub fn libraries() -> PathBuf {
     let given = std::env::var_os("SERMILL_PYTHON").map(PathBuf::from);
     // The test program lies in <target>/release/deps.
     let beside =

@@ -11,7 +11,7 @@ use crate::mill::{Ended, Mill};
 pub fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let (mut found, mut open) = (BTreeMap::new(), vec![folder.to_path_buf()]);
     while let Some(folder_of) = open.pop() {
-        for entry in std::fs::read_dir(&folder_of).into_iter().flatten() {
+        for entry in std::fs::read_dir(&folder_of).unwrap_or_else(|error| panic!("{}: {error}", folder_of.display())) {
             let path = entry.expect("entry").path();
             if path.is_dir() {
                 open.push(path);
