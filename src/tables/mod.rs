@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod confusion;
 pub mod feature_plan;
 pub mod features;
+pub mod foreign;
 pub mod history;
 pub mod manifest;
 pub mod metrics;

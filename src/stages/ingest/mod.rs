@@ -21,6 +21,7 @@ use crate::recordings;
 use crate::scan::{ScannedFile, recordings_below, stamp_of};
 use crate::stages::{Ctx, Done, Inputs, Stage, evidence_of_split, last_of, stage_rows};
 use crate::storage::fingerprint::Fingerprint;
+use crate::tables::foreign::columns_as_text;
 use crate::tables::manifest::{ManifestRow, Status, sides};
 
 use probe::{Buffers, Cache, Probed, Rules, probe};
@@ -77,7 +78,7 @@ impl Stage for Ingest {
         if ctx.pipeline.ingest.corpus.is_empty() {
             return Err(Error::recipe("there is no [[ingest.corpus]]").hint("name at least one folder of recordings"));
         }
-        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind).map(|_| ()))
+        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind)?.check(&root.options()))
     }
 
     fn settings(&self, ctx: &Ctx) -> Fingerprint {
@@ -184,9 +185,10 @@ fn scan(ctx: &Ctx) -> Result<Scan<'_>> {
             absent.push(root);
             continue;
         }
-        // A CSV of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
-        labels.push(stamp_of(&place.join("labels.csv"))?);
-        let labeller = corpus.open(&place)?;
+        // A table of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
+        let options = root.options();
+        labels.push(stamp_of(&place.join(options.table_path()))?);
+        let labeller = corpus.open(&place, &options, columns_as_text)?;
         let scanned = recordings_below(&place)?;
         let unmatched = labeller.unmatched(&scanned.iter().map(|scanned| scanned.relative.as_str()).collect());
         let rows = scanned.into_iter().map(|scanned| row_of(root, opened.len(), scanned));
@@ -227,7 +229,10 @@ fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
         }
     };
     let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label;
-    row.speaker = speaker;
+    row.speaker = match opened.corpus.has_own_speakers() {
+        true => speaker,
+        false => speaker.map(|speaker| format!("{}-{speaker}", row.corpus)),
+    };
     row.sex = sex.map(|sex| sex.name().to_string());
     row.emotion = emotion;
     row.emotion_original = emotion_original;
