@@ -42,6 +42,7 @@ const HOMES: &[(&str, &str)] = &[
     ("realfft::", "src/signal/"),
     ("ort::", "src/network/session"),
     ("walkdir::", "src/scan.rs"),
+    ("csv_core::", "src/corpora/labelled/"),
     ("polars::", "src/stages/report/slices.rs"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),
