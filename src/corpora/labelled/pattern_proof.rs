@@ -75,12 +75,12 @@ fn a_wrong_pattern_is_a_recipe_error_that_says_what_is_wrong() {
         ("{start}/{emotion}", "there is no field {start}"),
         ("{emotion/*", "`{` is not closed"),
         ("emotion}/*", "`}` closes nothing"),
-        ("{emotion}{speaker}", "nothing says where one field ends"),
-        ("{emotion}*", "nothing says where one field ends"),
+        ("{emotion}{speaker}", "in `{emotion}{speaker}` nothing says where one field ends"),
+        ("{emotion}*", "in `{emotion}*` nothing says where one field ends"),
         ("**/{emotion}/**/x", "has `**` twice"),
         ("{emotion}/**", "`**` stands for folders"),
         ("{emotion:0}x", "`0` is no number of characters"),
-        ("{emotion:999999999999999999999}x", "is no number of characters"),
+        ("{emotion:999999999999999999999}x", "`999999999999999999999` is no number of characters"),
     ] {
         let error = Pattern::parse(pattern).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Recipe);

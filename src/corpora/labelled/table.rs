@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use super::delimited::{self, MOST_COLUMNS};
 use super::field::{Field, label_of, shown};
 use super::options::Options;
-use crate::corpora::{Label, Labeller, edits, nearest, unreadable};
+use crate::corpora::{Label, Labeller, edits, unreadable};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -143,8 +143,11 @@ fn position(header: &[&str], wanted: &str) -> Result<Option<usize>> {
 
 fn missing(field: Field, wanted: &str, header: &[&str]) -> Error {
     let error = Error::input(format!("column `{}` is missing from the header", shown(wanted)));
-    if let Some(close) = nearest(wanted, header) {
-        return error.hint(format!("did you mean `{}`?", shown(close)));
+    let lower = wanted.to_lowercase();
+    let close =
+        header.iter().map(|name| (edits(&name.to_lowercase(), &lower), name)).min().filter(|close| close.0 <= 2);
+    if let Some((_, close)) = close {
+        return error.hint(format!("is it `{}`?", shown(close)));
     }
     let there: Vec<String> = header.iter().take(20).map(|name| shown(name)).collect();
     let more = if header.len() > there.len() { ", ..." } else { "" };
