@@ -111,12 +111,12 @@ fn read_parquet(root: &Path, path: &Path, options: &Options, parquet: ColumnRead
     let (columns, positions) = columns.ok_or_else(|| Error::bug("the columns of a table of labels were not chosen"))?;
     let n_rows = texts.first().map_or(0, Vec::len);
     let mut builder = Builder::new(options, columns, |relative: &Path| is_there(root, relative));
-    for row in 0..n_rows {
+    for row in 1..=n_rows {
         let text = |column: usize| {
             let at = positions.binary_search(&column).expect("every column of a field was chosen");
-            texts[at][row].as_deref().map_or("", str::trim)
+            texts[at][row - 1].as_deref().map_or("", str::trim)
         };
-        builder.add(Place::Row(row + 1), text)?;
+        builder.add(Place::Row(row), text)?;
     }
     builder.finish().map(Some)
 }

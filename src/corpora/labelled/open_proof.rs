@@ -12,7 +12,7 @@ fn root(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         let path = root.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        crate::storage::atomic::create_folder(path.parent().unwrap()).unwrap();
         crate::storage::atomic::publish_bytes(root.path(), &path, bytes).unwrap();
     }
     root
