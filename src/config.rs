@@ -1,11 +1,13 @@
 //! A pipeline file: the complete recipe of a run, every number in it, unknown keys refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::audio::Budget;
 use crate::augment::{self, AugmentConfig, Wanted, When};
+use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::{DEFAULT_SET, Labels};
@@ -69,6 +71,26 @@ pub struct CorpusRoot {
     pub name: String,
     /// Its folder, relative to `--corpora`.
     pub root: PathBuf,
+    /// Kind `labelled` only: its table of labels, below the root; see [`Options`] for this and the keys that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Which column of the table holds what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// What its paths mean, in place of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// What its own codes for emotions mean.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub words: BTreeMap<String, String>,
+}
+
+impl CorpusRoot {
+    /// The optional keys.
+    pub fn options(&self) -> Options {
+        let Self { table, columns, pattern, words, .. } = self.clone();
+        Options { table, columns, pattern, words }
+    }
 }
 
 /// `[features]`: from a recording to its log-mel spectrograms.

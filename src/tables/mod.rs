@@ -11,6 +11,7 @@ pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
 pub mod folds;
+pub mod foreign;
 pub mod history;
 pub mod manifest;
 pub mod metrics;

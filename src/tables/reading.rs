@@ -140,13 +140,13 @@ pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Re
 
 /// Types follow from Parquet's own schema: the Arrow schema beside it says nothing more, and one that is damaged can make the
 /// library panic.
-fn begin<T: ChunkReader + 'static>(source: T, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<T>> {
+pub(super) fn begin<T: ChunkReader + 'static>(source: T, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<T>> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     guarded(path, || ParquetRecordBatchReaderBuilder::try_new_with_options(source, options))
 }
 
 /// Runs Parquet's reader, which gives an error for most damage and panics at some.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
+pub(super) fn guarded<T>(path: &Path, read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|error| damaged(path, error)),
         Err(_) => Err(Error::input("the table is damaged: its reader broke off").at(path).hint(AGAIN)),

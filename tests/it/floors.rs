@@ -45,6 +45,7 @@ const HOMES: &[(&str, &str)] = &[
     ("walkdir::", "src/scan.rs"),
     ("audio::decode_within(", "src/recordings.rs"),
     ("audio::check_heard(", "src/recordings.rs"),
+    ("csv_core::", "src/corpora/labelled/"),
     ("polars::", "src/stages/report/slices.rs"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),

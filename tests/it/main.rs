@@ -11,6 +11,7 @@ mod floors;
 mod front_ends;
 mod fuzz;
 mod inspect;
+mod labels;
 mod mill;
 mod queries;
 mod readers;

@@ -175,9 +175,9 @@ fn a_corrected_speaker_and_sex_reach_predictions_and_slices() {
     assert_eq!(summaries[1]["n_done"], 0, "no spectrogram says who speaks");
     assert_eq!((&summaries[2]["fresh"], &summaries[3]["n_reused"]), (&true.into(), &56.into()));
     let rows: Vec<PredictionRow> = mill.rows("predictions");
-    for name in ["eve", "bob"] {
+    for name in ["own-eve", "own-bob"] {
         let of_one = rows.iter().filter(|row| row.speaker.as_deref() == Some(name));
-        assert_eq!(of_one.count(), if name == "eve" { 14 } else { 42 });
+        assert_eq!(of_one.count(), if name == "own-eve" { 14 } else { 42 });
     }
     assert!(rows.iter().all(|row| row.sex.as_deref() == Some("male")));
     assert_eq!((before.len(), sexes().len()), (2, 0), "one sex alone is no slice");

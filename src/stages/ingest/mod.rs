@@ -23,7 +23,8 @@ use crate::stages::{Ctx, Done, Inputs, Read, Stage, last_of, stage_rows};
 use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::settings::Settings;
-use crate::tables::manifest::{ManifestRow, Status};
+use crate::tables::foreign::columns_as_text;
+use crate::tables::manifest::{ManifestRow, Status, sound_key};
 
 use probe::{Cache, Probed, Rules, probe};
 
@@ -81,7 +82,7 @@ impl Stage for Ingest {
         if ctx.pipeline.ingest.corpus.is_empty() {
             return Err(Error::recipe("there is no [[ingest.corpus]]").hint("name at least one folder of recordings"));
         }
-        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind).map(|_| ()))
+        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind)?.check(&root.options()))
     }
 
     fn settings(&self, ctx: &Ctx) -> Settings {
@@ -110,9 +111,10 @@ impl Stage for Ingest {
         recordings::check_unread(unread.len(), probed.len(), first)?;
         let n_unread = unread.len() as u64;
         let probes: Vec<ManifestRow> = probed.into_iter().map(|one| one.row).collect();
-        let mut rows = probes.clone();
-        for (row, found) in rows.iter_mut().zip(&scan.found) {
-            label(row, &scan.opened[found.corpus_idx], Path::new(&found.scanned.relative));
+        let mut rows = Vec::with_capacity(probes.len());
+        for (row, found) in probes.iter().zip(&scan.found) {
+            let opened = &scan.opened[found.corpus_idx];
+            rows.extend(labelled(row.clone(), opened, Path::new(&found.scanned.relative)));
         }
         mark_duplicates(&mut rows);
         let mut files = vec![stage_rows(&ctx.store, "ingest", MANIFEST, &rows)?];
@@ -125,7 +127,7 @@ impl Stage for Ingest {
             // What the driver looked at may have changed since.
             inputs: Some(scan.inputs.clone()),
             n_usable: rows.iter().filter(|row| row.is_eligible()).count() as u64,
-            n_done: rows.len() as u64 - n_reused,
+            n_done: scan.found.len() as u64 - n_reused,
             n_reused,
             n_rejected: rows.iter().filter(|row| row.status == Status::Rejected).count() as u64,
             n_unread,
@@ -180,12 +182,13 @@ fn scan(ctx: &Ctx) -> Result<Scan<'_>> {
             absent.push(root);
             continue;
         }
-        // A CSV of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
-        let table = place.join("labels.csv");
+        // A table of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
+        let options = root.options();
+        let table = place.join(options.table_path());
         labels.push(stamp_of(&table)?);
-        let labeller = corpus.open(&place)?;
+        let labeller = corpus.open(&place, &options, columns_as_text)?;
         let Listing { recordings: scanned, mut passed_over } = recordings_below(&place)?;
-        if root.kind == "labelled" && labels.last().is_some_and(Option::is_some) {
+        if !corpus.has_own_speakers() && labels.last().is_some_and(Option::is_some) {
             passed_over.leave_out(&table);
         }
         let unmatched = labeller.unmatched(&scanned.iter().map(|scanned| scanned.relative.as_str()).collect());
@@ -214,40 +217,56 @@ fn row_of(root: &CorpusRoot, corpus_idx: usize, scanned: ScannedFile) -> Found {
     Found { recording_id, corpus_idx, path: files::text_of(&path), scanned }
 }
 
-fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
-    row.corpus = opened.root.name.clone();
-    let label = match opened.labeller.label(relative) {
-        Ok(label) => label,
+/// The rows of a recording: one, or one for each part that its corpus labels; what is wrong with a label is a reason.
+fn labelled(row: ManifestRow, opened: &Opened, relative: &Path) -> Vec<ManifestRow> {
+    let row = ManifestRow { corpus: opened.root.name.clone(), ..row };
+    match opened.labeller.labels(relative) {
+        Ok(labels) => labels.into_iter().map(|label| with_label(row.clone(), label, opened)).collect(),
+        Err(_) if row.status == Status::Rejected => vec![row],
         Err(error) => {
-            if row.status == Status::Ok {
-                row.status = Status::Rejected;
-                row.reject_reason = Some(error.reason());
-            }
-            return;
+            vec![ManifestRow { status: Status::Rejected, reject_reason: Some(error.reason()), ..row }]
         }
-    };
-    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label.clone();
-    (row.age, row.language) = (label.age, label.language);
-    (row.given_split, row.given_fold) = (label.split, label.fold);
-    (row.start_s, row.end_s) = (label.start_s, label.end_s);
-    row.speaker = speaker;
-    row.sex = sex.map(|sex| sex.name().to_string());
-    row.emotion = emotion;
-    row.emotion_original = emotion_original;
-    row.intensity = intensity;
-    row.statement = statement;
-    row.repetition = repetition;
+    }
 }
 
-/// Of usable recordings with the same bytes the first by id goes on; the others name it.
+fn with_label(row: ManifestRow, label: Label, opened: &Opened) -> ManifestRow {
+    let recording_id = match label.start_s.zip(label.end_s) {
+        Some((start_s, end_s)) => format!("{}#{start_s}-{end_s}", row.recording_id),
+        None => row.recording_id.clone(),
+    };
+    let speaker = match opened.corpus.has_own_speakers() {
+        true => label.speaker,
+        false => label.speaker.map(|speaker| format!("{}-{speaker}", row.corpus)),
+    };
+    ManifestRow {
+        recording_id,
+        speaker,
+        sex: label.sex.map(|sex| sex.name().to_string()),
+        age: label.age,
+        language: label.language,
+        emotion: label.emotion,
+        emotion_original: label.emotion_original,
+        intensity: label.intensity,
+        statement: label.statement,
+        repetition: label.repetition,
+        given_split: label.split,
+        given_fold: label.fold,
+        start_s: label.start_s,
+        end_s: label.end_s,
+        ..row
+    }
+}
+
+/// Of usable recordings with the same sound the first by id goes on; the others name it.
 fn mark_duplicates(rows: &mut [ManifestRow]) {
     let mut first: HashMap<String, String> = HashMap::new();
     for row in rows.iter_mut().filter(|row| row.status == Status::Ok) {
         let Some(hash) = &row.content_hash else { continue };
-        match first.get(hash) {
+        let sound = sound_key(hash, row.start_s, row.end_s);
+        match first.get(&sound) {
             Some(original) => row.duplicate_of = Some(original.clone()),
             None => {
-                first.insert(hash.clone(), row.recording_id.clone());
+                first.insert(sound, row.recording_id.clone());
             }
         }
     }
