@@ -102,7 +102,7 @@ fn read_pages(bytes: &[u8], folder: &Path) {
 fn recipes(_folder: &Path) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let files = std::fs::read_dir(folder).expect("pipelines/").map(|entry| entry.expect("an entry").path());
-    files.map(|file| std::fs::read(file).expect("a recipe")).collect()
+    files.filter(|file| file.is_file()).map(|file| std::fs::read(file).expect("a recipe")).collect()
 }
 
 fn parse_recipe(bytes: &[u8], _folder: &Path) {

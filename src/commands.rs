@@ -21,6 +21,7 @@ use crate::pictures::{inspection_svg, inspection_text, wrapped};
 use crate::progress::{self, Progress, Silent};
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
+use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
 use crate::units::{SampleRate, Seed};
 use crate::verify::verify;
@@ -127,17 +128,62 @@ fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut dyn Write) 
 fn status(setting: &Setting, stdout: &mut dyn Write) -> Result<u8> {
     let ctx = context(setting)?;
     let mut upstream_stale = false;
-    for name in ctx.pipeline.pipeline.stages.clone() {
-        let stage = stages::stage(&name)?;
+    for stage in with_derived(&ctx)? {
         let reason = match stages::stale_because(&ctx, stage) {
             Ok(None) if upstream_stale => Some("a stage before it is stale".to_string()),
             Ok(reason) => reason,
             Err(error) => Some(error.to_string()),
         };
         upstream_stale |= reason.is_some();
-        print(stdout, &json!({ "stage": name, "stale": reason.is_some(), "because": reason }))?;
+        let mut line = json!({ "stage": stage.name(), "stale": reason.is_some(), "because": reason });
+        if let (Some(line), Some(commit)) = (line.as_object_mut(), stages::last_of(&ctx, stage)?) {
+            line.extend(made_by(&commit));
+        }
+        print(stdout, &line)?;
     }
     Ok(0)
+}
+
+/// The stages of the pipeline, each behind what the driver derives for it.
+fn with_derived(ctx: &Ctx) -> Result<Vec<&'static dyn Stage>> {
+    let mut chain: Vec<&'static dyn Stage> = Vec::new();
+    let mut add = |stage: &'static dyn Stage| {
+        if !chain.iter().any(|known| known.name() == stage.name()) {
+            chain.push(stage);
+        }
+    };
+    for name in &ctx.pipeline.pipeline.stages {
+        let stage = stages::stage(name)?;
+        for (upstream, _) in stage.reads(ctx) {
+            let upstream = stages::stage(upstream)?;
+            if upstream.is_derived() {
+                add(upstream);
+            }
+        }
+        add(stage);
+    }
+    Ok(chain)
+}
+
+/// What a commit says of how it was made, for people: the commit itself says all of it.
+fn made_by(commit: &Commit) -> serde_json::Map<String, serde_json::Value> {
+    let reads: serde_json::Map<_, _> =
+        commit.reads.iter().map(|(stage, read)| (stage.clone(), read.run_id.clone().into())).collect();
+    let labels = commit.evidence.labels.as_ref().map(|labels| labels.set.clone());
+    let facts = [
+        ("run_id", json!(commit.run_id)),
+        ("version", json!(commit.version)),
+        ("git_commit", json!(commit.git_commit)),
+        ("reads", reads.into()),
+        ("usable", json!(commit.n_usable)),
+        ("rejected", json!(commit.n_rejected)),
+        ("profile", json!(commit.evidence.profile)),
+        ("fingerprint", json!(commit.evidence.fingerprint)),
+        ("protocol", json!(commit.evidence.protocol)),
+        ("labels", json!(labels)),
+        ("model_id", json!(commit.evidence.model_id)),
+    ];
+    facts.into_iter().filter(|(_, fact)| !fact.is_null()).map(|(name, fact)| (name.to_string(), fact)).collect()
 }
 
 fn default_store(pipeline: &Pipeline) -> PathBuf {
@@ -153,7 +199,11 @@ fn verify_store(typed: &Verify, stdout: &mut dyn Write) -> Result<u8> {
     };
     let verdict = pool(None)?.install(|| verify(&Store::new(&store)))?;
     for finding in &verdict.findings {
-        print(stdout, &json!({ "file": finding.path, "state": finding.state, "heal": finding.heal }))?;
+        let mut line = json!({ "file": finding.path, "state": finding.state, "heal": finding.heal });
+        if !finding.spectrograms.is_empty() {
+            line["spectrograms"] = json!(finding.spectrograms);
+        }
+        print(stdout, &line)?;
     }
     let count = |state: &str| verdict.findings.iter().filter(|finding| finding.state == state).count();
     print(

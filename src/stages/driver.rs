@@ -49,8 +49,9 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     begun.commit(done)
 }
 
-/// Brings up to date what `stage` reads and what follows from other tables in no time.
+/// Brings up to date what `stage` reads and what follows from other tables in no time; not for a stage that is refused.
 fn derive(ctx: &Ctx, stage: &dyn Stage) -> Result<()> {
+    open_some(ctx, stage, false)?;
     for (upstream, _) in stage.reads(ctx) {
         let upstream = self::stage(upstream)?;
         if upstream.is_derived() {
@@ -151,9 +152,17 @@ impl<'a> Begun<'a> {
 ///
 /// Errors: kind `Input` for a stage that never ran, and for one whose settings are not the recipe's.
 fn open(ctx: &Ctx, stage: &dyn Stage) -> Result<Read> {
+    open_some(ctx, stage, true)
+}
+
+/// [`open`], with those that the driver brings up to date or without them.
+fn open_some(ctx: &Ctx, stage: &dyn Stage, with_derived: bool) -> Result<Read> {
     let mut read = Read::default();
     for (name, needs) in stage.reads(ctx) {
         let upstream = self::stage(name)?;
+        if upstream.is_derived() && !with_derived {
+            continue;
+        }
         let commit = Commit::require(&ctx.store, &upstream.slot(ctx))?;
         if needs == Needs::Same
             && let Some(difference) = commit.settings.difference(&upstream.settings(ctx))

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("corpora", 1),
     ("definition", 1),
     ("extract", 1),
+    ("labels", 1),
     ("metrics", 1),
     ("network", 1),
     ("pictures", 1),

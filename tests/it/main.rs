@@ -7,6 +7,7 @@ mod augmented;
 mod chain;
 mod damage;
 mod dirty;
+mod evidence;
 mod floors;
 mod front_ends;
 mod fuzz;

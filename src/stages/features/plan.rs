@@ -174,7 +174,7 @@ pub(super) fn old_shards(
     let records: Vec<&FileRecord> = old.values().map(|shard| &shard.record).collect();
     let states: Vec<State> = records.par_iter().map(|record| record.state(store)).collect::<Result<_>>()?;
     let mut states = states.into_iter();
-    old.retain(|_, _| states.next() == Some(State::Whole));
+    old.retain(|_, shard| states.next() == Some(State::Whole) && shard.plan().is_some());
     Ok(old)
 }
 

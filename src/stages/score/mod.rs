@@ -82,14 +82,14 @@ impl Stage for Score {
 
     fn reads(&self, ctx: &Ctx) -> Vec<(&'static str, Needs)> {
         let mut reads = Vec::new();
+        if ctx.pipeline.score.model == TRAINED {
+            reads.push(("train", Needs::Same));
+        }
         if ctx.input.is_none() {
             reads.extend([("ingest", Needs::Same), ("features", Needs::Same)]);
             if ctx.pipeline.split.protocol != Protocol::Unsplit {
                 reads.push(("folds", Needs::Same));
             }
-        }
-        if ctx.pipeline.score.model == TRAINED {
-            reads.push(("train", Needs::Same));
         }
         reads
     }

@@ -15,6 +15,7 @@ pub mod stream;
 use std::path::Path;
 use std::time::Instant;
 
+use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
@@ -30,6 +31,7 @@ use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::settings::Settings;
 use crate::tables::history::HistoryRow;
+use crate::tables::spectrograms::shards_of;
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
@@ -93,6 +95,9 @@ impl Stage for Train {
         if !warning.is_empty() {
             ctx.progress.say(&format!("train: {warning}"));
         }
+        // Every spectrogram is checked when it is read; what is damaged is named before hours have gone into the rest.
+        let shards = shards_of(&ctx.store, read.commit("features")?);
+        ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
         let roster = Roster::read(&ctx.store, read.commit("ingest")?, Some(read.commit("folds")?))?;
         let (train, held_out) = TrainingItems::open(ctx, read.commit("features")?, &roster, monitored, &spec)?;
         drop(roster);
