@@ -5,9 +5,10 @@
 
 use std::time::Instant;
 
+use sermill::network::kernels::MAPS;
 use sermill::network::kernels::convolution::{Convolution, Method};
 use sermill::network::kernels::geometry::{Geometry, Rows};
-use sermill::network::kernels::{Isa, Job, Lanes, MAPS};
+use sermill::simd::{Isa, Job, Lanes};
 use sermill::units::Seed;
 
 /// Height and width, maps in, maps out: blocks 2 and 3 of the paper, and the input gradient of block 3.
@@ -34,21 +35,20 @@ struct Pass<'a> {
 }
 
 impl Job for Pass<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, lanes: L) {
         let Shape { input, output, image, bias, .. } = self.shape;
         let rows = Rows::strip(*output, output.height);
         let mut convolution = Convolution { method: self.method, image, input: *input, scratch: self.scratch };
         let height = self.method.step_height(if self.gradient.is_some() { 128 / output.width } else { 1 });
         for y0 in (0..output.height).step_by(height) {
             let (steps, at) = ((y0, (y0 + height).min(output.height)), y0 * rows.row);
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe {
-                match self.gradient {
-                    None => convolution.rows::<L>(steps, (self.weights, bias), (&mut self.out[at..], rows)),
-                    Some(gradient) => {
-                        convolution.weight_gradient_rows::<L>(steps, (&gradient[at..], rows), self.out);
-                    }
+            match self.gradient {
+                None => convolution.rows(lanes, steps, (self.weights, bias), (&mut self.out[at..], rows)),
+                Some(gradient) => {
+                    convolution.weight_gradient_rows(lanes, steps, (&gradient[at..], rows), self.out);
                 }
             }
         }

@@ -4,8 +4,8 @@
 //! `sum_i input[i] h(n from / to - i)` with `h(x) = c sinc(c x) kaiser(c x / 32)`,
 //! `c = 0.91 min(1, to / from)`, zeros outside the input.
 //! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`bank`), and blocks of the same
-//! taps one after the other (`walk`, `work`). Each is a sum in order of time without fused multiply-add, so that every kernel
-//! gives the same bits.
+//! taps one after the other (`walk`, `work`). Each is a sum in order of time without fused multiply-add, so that every instruction
+//! set gives the same bits.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use super::phases::{DEGREE, Phases};
 use super::walk::Walk;
 use super::work::Work;
 use crate::error::{Error, Result};
-use crate::simd::Kernel;
+use crate::simd::Isa;
 use crate::units::SampleRate;
 
 /// Cutoff (-6 dB) as a share of the lower Nyquist frequency. With this window the stop band starts
@@ -76,7 +76,7 @@ pub struct Resampler {
     to: u64,
     /// Nothing when the rates are equal.
     plan: Option<(Bank, Walk)>,
-    kernel: Kernel,
+    isa: Isa,
 }
 
 impl Resampler {
@@ -94,7 +94,7 @@ impl Resampler {
         let half = (ZERO_CROSSINGS / cutoff).floor() as usize + 1;
         let phases = if to > MAX_EXACT_PHASES { Phases::Segments(SEGMENTS) } else { Phases::Exact };
         let plan = (from != to).then(|| (Bank::new(from, to, phases, cutoff, half), Walk::new(from, to, phases)));
-        Ok(Self { from, to, plan, kernel: Kernel::fastest() })
+        Ok(Self { from, to, plan, isa: Isa::fastest() })
     }
 
     /// Samples that come out of `n_in` samples: `ceil(n_in to / from)`.
@@ -119,7 +119,7 @@ impl Resampler {
         };
         // What is in there already need not become zero first: every output is made.
         output.resize(self.output_length(input.len()), 0.0);
-        Work { bank, walk, input, output }.fill(self.kernel);
+        Work { bank, walk, input, output }.fill(self.isa);
     }
 }
 
@@ -254,17 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn kernels_give_the_same_bits() {
+    fn instruction_sets_give_the_same_bits() {
         let input: Vec<f32> = (0..3000).map(|i| Seed(8).normal_pair(i).1 as f32).collect();
         for &(from, to) in PAIRS {
             let (mut fast, mut portable) = (Vec::new(), Vec::new());
             let mut plan = plan(from, to);
-            plan.kernel = Kernel::Portable;
+            plan.isa = Isa::Portable;
             plan.resample(&input, &mut portable);
-            for kernel in Kernel::known() {
-                plan.kernel = kernel;
+            for isa in Isa::available() {
+                plan.isa = isa;
                 plan.resample(&input, &mut fast);
-                assert_eq!(fast, portable, "{from} -> {to}, {kernel:?}");
+                assert_eq!(fast, portable, "{from} -> {to}, {isa:?}");
             }
         }
     }

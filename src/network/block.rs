@@ -9,10 +9,11 @@ use rayon::prelude::*;
 
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dropout::Dropout;
+use crate::network::kernels::MAPS;
 use crate::network::kernels::convolution::Method;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
-use crate::network::kernels::{Isa, MAPS};
 use crate::network::parameters::Tensor;
+use crate::simd::Isa;
 
 /// Groups of images that a batch is cut into: more threads than this find no work.
 pub const GROUPS: usize = 16;

@@ -1,12 +1,13 @@
 //! What one learning module needs to run forward: its shapes, packed weights, and batch norm as an affine map.
 
 use crate::network::dropout::Dropout;
+use crate::network::kernels::MAPS;
 use crate::network::kernels::convolution::{Convolution, Method};
 use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::{Isa, MAPS};
 use crate::network::parameters::Tensor;
 use crate::network::spec::NetworkSpec;
+use crate::simd::Isa;
 
 /// Shapes of one block.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::network::kernels::Isa;
 use crate::network::matrix::{Matrix, Multiplier};
+use crate::simd::Isa;
 
 /// Sizes of the layer.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,9 @@
 
 use rayon::prelude::*;
 
+use crate::network::kernels::MAPS;
 use crate::network::kernels::outer::{load_maps, outer_strided, store_maps};
-use crate::network::kernels::{Isa, Job, Lanes, MAPS};
+use crate::simd::{Isa, Job, Lanes};
 
 /// Columns of one packed panel of the right factor.
 const PANEL: usize = 2 * MAPS;
@@ -123,8 +124,10 @@ struct Product<'a> {
 }
 
 impl Job for Product<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, lanes: L) {
         let (m, n) = (self.a.shape.0, self.b.shape.1);
         for first in (0..n).step_by(PANEL) {
             match self.b.strides {
@@ -135,15 +138,15 @@ impl Job for Product<'_> {
                 let mut row = 0;
                 while row < m {
                     let place = (row, first + half * MAPS, half);
-                    // SAFETY: `Isa::run` chose lanes that the machine has; the rows of the tile exist.
+                    // SAFETY: the rows of the tile exist.
                     row += unsafe {
                         match (MAPS / L::N, m - row >= ROWS) {
-                            (1, true) => self.tile::<L, 1, 4>(place),
-                            (1, false) => self.tile::<L, 1, 1>(place),
-                            (2, true) => self.tile::<L, 2, 4>(place),
-                            (2, false) => self.tile::<L, 2, 1>(place),
-                            (_, true) => self.tile::<L, 4, 4>(place),
-                            (_, false) => self.tile::<L, 4, 1>(place),
+                            (1, true) => self.tile::<L, 1, 4>(lanes, place),
+                            (1, false) => self.tile::<L, 1, 1>(lanes, place),
+                            (2, true) => self.tile::<L, 2, 4>(lanes, place),
+                            (2, false) => self.tile::<L, 2, 1>(lanes, place),
+                            (_, true) => self.tile::<L, 4, 4>(lanes, place),
+                            (_, false) => self.tile::<L, 4, 1>(lanes, place),
                         }
                     };
                 }
@@ -156,10 +159,11 @@ impl Product<'_> {
     /// `P` rows of up to 16 columns; returns `P`.
     ///
     /// # Safety
-    /// [`Lanes`]; the rows exist.
+    /// the rows exist.
     #[inline(always)]
     unsafe fn tile<L: Lanes, const V: usize, const P: usize>(
         &mut self,
+        lanes: L,
         (row, column, half): (usize, usize, usize),
     ) -> usize {
         let (k, n) = (self.a.shape.1, self.b.shape.1);
@@ -173,15 +177,15 @@ impl Product<'_> {
         }
         // SAFETY: rows row..row + P of `a` lie in its slice (checked when the view was made), the panel has k rows.
         unsafe {
-            let mut acc = [load_maps::<L, V>(rows[0].as_ptr(), 0); P];
+            let mut acc = [load_maps::<L, V>(lanes, rows[0].as_ptr(), 0); P];
             for (acc, values) in acc.iter_mut().zip(&rows) {
-                *acc = load_maps::<L, V>(values.as_ptr(), 0);
+                *acc = load_maps::<L, V>(lanes, values.as_ptr(), 0);
             }
             let a = self.a.values.as_ptr().wrapping_add(row * self.a.strides.0);
             let panel = self.panel.as_ptr().wrapping_add(half * k * MAPS);
-            outer_strided::<L, P, V>(&mut acc, a, self.a.strides, panel, k);
+            outer_strided::<L, P, V>(lanes, &mut acc, a, self.a.strides, panel, k);
             for (acc, values) in acc.into_iter().zip(&mut rows) {
-                store_maps::<L, V>(values.as_mut_ptr(), 0, acc);
+                store_maps::<L, V>(lanes, values.as_mut_ptr(), 0, acc);
             }
         }
         for (p, values) in rows.iter().enumerate() {

@@ -9,11 +9,12 @@ use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dense::{self, DenseShape};
 use crate::network::dropout::Dropout;
-use crate::network::kernels::{Isa, MAPS};
+use crate::network::kernels::MAPS;
 use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
 use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
+use crate::simd::Isa;
 
 /// Recordings that go through the LSTM together.
 const BATCH: usize = 64;

@@ -1,12 +1,12 @@
 //! The fast path against the `f64` twin, on every instruction set, and the small network that tests share.
 
-use crate::network::kernels::Isa;
 use crate::network::network::Network;
 use crate::network::optimiser::SgdConfig;
 use crate::network::parameters::Parameters;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::network::trainer::Trainer;
 use crate::network::twin::Twin;
+use crate::simd::Isa;
 use crate::units::Seed;
 
 /// Three windows of 12 x 18: maps that fill less than one block, three and one, widths that leave every rest of a tile,

@@ -7,7 +7,7 @@ use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
 use crate::network::dense::{self, StepOutcome};
 use crate::network::dropout::{Dropout, InputMask};
-use crate::network::kernels::{Isa, MAPS};
+use crate::network::kernels::MAPS;
 use crate::network::lstm::{Lstm, LstmGradient};
 use crate::network::optimiser::{SgdConfig, update};
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
@@ -18,6 +18,7 @@ use crate::network::predictor::{
 use crate::network::seam::SeamMemory;
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
+use crate::simd::Isa;
 use crate::units::Seed;
 
 /// Trains one network. Every buffer is made once, for batches of up to `max_batch` recordings.

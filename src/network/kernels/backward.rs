@@ -5,7 +5,8 @@ use crate::network::kernels::elementwise::elu_slope;
 use crate::network::kernels::forward::Affine;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{gradient_row, kept, pixels, pixels_mut};
-use crate::network::kernels::{Job, Lanes, MAPS, Maps};
+use crate::network::kernels::{MAPS, Maps};
+use crate::simd::{Job, Lanes};
 
 /// What turns the gradient of a block's output into that of batch norm's output at the pooled places.
 pub struct Pooled<'a> {
@@ -56,8 +57,10 @@ pub struct PooledFrom<'a> {
 }
 
 impl Job for PooledFrom<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, _: L) {
         let geometry = self.pooled.geometry;
         self.pooled.sums.fill([[0.0; MAPS]; 2]);
         for block in 0..geometry.n_blocks() {
@@ -121,22 +124,19 @@ pub enum Sink<'a> {
 const STRIP_PIXELS: usize = 128;
 
 impl Job for InnerBackward<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
-        // SAFETY: `Isa::run` chose lanes that the machine has.
-        unsafe {
-            self.convolution_gradient::<L>();
-            self.weight_gradient::<L>();
-            self.input_gradient::<L>();
-        }
+    fn run<L: Lanes>(mut self, lanes: L) {
+        self.convolution_gradient(lanes);
+        self.weight_gradient(lanes);
+        self.input_gradient(lanes);
     }
 }
 
 impl InnerBackward<'_> {
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn weight_gradient<L: Lanes>(&mut self) {
+    fn weight_gradient<L: Lanes>(&mut self, lanes: L) {
         let geometry = self.geometry;
         let rows = Rows { row: geometry.haloed_row(), plane: geometry.haloed_plane() };
         let height = self.method.step_height((STRIP_PIXELS / geometry.width).clamp(1, geometry.height));
@@ -145,15 +145,12 @@ impl InnerBackward<'_> {
         for y0 in (0..geometry.height).step_by(height) {
             let y1 = (y0 + height).min(geometry.height);
             let gradient = &self.y[geometry.haloed_at(y0, 0)..];
-            // SAFETY: the caller's contract.
-            unsafe { convolution.weight_gradient_rows::<L>((y0, y1), (gradient, rows), self.weight_gradient) };
+            convolution.weight_gradient_rows(lanes, (y0, y1), (gradient, rows), self.weight_gradient);
         }
     }
 
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn input_gradient<L: Lanes>(&mut self) {
+    fn input_gradient<L: Lanes>(&mut self, lanes: L) {
         let (geometry, height) = (self.input_geometry, self.method.step_height(1));
         let rows = Rows::strip(geometry, height);
         let (method, image, input) = (self.method, &*self.y, self.geometry);
@@ -163,8 +160,7 @@ impl InnerBackward<'_> {
         }
         for y0 in (0..geometry.height).step_by(height) {
             let y1 = (y0 + height).min(geometry.height);
-            // SAFETY: the caller's contract.
-            unsafe { convolution.rows::<L>((y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows)) };
+            convolution.rows(lanes, (y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows));
             for (block, strip) in self.strip.chunks_exact(rows.plane).enumerate() {
                 for (y, gradient) in (y0..y1).zip(strip.chunks_exact(rows.row)) {
                     match &mut self.sink {
@@ -180,11 +176,8 @@ impl InnerBackward<'_> {
     }
 
     /// Raw outputs become their gradient, in place.
-    ///
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn convolution_gradient<L: Lanes>(&mut self) {
+    fn convolution_gradient<L: Lanes>(&mut self, lanes: L) {
         let (geometry, pooled) = (self.geometry, self.geometry.pooled(self.pool));
         for block in 0..geometry.n_blocks() {
             let AffineGradient { mean, slope, offset, scale } = self.affine;
@@ -195,8 +188,7 @@ impl InnerBackward<'_> {
                 let last = first + pooled.width * MAPS;
                 let peaks = (pixels(&self.gradient[first..last]), self.place[first..last].as_chunks().0);
                 let row = geometry.haloed_row() / MAPS;
-                // SAFETY: the caller's contract.
-                unsafe { gradient_row::<L>(pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants) };
+                gradient_row(lanes, pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants);
             }
         }
     }
@@ -216,8 +208,10 @@ pub struct FirstBackward<'a> {
 }
 
 impl Job for FirstBackward<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, lanes: L) {
         let (pooled, row) = (self.geometry.pooled(self.pool), self.geometry.width + 2);
         assert!(self.image.len() >= (self.geometry.height + 2) * row, "image does not fit its geometry");
         let cells = pixels(self.gradient).iter().zip(self.place.as_chunks::<MAPS>().0);
@@ -225,8 +219,8 @@ impl Job for FirstBackward<'_> {
             let (block, cell) = (at / pooled.n_pixels(), at % pooled.n_pixels());
             let corner = cell / pooled.width * self.pool * row + cell % pooled.width * self.pool;
             let sums = &mut self.weight_gradient[block * 9 * MAPS..][..9 * MAPS];
-            // SAFETY: `Isa::run` chose lanes that the machine has; patches of the cell's pixels lie within the halo.
-            unsafe { add_cell::<L>(self.image[corner..].as_ptr(), row, self.pool, (gradient, place), sums) };
+            // SAFETY: patches of the cell's pixels lie within the halo.
+            unsafe { add_cell(lanes, self.image[corner..].as_ptr(), row, self.pool, (gradient, place), sums) };
         }
     }
 }
@@ -234,9 +228,10 @@ impl Job for FirstBackward<'_> {
 /// Adds one cell of one block: each map's gradient times the patch at its place.
 ///
 /// # Safety
-/// [`Lanes`]; `pool + 2` values of `pool + 2` rows are readable.
+/// `pool + 2` values of `pool + 2` rows are readable.
 #[inline(always)]
 unsafe fn add_cell<L: Lanes>(
+    lanes: L,
     image: *const f32,
     row: usize,
     pool: usize,
@@ -246,23 +241,24 @@ unsafe fn add_cell<L: Lanes>(
     for lane in (0..MAPS).step_by(L::N) {
         // SAFETY: the caller's contract; `sums` holds 9 taps of 16 maps.
         unsafe {
-            let (places, gradient) = (L::load_places(place.as_ptr().add(lane)), L::load(gradient.as_ptr().add(lane)));
+            let (places, gradient) =
+                (lanes.load_indices(place.as_ptr().add(lane)), lanes.load(gradient.as_ptr().add(lane)));
             let sums = sums.as_mut_ptr().add(lane);
-            let mut acc: [L::V; 9] = [L::splat(0.0); 9];
+            let mut acc: [L::V; 9] = [lanes.splat(0.0); 9];
             for (tap, acc) in acc.iter_mut().enumerate() {
-                *acc = L::load(sums.add(tap * MAPS));
+                *acc = lanes.load(sums.add(tap * MAPS));
             }
             for y in 0..pool {
                 for x in 0..pool {
-                    let here = L::keep_where(places, L::place((y * pool + x) as u8), gradient);
+                    let here = lanes.keep_where(places, lanes.index((y * pool + x) as u8), gradient);
                     for (tap, acc) in acc.iter_mut().enumerate() {
-                        let value = L::splat(*image.add((y + tap / 3) * row + x + tap % 3));
-                        *acc = L::mul_add(value, here, *acc);
+                        let value = lanes.splat(*image.add((y + tap / 3) * row + x + tap % 3));
+                        *acc = lanes.mul_add(value, here, *acc);
                     }
                 }
             }
             for (tap, acc) in acc.into_iter().enumerate() {
-                L::store(sums.add(tap * MAPS), acc);
+                lanes.store(sums.add(tap * MAPS), acc);
             }
         }
     }

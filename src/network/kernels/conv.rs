@@ -3,9 +3,10 @@
 //! Packed weights are `[maps_out / 16][ky][maps_in / 16][kx][16 maps in][16 maps out]`, or, for an image of one map,
 //! `[maps_out / 16][ky][kx][16 maps out]`: the order in which the kernels read them.
 
+use crate::network::kernels::MAPS;
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::outer::{load_maps, outer, store_maps};
-use crate::network::kernels::{Lanes, MAPS};
+use crate::network::kernels::outer::{TileSizes, load_maps, outer, store_maps};
+use crate::simd::Lanes;
 
 /// An image with halo, as the kernels read it. `S` is the number of maps stored side by side: 16, or 1.
 #[derive(Clone, Copy)]
@@ -98,10 +99,10 @@ pub fn unpack(packed: &[f32], maps_in: usize, maps_out: usize, stored: usize, gr
 ///        `[width][16]` are written in each.
 /// `bias` `[n_out * 16]`; `n_out` blocks of output maps.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn conv_row<L: Lanes, const S: usize>(
+pub fn conv_row<L: Lanes, const S: usize>(
+    lanes: L,
     source: Source<'_, S>,
     y: usize,
     weights: &[f32],
@@ -116,16 +117,16 @@ pub unsafe fn conv_row<L: Lanes, const S: usize>(
     while block < n_out {
         let weights = &weights[block * source.packed_block()..];
         let (bias, out) = (&bias[block * MAPS..], &mut out[block * out_plane..]);
-        // SAFETY: the caller's contract; the asserts above hold for the one or two blocks taken here.
+        // SAFETY: the asserts above hold for the one or two blocks taken here.
         unsafe {
             if L::BLOCKS == 2 && block + 2 <= n_out {
-                conv_row_tiles::<L, S, 2>(source, y, weights, bias, out, out_plane);
+                conv_row_tiles::<L, S, 2>(lanes, source, y, weights, bias, out, out_plane);
                 block += 2;
             } else {
                 match MAPS / L::N {
-                    1 => conv_row_tiles::<L, S, 1>(source, y, weights, bias, out, out_plane),
-                    2 => conv_row_tiles::<L, S, 2>(source, y, weights, bias, out, out_plane),
-                    _ => conv_row_tiles::<L, S, 4>(source, y, weights, bias, out, out_plane),
+                    1 => conv_row_tiles::<L, S, 1>(lanes, source, y, weights, bias, out, out_plane),
+                    2 => conv_row_tiles::<L, S, 2>(lanes, source, y, weights, bias, out, out_plane),
+                    _ => conv_row_tiles::<L, S, 4>(lanes, source, y, weights, bias, out, out_plane),
                 }
                 block += 1;
             }
@@ -137,6 +138,7 @@ pub unsafe fn conv_row<L: Lanes, const S: usize>(
 /// As [`conv_row`], for the blocks that `V` registers cover.
 #[inline(always)]
 unsafe fn conv_row_tiles<L: Lanes, const S: usize, const V: usize>(
+    lanes: L,
     source: Source<'_, S>,
     y: usize,
     weights: &[f32],
@@ -157,11 +159,11 @@ unsafe fn conv_row_tiles<L: Lanes, const S: usize, const V: usize>(
         // SAFETY: a tile of P pixels starting at x stays within the row.
         unsafe {
             x += match width - x {
-                left if L::PIXELS == 8 && left >= 8 => conv_tile::<L, S, V, 8>(source, tile),
-                left if L::PIXELS == 6 && left >= 6 => conv_tile::<L, S, V, 6>(source, tile),
-                left if L::PIXELS >= 4 && left >= 4 => conv_tile::<L, S, V, 4>(source, tile),
-                left if left >= 2 => conv_tile::<L, S, V, 2>(source, tile),
-                _ => conv_tile::<L, S, V, 1>(source, tile),
+                left if L::PIXELS == 8 && left >= 8 => conv_tile::<L, S, V, 8>(lanes, source, tile),
+                left if L::PIXELS == 6 && left >= 6 => conv_tile::<L, S, V, 6>(lanes, source, tile),
+                left if L::PIXELS >= 4 && left >= 4 => conv_tile::<L, S, V, 4>(lanes, source, tile),
+                left if left >= 2 => conv_tile::<L, S, V, 2>(lanes, source, tile),
+                _ => conv_tile::<L, S, V, 1>(lanes, source, tile),
             };
         }
     }
@@ -183,6 +185,7 @@ struct Tile {
 /// As [`conv_row`]; the tile's pixels exist.
 #[inline(always)]
 unsafe fn conv_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
+    lanes: L,
     source: Source<'_, S>,
     tile: Tile,
 ) -> usize {
@@ -190,16 +193,16 @@ unsafe fn conv_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
     let mut weights = tile.weights;
     // SAFETY: rows y..y + 3 and pixels x..x + P + 2 exist in every plane with halo; weights are read in their order.
     unsafe {
-        let mut acc = [load_maps::<L, V>(tile.bias, MAPS); P];
+        let mut acc = [load_maps::<L, V>(lanes, tile.bias, MAPS); P];
         for ky in 0..3 {
             for block in 0..source.n_blocks() {
                 let image = tile.image.add(ky * row + block * plane);
-                outer::<L, P, V, S, 1>(&mut acc, image, weights, w_block, 3 * S);
+                outer::<L, P, V, S, 1>(lanes, &mut acc, image, weights, w_block, 3 * S);
                 weights = weights.add(3 * S * MAPS);
             }
         }
         for (p, sums) in acc.into_iter().enumerate() {
-            store_maps::<L, V>(tile.out.add(p * MAPS), tile.out_plane, sums);
+            store_maps::<L, V>(lanes, tile.out.add(p * MAPS), tile.out_plane, sums);
         }
     }
     P
@@ -210,10 +213,10 @@ unsafe fn conv_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
 /// `gradient` starts at pixel `(y0, 0)` of block 0 of the gradient of the convolution's output; its rows are
 /// `row` floats apart, its blocks `plane` floats.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn weight_gradient_rows<L: Lanes, const S: usize>(
+pub fn weight_gradient_rows<L: Lanes, const S: usize>(
+    lanes: L,
     source: Source<'_, S>,
     (y0, y1): (usize, usize),
     gradient: &[f32],
@@ -233,16 +236,16 @@ pub unsafe fn weight_gradient_rows<L: Lanes, const S: usize>(
             n_rows: y1 - y0,
             sums: sums[block * source.packed_block()..].as_mut_ptr(),
         };
-        // SAFETY: the caller's contract; the asserts above hold for the one or two blocks taken here.
+        // SAFETY: the asserts above hold for the one or two blocks taken here.
         unsafe {
             if L::BLOCKS == 2 && block + 2 <= n_out {
-                weight_gradient_strip::<L, S, 2>(source, strip);
+                weight_gradient_strip::<L, S, 2>(lanes, source, strip);
                 block += 2;
             } else {
                 match MAPS / L::N {
-                    1 => weight_gradient_strip::<L, S, 1>(source, strip),
-                    2 => weight_gradient_strip::<L, S, 2>(source, strip),
-                    _ => weight_gradient_strip::<L, S, 4>(source, strip),
+                    1 => weight_gradient_strip::<L, S, 1>(lanes, source, strip),
+                    2 => weight_gradient_strip::<L, S, 2>(lanes, source, strip),
+                    _ => weight_gradient_strip::<L, S, 4>(lanes, source, strip),
                 }
                 block += 1;
             }
@@ -264,7 +267,11 @@ struct Strip {
 /// # Safety
 /// As [`weight_gradient_rows`], for the blocks that `V` registers cover.
 #[inline(always)]
-unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(source: Source<'_, S>, strip: Strip) {
+unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(
+    lanes: L,
+    source: Source<'_, S>,
+    strip: Strip,
+) {
     for block in 0..source.n_blocks() {
         for ky in 0..3 {
             // Packed order is [ky][block][kx][map in].
@@ -277,10 +284,10 @@ unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(source
                     let here = Strip { image: image.wrapping_add(at), sums: sums.wrapping_add(at * MAPS), ..strip };
                     at += match S {
                         // One map: the three taps of a row side by side.
-                        1 => weight_gradient_tile::<L, S, V, 3>(source, here),
-                        _ if L::MAPS_IN == 8 => weight_gradient_tile::<L, S, V, 8>(source, here),
-                        _ if L::MAPS_IN == 4 => weight_gradient_tile::<L, S, V, 4>(source, here),
-                        _ => weight_gradient_tile::<L, S, V, 2>(source, here),
+                        1 => weight_gradient_tile::<L, S, V, 3>(lanes, source, here),
+                        _ if L::MAPS_IN == 8 => weight_gradient_tile::<L, S, V, 8>(lanes, source, here),
+                        _ if L::MAPS_IN == 4 => weight_gradient_tile::<L, S, V, 4>(lanes, source, here),
+                        _ => weight_gradient_tile::<L, S, V, 2>(lanes, source, here),
                     };
                 }
             }
@@ -294,22 +301,23 @@ unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(source
 /// As [`weight_gradient_rows`].
 #[inline(always)]
 unsafe fn weight_gradient_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
+    lanes: L,
     source: Source<'_, S>,
     strip: Strip,
 ) -> usize {
     let (width, sums_block) = (source.geometry.width, source.packed_block());
     // SAFETY: the strip's rows of image and gradient exist; sums has P rows of 16 in each block.
     unsafe {
-        let mut acc = [load_maps::<L, V>(strip.sums, sums_block); P];
+        let mut acc = [load_maps::<L, V>(lanes, strip.sums, sums_block); P];
         for (p, sums) in acc.iter_mut().enumerate() {
-            *sums = load_maps::<L, V>(strip.sums.add(p * MAPS), sums_block);
+            *sums = load_maps::<L, V>(lanes, strip.sums.add(p * MAPS), sums_block);
         }
         for y in 0..strip.n_rows {
             let (image, gradient) = (strip.image.add(y * source.row()), strip.gradient.add(y * strip.gradient_row));
-            outer::<L, P, V, 1, S>(&mut acc, image, gradient, strip.gradient_plane, width);
+            outer::<L, P, V, 1, S>(lanes, &mut acc, image, gradient, strip.gradient_plane, width);
         }
         for (p, sums) in acc.into_iter().enumerate() {
-            store_maps::<L, V>(strip.sums.add(p * MAPS), sums_block, sums);
+            store_maps::<L, V>(lanes, strip.sums.add(p * MAPS), sums_block, sums);
         }
     }
     P

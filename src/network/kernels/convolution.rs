@@ -1,9 +1,10 @@
 //! The 3x3 convolution of a block by the method that fits its shape, some rows at a time.
 
+use crate::network::kernels::MAPS;
 use crate::network::kernels::conv::{self, Source, conv_row};
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::winograd::{self, Pack, Scratch, TILE, Tiling, Unpack};
-use crate::network::kernels::{Isa, Lanes, MAPS};
+use crate::simd::{Isa, Lanes};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,37 +98,34 @@ impl Convolution<'_> {
     /// `weights` packed, `bias` `[blocks * 16]` of the output maps. `y0` is a multiple of [`Method::step_height`], and
     /// `y1` the end of that step.
     ///
-    /// # Safety
-    /// [`Lanes`]. Lengths are checked.
+    /// Panics when a length does not fit.
     #[inline(always)]
-    pub unsafe fn rows<L: Lanes>(
+    pub fn rows<L: Lanes>(
         &mut self,
+        lanes: L,
         (y0, y1): (usize, usize),
         (weights, bias): (&[f32], &[f32]),
         (out, rows): (&mut [f32], Rows),
     ) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            match self.method {
-                Method::Narrow => {
-                    let source = Source::<1>::new(self.image, self.input);
-                    for y in y0..y1 {
-                        conv_row::<L, 1>(source, y, weights, bias, &mut out[(y - y0) * rows.row..], rows.plane);
-                    }
+        match self.method {
+            Method::Narrow => {
+                let source = Source::<1>::new(self.image, self.input);
+                for y in y0..y1 {
+                    conv_row::<L, 1>(lanes, source, y, weights, bias, &mut out[(y - y0) * rows.row..], rows.plane);
                 }
-                Method::Direct => {
-                    let source = Source::<MAPS>::new(self.image, self.input);
-                    for y in y0..y1 {
-                        conv_row::<L, MAPS>(source, y, weights, bias, &mut out[(y - y0) * rows.row..], rows.plane);
-                    }
+            }
+            Method::Direct => {
+                let source = Source::<MAPS>::new(self.image, self.input);
+                for y in y0..y1 {
+                    conv_row::<L, MAPS>(lanes, source, y, weights, bias, &mut out[(y - y0) * rows.row..], rows.plane);
                 }
-                Method::Winograd(tiling) => {
-                    let source = Source::<MAPS>::new(self.image, self.input);
-                    let tiles = (y0 / TILE, y1 / TILE);
-                    let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
-                    let mut scratch = Scratch { left, right };
-                    winograd::conv_rows::<L>(tiling, source, tiles, (weights, bias), &mut scratch, (out, rows));
-                }
+            }
+            Method::Winograd(tiling) => {
+                let source = Source::<MAPS>::new(self.image, self.input);
+                let tiles = (y0 / TILE, y1 / TILE);
+                let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
+                let mut scratch = Scratch { left, right };
+                winograd::conv_rows(lanes, tiling, source, tiles, (weights, bias), &mut scratch, (out, rows));
             }
         }
     }
@@ -137,34 +135,31 @@ impl Convolution<'_> {
     /// `gradient` starts at the first pixel of the first row of the gradient of the convolution's output. Rows as in
     /// [`Convolution::rows`], or any for the direct methods.
     ///
-    /// # Safety
-    /// [`Lanes`]. Lengths are checked.
+    /// Panics when a length does not fit.
     #[inline(always)]
-    pub unsafe fn weight_gradient_rows<L: Lanes>(
+    pub fn weight_gradient_rows<L: Lanes>(
         &mut self,
+        lanes: L,
         (y0, y1): (usize, usize),
         (gradient, rows): (&[f32], Rows),
         sums: &mut [f32],
     ) {
         let strides = (rows.row, rows.plane);
-        // SAFETY: the caller's contract.
-        unsafe {
-            match self.method {
-                Method::Narrow => {
-                    let source = Source::<1>::new(self.image, self.input);
-                    conv::weight_gradient_rows::<L, 1>(source, (y0, y1), gradient, strides, sums);
-                }
-                Method::Direct => {
-                    let source = Source::<MAPS>::new(self.image, self.input);
-                    conv::weight_gradient_rows::<L, MAPS>(source, (y0, y1), gradient, strides, sums);
-                }
-                Method::Winograd(tiling) => {
-                    let source = Source::<MAPS>::new(self.image, self.input);
-                    let tiles = (y0 / TILE, y1 / TILE);
-                    let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
-                    let mut scratch = Scratch { left, right };
-                    winograd::weight_gradient_rows::<L>(tiling, source, tiles, (gradient, rows), &mut scratch, sums);
-                }
+        match self.method {
+            Method::Narrow => {
+                let source = Source::<1>::new(self.image, self.input);
+                conv::weight_gradient_rows::<L, 1>(lanes, source, (y0, y1), gradient, strides, sums);
+            }
+            Method::Direct => {
+                let source = Source::<MAPS>::new(self.image, self.input);
+                conv::weight_gradient_rows::<L, MAPS>(lanes, source, (y0, y1), gradient, strides, sums);
+            }
+            Method::Winograd(tiling) => {
+                let source = Source::<MAPS>::new(self.image, self.input);
+                let tiles = (y0 / TILE, y1 / TILE);
+                let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
+                let mut scratch = Scratch { left, right };
+                winograd::weight_gradient_rows(lanes, tiling, source, tiles, (gradient, rows), &mut scratch, sums);
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::network::kernels::convolution::Convolution;
 use crate::network::kernels::elementwise::elu;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{drop_places, kept, pixels, pixels_mut, pool_row};
-use crate::network::kernels::{Job, Lanes, MAPS, Maps};
+use crate::network::kernels::{MAPS, Maps};
+use crate::simd::{Job, Lanes};
 
 /// Where the convolution's raw rows go: a whole image that backward will read, or a few rows that are overwritten.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +67,10 @@ pub struct ConvPool<'a> {
 }
 
 impl Job for ConvPool<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, lanes: L) {
         if let Some(moments) = &mut self.moments {
             moments.fill([[0.0; MAPS]; 2]);
         }
@@ -76,11 +79,10 @@ impl Job for ConvPool<'_> {
             let y1 = (y0 + height).min(self.geometry.height);
             let first = self.rows.first + step * self.rows.step;
             let out = (&mut self.y[first..], self.rows.rows);
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe { self.convolution.rows::<L>((y0, y1), (self.weights, self.bias), out) };
+            self.convolution.rows(lanes, (y0, y1), (self.weights, self.bias), out);
             for cell_row in y0 / self.pool..y1 / self.pool {
                 let first = first + (cell_row * self.pool - y0) * self.rows.rows.row;
-                (0..self.geometry.n_blocks()).for_each(|block| self.pool_row::<L>(block, cell_row, first));
+                (0..self.geometry.n_blocks()).for_each(|block| self.pool_row(lanes, block, cell_row, first));
             }
         }
     }
@@ -89,7 +91,7 @@ impl Job for ConvPool<'_> {
 impl ConvPool<'_> {
     /// Moments and pool of one row of cells of one block; `first` is the place of its first pixel in block 0.
     #[inline(always)]
-    fn pool_row<L: Lanes>(&mut self, block: usize, cell_row: usize, first: usize) {
+    fn pool_row<L: Lanes>(&mut self, lanes: L, block: usize, cell_row: usize, first: usize) {
         let pooled = self.geometry.pooled(self.pool);
         let rows = pixels(&self.y[first + block * self.rows.rows.plane..]);
         let sign = &pixels(self.sign)[block];
@@ -97,8 +99,7 @@ impl ConvPool<'_> {
         let cells = at..at + pooled.width * MAPS;
         let out = (pixels_mut(&mut self.raw[cells.clone()]), self.place[cells].as_chunks_mut().0);
         let moments = self.moments.as_deref_mut().map(|moments| &mut moments[block]);
-        // SAFETY: `Isa::run` chose lanes that the machine has.
-        unsafe { pool_row::<L>(rows, self.rows.rows.row / MAPS, self.pool, sign, out, moments) };
+        pool_row(lanes, rows, self.rows.rows.row / MAPS, self.pool, sign, out, moments);
         let first = self.image * self.geometry.n_blocks() * pooled.n_pixels() + at / MAPS;
         drop_places(self.dropout, first, self.place[at..at + pooled.width * MAPS].as_chunks_mut().0);
     }
@@ -139,8 +140,10 @@ pub struct Activate<'a> {
 }
 
 impl Job for Activate<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, _: L) {
         let geometry = self.geometry;
         for block in 0..geometry.n_blocks() {
             let [mean, _, scale, beta] = self.affine.block(block);

@@ -2,7 +2,7 @@
 //! weight gradient are made of, in `f64`.
 
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::{Job, Lanes};
+use crate::simd::{Job, Lanes};
 
 /// Taps of a 3x3 patch.
 pub const TAPS: usize = 9;
@@ -45,8 +45,10 @@ pub struct Patches<'a> {
 }
 
 impl Job for Patches<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, _: L) {
         let (width, stride) = (self.geometry.width, self.geometry.width + 2);
         *self.sums = PatchSums::default();
         for y in 0..self.geometry.height {
@@ -96,7 +98,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::kernels::Isa;
+    use crate::simd::Isa;
 
     #[test]
     fn sums_count_every_patch_once_with_zeros_around() {

@@ -4,7 +4,8 @@
 //! gamma is not negative, and the minimum where it is: only pooled values ever need the affine map and the ELU.
 
 use crate::network::dropout::Dropout;
-use crate::network::kernels::{Lanes, MAPS, Maps};
+use crate::network::kernels::{MAPS, Maps};
+use crate::simd::Lanes;
 
 /// Set in a place byte when dropout removed the pooled value.
 pub const DROPPED: u8 = 0x80;
@@ -48,10 +49,10 @@ pub fn pixels_mut(values: &mut [f32]) -> &mut [Maps] {
 /// wanted and -1 where the smallest. Out: the value and its index in the cell (`y * pool + x`, the first of equals).
 /// Moments are summed in `f32` as differences from the first pixel, so a large mean costs no precision.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn pool_row<L: Lanes>(
+pub fn pool_row<L: Lanes>(
+    lanes: L,
     rows: &[Maps],
     row: usize,
     pool: usize,
@@ -60,30 +61,30 @@ pub unsafe fn pool_row<L: Lanes>(
     moments: Option<&mut [[f64; MAPS]; 2]>,
 ) {
     let width = raw.len() * pool;
-    assert!(place.len() == raw.len() && rows.len() >= (pool - 1) * row + width);
+    assert!(width > 0 && place.len() == raw.len() && rows.len() >= (pool - 1) * row + width, "cells of a row");
     let mut sums = [[0.0f32; MAPS]; 2];
     for lane in (0..MAPS).step_by(L::N) {
-        // SAFETY: the caller's contract; pixels within the lengths checked above.
+        // SAFETY: pixels within the lengths checked above.
         unsafe {
-            let sign = L::load(sign.as_ptr().add(lane));
-            let shift = L::load(rows.as_ptr().cast::<f32>().add(lane));
-            let (mut sum, mut squares) = (L::splat(0.0), L::splat(0.0));
+            let sign = lanes.load(sign.as_ptr().add(lane));
+            let shift = lanes.load(rows.as_ptr().cast::<f32>().add(lane));
+            let (mut sum, mut squares) = (lanes.splat(0.0), lanes.splat(0.0));
             for (cell, (raw, place)) in raw.iter_mut().zip(place.iter_mut()).enumerate() {
-                let mut best = (L::splat(f32::NEG_INFINITY), L::place(0));
+                let mut best = (lanes.splat(f32::NEG_INFINITY), lanes.index(0));
                 for y in 0..pool {
                     for x in 0..pool {
-                        let value = L::load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
-                        let difference = L::sub(value, shift);
-                        sum = L::add(sum, difference);
-                        squares = L::mul_add(difference, difference, squares);
-                        best = L::keep_larger(best, L::mul(value, sign), L::place((y * pool + x) as u8));
+                        let value = lanes.load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
+                        let difference = lanes.sub(value, shift);
+                        sum = lanes.add(sum, difference);
+                        squares = lanes.mul_add(difference, difference, squares);
+                        best = lanes.keep_larger(best, lanes.mul(value, sign), lanes.index((y * pool + x) as u8));
                     }
                 }
-                L::store(raw.as_mut_ptr().add(lane), L::mul(best.0, sign));
-                L::store_places(place.as_mut_ptr().add(lane), best.1);
+                lanes.store(raw.as_mut_ptr().add(lane), lanes.mul(best.0, sign));
+                lanes.store_indices(place.as_mut_ptr().add(lane), best.1);
             }
-            L::store(sums[0].as_mut_ptr().add(lane), sum);
-            L::store(sums[1].as_mut_ptr().add(lane), squares);
+            lanes.store(sums[0].as_mut_ptr().add(lane), sum);
+            lanes.store(sums[1].as_mut_ptr().add(lane), squares);
         }
     }
     let Some(moments) = moments else { return };
@@ -98,30 +99,30 @@ pub unsafe fn pool_row<L: Lanes>(
 /// Turns raw convolution outputs of one row of cells into their gradient, in place:
 /// `slope * (value - mean) + offset`, and `scale * gradient` more at the pooled places.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn gradient_row<L: Lanes>(
+pub fn gradient_row<L: Lanes>(
+    lanes: L,
     rows: &mut [Maps],
     row: usize,
     pool: usize,
     (gradient, place): (&[Maps], &[[u8; MAPS]]),
     constants: [&Maps; 4],
 ) {
-    assert!(place.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool);
+    assert!(place.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool, "cells of a row");
     for lane in (0..MAPS).step_by(L::N) {
-        // SAFETY: the caller's contract; pixels within the lengths checked above.
+        // SAFETY: pixels within the lengths checked above.
         unsafe {
-            let [mean, slope, offset, scale] = constants.map(|values| L::load(values.as_ptr().add(lane)));
+            let [mean, slope, offset, scale] = constants.map(|values| lanes.load(values.as_ptr().add(lane)));
             for (cell, (gradient, place)) in gradient.iter().zip(place).enumerate() {
-                let peak = L::mul(scale, L::load(gradient.as_ptr().add(lane)));
-                let places = L::load_places(place.as_ptr().add(lane));
+                let peak = lanes.mul(scale, lanes.load(gradient.as_ptr().add(lane)));
+                let places = lanes.load_indices(place.as_ptr().add(lane));
                 for y in 0..pool {
                     for x in 0..pool {
                         let at = rows.as_mut_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane);
-                        let dense = L::mul_add(slope, L::sub(L::load(at), mean), offset);
-                        let here = L::place((y * pool + x) as u8);
-                        L::store(at, L::add(dense, L::keep_where(places, here, peak)));
+                        let dense = lanes.mul_add(slope, lanes.sub(lanes.load(at), mean), offset);
+                        let here = lanes.index((y * pool + x) as u8);
+                        lanes.store(at, lanes.add(dense, lanes.keep_where(places, here, peak)));
                     }
                 }
             }
@@ -132,7 +133,7 @@ pub unsafe fn gradient_row<L: Lanes>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::kernels::{Isa, Job};
+    use crate::simd::{Isa, Job};
 
     struct Row<'a> {
         rows: &'a [Maps],
@@ -144,12 +145,13 @@ mod tests {
     }
 
     impl Job for Row<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<L: Lanes>(self) {
+        fn run<L: Lanes>(self, lanes: L) {
             let row = self.raw.len() * self.pool;
             let out = (self.raw, self.place);
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe { pool_row::<L>(self.rows, row, self.pool, self.sign, out, Some(self.moments)) };
+            pool_row(lanes, self.rows, row, self.pool, self.sign, out, Some(self.moments));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Weights as Winograd's products read them, and the way back for their gradient.
 
 use crate::network::kernels::winograd::transform::{self, PATCH, POSITIONS};
-use crate::network::kernels::{Job, Lanes, MAPS, Maps};
+use crate::network::kernels::{MAPS, Maps};
+use crate::simd::{Job, Lanes};
 
 /// Length of the packed weights.
 pub fn packed_len(maps_in: usize, maps_out: usize) -> usize {
@@ -43,26 +44,28 @@ impl Pack<'_> {
 }
 
 impl Job for Pack<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, lanes: L) {
         let (n_in, n_out) = if self.transposed { (self.maps_out, self.maps_in) } else { (self.maps_in, self.maps_out) };
         assert_eq!(self.packed.len(), packed_len(n_in, n_out), "packed weights");
         for o in (0..n_out).step_by(MAPS) {
             for i in 0..n_in {
                 let taps: [Maps; 9] = std::array::from_fn(|tap| self.taps(tap, i, o));
                 for lane in (0..MAPS).step_by(L::N) {
-                    // SAFETY: `Isa::run` chose lanes that the machine has; `packed` has room at each position.
+                    // SAFETY: `packed` has room at each position.
                     unsafe {
-                        let tap = |tap: usize| L::load(taps[tap].as_ptr().add(lane));
-                        let mut half = [[L::splat(0.0); 3]; PATCH];
+                        let tap = |tap: usize| lanes.load(taps[tap].as_ptr().add(lane));
+                        let mut half = [[lanes.splat(0.0); 3]; PATCH];
                         for kx in 0..3 {
-                            let column = transform::kernel::<L>([tap(kx), tap(3 + kx), tap(6 + kx)]);
+                            let column = transform::kernel(lanes, [tap(kx), tap(3 + kx), tap(6 + kx)]);
                             column.into_iter().zip(&mut half).for_each(|(value, row)| row[kx] = value);
                         }
                         for (row, values) in half.into_iter().enumerate() {
-                            for (column, value) in transform::kernel::<L>(values).into_iter().enumerate() {
+                            for (column, value) in transform::kernel(lanes, values).into_iter().enumerate() {
                                 let at = packed_at(n_in, n_out, [row * PATCH + column, i, o]) + lane;
-                                L::store(self.packed[at..].as_mut_ptr(), value);
+                                lanes.store(self.packed[at..].as_mut_ptr(), value);
                             }
                         }
                     }
@@ -81,29 +84,31 @@ pub struct Unpack<'a> {
 }
 
 impl Job for Unpack<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, lanes: L) {
         let (n_in, n_out) = (self.maps_in, self.maps_out);
         assert_eq!(self.packed.len(), packed_len(n_in, n_out), "packed gradient");
         for o in (0..n_out).step_by(MAPS) {
             for i in 0..n_in {
                 let mut taps = [[0.0; MAPS]; 9];
                 for lane in (0..MAPS).step_by(L::N) {
-                    // SAFETY: `Isa::run` chose lanes that the machine has; 16 maps are readable at each position.
+                    // SAFETY: 16 maps are readable at each position.
                     unsafe {
-                        let mut half = [[L::splat(0.0); 3]; PATCH];
+                        let mut half = [[lanes.splat(0.0); 3]; PATCH];
                         for (row, half) in half.iter_mut().enumerate() {
-                            let mut values = [L::splat(0.0); PATCH];
+                            let mut values = [lanes.splat(0.0); PATCH];
                             for (column, value) in values.iter_mut().enumerate() {
                                 let at = packed_at(n_in, n_out, [row * PATCH + column, i, o]) + lane;
-                                *value = L::load(self.packed[at..].as_ptr());
+                                *value = lanes.load(self.packed[at..].as_ptr());
                             }
-                            *half = transform::kernel_gradient::<L>(values);
+                            *half = transform::kernel_gradient(lanes, values);
                         }
                         for kx in 0..3 {
-                            let column = transform::kernel_gradient::<L>(half.map(|row| row[kx]));
+                            let column = transform::kernel_gradient(lanes, half.map(|row| row[kx]));
                             for (ky, value) in column.into_iter().enumerate() {
-                                L::store(taps[3 * ky + kx].as_mut_ptr().add(lane), value);
+                                lanes.store(taps[3 * ky + kx].as_mut_ptr().add(lane), value);
                             }
                         }
                     }
