@@ -8,11 +8,11 @@ mod backward;
 use rayon::prelude::*;
 
 use crate::network::block_weights::{BlockShape, BlockWeights};
-use crate::network::dropout::Dropout;
 use crate::network::kernels::MAPS;
 use crate::network::kernels::convolution::Method;
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
-use crate::network::parameters::Tensor;
+use crate::network::parameters::{BlockTensors, Tensor};
 use crate::simd::Isa;
 
 /// Groups of images that a batch is cut into: more threads than this find no work.
@@ -116,18 +116,18 @@ impl Block {
         }
     }
 
-    /// Takes the block's six tensors.
-    pub fn load(&mut self, tensors: &[Tensor]) {
+    /// Takes the block's tensors.
+    pub fn load(&mut self, tensors: BlockTensors<&Tensor>) {
         let shape = self.weights.shape;
         self.weights.load(tensors);
         if !self.transposed.is_empty() {
-            let kernel = &tensors[0].values;
+            let kernel = &tensors.kernel.values;
             shape.method.pack_transposed(self.weights.isa, kernel, shape.maps(), &mut self.transposed);
         }
     }
 
     /// First block: convolution and pool of `n` images in `self.input`, then the batch's statistics.
-    pub fn forward_first(&mut self, dropout: Dropout, tensors: &[Tensor], epsilon: f32, n: usize) {
+    pub fn forward_first(&mut self, dropout: Dropout, tensors: BlockTensors<&Tensor>, epsilon: f32, n: usize) {
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let strip = self.strips.len() / GROUPS;
         let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
@@ -154,10 +154,10 @@ impl Block {
         let centred = total.centred(n);
         let maps = shape.conv.maps;
         for (map, statistics) in self.statistics.iter_mut().enumerate() {
-            let tap = |tap: usize| f64::from(tensors[0].values[tap * maps + map]);
+            let tap = |tap: usize| f64::from(tensors.kernel.values[tap * maps + map]);
             let mean: f64 = (0..TAPS).map(|t| tap(t) * total.sum[t]).sum::<f64>() / n;
             let products = (0..TAPS).map(|t| (0..TAPS).map(|u| tap(t) * centred[t][u] * tap(u)).sum::<f64>());
-            *statistics = (mean + f64::from(tensors[1].values[map]), products.sum::<f64>().max(0.0) / n);
+            *statistics = (mean + f64::from(tensors.bias.values[map]), products.sum::<f64>().max(0.0) / n);
         }
         self.weights.set_norm(tensors, epsilon, self.statistics.iter().copied());
     }
@@ -174,7 +174,7 @@ impl Block {
         &mut self,
         prepare: impl Fn(usize, &mut [f32]) + Sync,
         dropout: Dropout,
-        tensors: &[Tensor],
+        tensors: BlockTensors<&Tensor>,
         epsilon: f32,
         n: usize,
     ) {

@@ -1,11 +1,11 @@
 //! What one learning module needs to run forward: its shapes, packed weights, and batch norm as an affine map.
 
-use crate::network::dropout::Dropout;
 use crate::network::kernels::MAPS;
 use crate::network::kernels::convolution::{Convolution, Method};
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
 use crate::network::kernels::geometry::Geometry;
-use crate::network::parameters::Tensor;
+use crate::network::parameters::{BlockTensors, Tensor};
 use crate::network::spec::NetworkSpec;
 use crate::simd::Isa;
 
@@ -109,23 +109,28 @@ impl BlockWeights {
         }
     }
 
-    /// Takes kernel, bias and the sign of gamma from the block's six tensors.
-    pub fn load(&mut self, tensors: &[Tensor]) {
-        self.shape.method.pack(self.isa, &tensors[0].values, self.shape.maps(), &mut self.weights);
-        self.bias[..self.shape.conv.maps].copy_from_slice(&tensors[1].values);
-        for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
+    /// Takes kernel, bias and the sign of gamma.
+    pub fn load(&mut self, tensors: BlockTensors<&Tensor>) {
+        self.shape.method.pack(self.isa, &tensors.kernel.values, self.shape.maps(), &mut self.weights);
+        self.bias[..self.shape.conv.maps].copy_from_slice(&tensors.bias.values);
+        for (sign, gamma) in self.sign.iter_mut().zip(&tensors.gamma.values) {
             *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
         }
     }
 
-    /// Sets batch norm from per-map mean and variance and the block's six tensors.
-    pub fn set_norm(&mut self, tensors: &[Tensor], epsilon: f32, statistics: impl Iterator<Item = (f64, f64)>) {
+    /// Sets batch norm from gamma, beta and mean and variance of each map.
+    pub fn set_norm(
+        &mut self,
+        tensors: BlockTensors<&Tensor>,
+        epsilon: f32,
+        statistics: impl Iterator<Item = (f64, f64)>,
+    ) {
         for (map, (mean, variance)) in statistics.enumerate().take(self.shape.conv.maps) {
             let inverse_deviation = 1.0 / (variance + f64::from(epsilon)).sqrt();
             self.mean[map] = mean as f32;
             self.inverse_deviation[map] = inverse_deviation as f32;
-            self.scale[map] = (f64::from(tensors[2].values[map]) * inverse_deviation) as f32;
-            self.beta[map] = tensors[3].values[map];
+            self.scale[map] = (f64::from(tensors.gamma.values[map]) * inverse_deviation) as f32;
+            self.beta[map] = tensors.beta.values[map];
         }
     }
 

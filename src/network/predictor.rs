@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dense::{self, DenseShape};
-use crate::network::dropout::Dropout;
 use crate::network::kernels::MAPS;
-use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
-use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::kernels::dropout::Dropout;
+use crate::network::lstm::{Lstm, LstmShape};
+use crate::network::parameters::Parameters;
 use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
 use crate::simd::Isa;
@@ -137,19 +137,6 @@ pub(super) fn dense_shape(spec: &NetworkSpec) -> DenseShape {
     DenseShape { n_inputs: spec.lstm_units, n_classes: spec.n_classes }
 }
 
-/// The LSTM's tensors.
-pub(super) fn lstm_weights(parameters: &Parameters) -> LstmWeights<'_> {
-    let at = parameters.tensors.len() - 5;
-    let [kernel, recurrent, bias] = [0, 1, 2].map(|index| parameters.tensors[at + index].values.as_slice());
-    LstmWeights { kernel, recurrent, bias }
-}
-
-/// Kernel and bias of the dense layer.
-pub(super) fn dense_weights(parameters: &Parameters) -> (&[f32], &[f32]) {
-    let at = parameters.tensors.len() - 2;
-    (&parameters.tensors[at].values, &parameters.tensors[at + 1].values)
-}
-
 /// Index in a blocked image with halo of flattened `[height, width, maps]` value `at`.
 pub(super) fn haloed_index(shape: &BlockShape, at: usize) -> usize {
     let (pixel, map) = (at / shape.pooled.maps, at % shape.pooled.maps);
@@ -197,8 +184,8 @@ impl Predictor {
     pub(super) fn load(&mut self, parameters: &Parameters) {
         self.parameters.tensors.clone_from(&parameters.tensors);
         for (index, block) in self.blocks.iter_mut().enumerate() {
-            let tensors = &parameters.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK];
-            let statistics = tensors[4].values.iter().zip(&tensors[5].values);
+            let tensors = parameters.block(index);
+            let statistics = tensors.mean.values.iter().zip(&tensors.variance.values);
             block.load(tensors);
             block.set_norm(
                 tensors,
@@ -241,10 +228,10 @@ impl Predictor {
                     }
                 }
             });
-            lstm.forward(lstm_weights(parameters), n);
+            lstm.forward(parameters.lstm(), n);
         });
-        let (kernel, bias) = dense_weights(parameters);
-        dense::forward(dense_shape(spec), kernel, bias, &lstm.last[..n * spec.lstm_units], probabilities);
+        let last = &lstm.last[..n * spec.lstm_units];
+        dense::forward(dense_shape(spec), parameters.dense(), last, probabilities);
     }
 }
 
@@ -271,7 +258,7 @@ fn run_image(blocks: &[BlockWeights], first: usize, scratch: &mut Scratch, featu
         run_block(block, index, scratch, &mut next);
         scratch.images[index + 1] = next;
     }
-    let Some(last) = blocks.last() else { return };
+    let last = blocks.last().expect("a network has at least one block: its shapes were checked");
     for (at, value) in features.iter_mut().enumerate() {
         *value = scratch.images[blocks.len()][haloed_index(&last.shape, at)];
     }

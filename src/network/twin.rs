@@ -3,8 +3,8 @@
 
 mod backward;
 
-use crate::network::dropout::Dropout;
 use crate::network::kernels::MAPS;
+use crate::network::kernels::dropout::Dropout;
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use crate::network::block::{Block, GROUPS, group_size};
-use crate::network::dropout::Dropout;
 use crate::network::kernels::MAPS;
 use crate::network::kernels::backward::{AffineGradient, FirstBackward, InnerBackward, Pooled, PooledFrom, Sink};
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::patches::TAPS;
-use crate::network::parameters::Tensor;
+use crate::network::parameters::{BlockTensors, Tensor};
 
 impl Block {
     /// From the gradient of the block's output `[images][pooled]` to that of batch norm's output.
@@ -43,18 +43,18 @@ impl Block {
     /// dense terms: `dy = scale (dz - d_beta / N - normalised d_gamma / N)`.
     ///
     /// The bias before batch norm has no influence; its gradient is exactly zero.
-    fn norm_gradient(&mut self, gradient: &mut [Tensor], n: usize) {
+    fn norm_gradient(&mut self, gradient: &mut BlockTensors<&mut Tensor>, n: usize) {
         let n_blocks = self.weights.shape.conv.n_blocks();
         let sums = &self.sums[..n * n_blocks];
         let n_values = (n * self.weights.shape.conv.n_pixels()) as f64;
-        gradient[1].values.fill(0.0);
+        gradient.bias.values.fill(0.0);
         for map in 0..self.weights.shape.conv.maps {
             let total = |which: usize| -> f64 {
                 sums.iter().skip(map / MAPS).step_by(n_blocks).map(|sums| sums[which][map % MAPS]).sum()
             };
             let (d_beta, d_gamma) = (total(0), total(1));
-            gradient[2].values[map] = d_gamma as f32;
-            gradient[3].values[map] = d_beta as f32;
+            gradient.gamma.values[map] = d_gamma as f32;
+            gradient.beta.values[map] = d_beta as f32;
             let scale = f64::from(self.weights.scale[map]);
             self.offset[map] = (-scale * d_beta / n_values) as f32;
             self.slope[map] = (-scale * f64::from(self.weights.inverse_deviation[map]) * d_gamma / n_values) as f32;
@@ -62,7 +62,13 @@ impl Block {
     }
 
     /// Later blocks: gradients of the block's tensors, and batch norm's of the block before.
-    pub fn backward_inner(&mut self, before: &mut Block, dropout: Dropout, gradient: &mut [Tensor], n: usize) {
+    pub fn backward_inner(
+        &mut self,
+        before: &mut Block,
+        dropout: Dropout,
+        gradient: &mut BlockTensors<&mut Tensor>,
+        n: usize,
+    ) {
         let (shape, group) = (before.weights.shape, group_size(n));
         let (length, n_blocks) = (shape.pooled.n_floats(), shape.conv.n_blocks());
         let affine = before.weights.affine();
@@ -82,7 +88,7 @@ impl Block {
     }
 
     /// Later blocks: gradients of the block's tensors, and of its input into `d_input` `[images][input without halo]`.
-    pub fn backward_images(&mut self, d_input: &mut [f32], gradient: &mut [Tensor], n: usize) {
+    pub fn backward_images(&mut self, d_input: &mut [f32], gradient: &mut BlockTensors<&mut Tensor>, n: usize) {
         let length = self.weights.shape.input.n_floats();
         let groups = d_input[..n * length].par_chunks_mut(group_size(n) * length);
         self.backward_into(groups.map(|group| group.chunks_mut(length).map(Sink::Image)), gradient, n);
@@ -92,7 +98,7 @@ impl Block {
     fn backward_into<'a, I: Iterator<Item = Sink<'a>>>(
         &mut self,
         sinks: impl IndexedParallelIterator<Item = I>,
-        gradient: &mut [Tensor],
+        gradient: &mut BlockTensors<&mut Tensor>,
         n: usize,
     ) {
         self.norm_gradient(gradient, n);
@@ -135,14 +141,19 @@ impl Block {
                     });
                 }
             });
-        self.kernel_gradient(&mut gradient[0], n);
+        self.kernel_gradient(&mut gradient.kernel.values, n);
     }
 
     /// First block: gradients of its tensors.
     ///
     /// The dense terms of batch norm's gradient need no pass over the image: with 9 taps their sums with the input
     /// are `sum[t]` and `centred[t][u] w[u]`.
-    pub fn backward_first(&mut self, tensors: &[Tensor], gradient: &mut [Tensor], n: usize) {
+    pub fn backward_first(
+        &mut self,
+        tensors: BlockTensors<&Tensor>,
+        gradient: &mut BlockTensors<&mut Tensor>,
+        n: usize,
+    ) {
         self.norm_gradient(gradient, n);
         let (weights, shape, group) = (&self.weights, self.weights.shape, group_size(n));
         let (input_len, pooled_len) = (shape.input_len(), shape.pooled.n_floats());
@@ -167,14 +178,14 @@ impl Block {
                     });
                 }
             });
-        self.kernel_gradient(&mut gradient[0], n);
+        self.kernel_gradient(&mut gradient.kernel.values, n);
         let (total, shape) = (self.patch_sums(n), self.weights.shape);
         let centred = total.centred((n * shape.conv.n_pixels()) as f64);
         let (slope, offset, scale) = (&self.slope, &self.offset, &self.weights.scale);
-        for (at, value) in gradient[0].values.iter_mut().enumerate() {
+        for (at, value) in gradient.kernel.values.iter_mut().enumerate() {
             let (tap, map) = (at / shape.conv.maps, at % shape.conv.maps);
             let along: f64 = (0..TAPS)
-                .map(|second| centred[tap][second] * f64::from(tensors[0].values[second * shape.conv.maps + map]))
+                .map(|second| centred[tap][second] * f64::from(tensors.kernel.values[second * shape.conv.maps + map]))
                 .sum();
             let dense = f64::from(offset[map]) * total.sum[tap] + f64::from(slope[map]) * along;
             *value = (f64::from(scale[map]) * f64::from(*value) + dense) as f32;
@@ -182,7 +193,7 @@ impl Block {
     }
 
     /// Adds the groups' packed gradients in order and unpacks their sum.
-    fn kernel_gradient(&mut self, gradient: &mut Tensor, n: usize) {
+    fn kernel_gradient(&mut self, gradient: &mut [f32], n: usize) {
         const PART: usize = 1024;
         let (shape, packed) = (self.weights.shape, self.weights.shape.packed_len());
         let n_groups = n.div_ceil(group_size(n));
@@ -196,6 +207,6 @@ impl Block {
             }
             sum.iter_mut().zip(wide).for_each(|(value, wide)| *value = wide as f32);
         });
-        shape.method.unpack(self.weights.isa, sum, shape.maps(), &mut gradient.values);
+        shape.method.unpack(self.weights.isa, sum, shape.maps(), gradient);
     }
 }

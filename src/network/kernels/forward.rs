@@ -1,7 +1,7 @@
 //! One image through one block: convolution and pool, then (after the batch barrier) norm, ELU and dropout.
 
-use crate::network::dropout::Dropout;
 use crate::network::kernels::convolution::Convolution;
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::elementwise::elu;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{drop_places, kept, pixels, pixels_mut, pool_row};

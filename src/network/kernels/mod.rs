@@ -7,6 +7,7 @@
 pub mod backward;
 pub mod conv;
 pub mod convolution;
+pub mod dropout;
 pub mod elementwise;
 pub mod forward;
 pub mod geometry;

@@ -3,7 +3,7 @@
 //! ELU and batch norm's affine map are monotone, so the maximum after them is the maximum of the raw values where
 //! gamma is not negative, and the minimum where it is: only pooled values ever need the affine map and the ELU.
 
-use crate::network::dropout::Dropout;
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::{MAPS, Maps};
 use crate::simd::Lanes;
 
