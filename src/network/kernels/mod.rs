@@ -7,6 +7,8 @@
 pub mod backward;
 pub mod conv;
 pub mod convolution;
+#[cfg(test)]
+mod convolution_proof;
 pub mod dropout;
 pub mod elementwise;
 pub mod forward;
@@ -14,6 +16,8 @@ pub mod geometry;
 pub mod outer;
 pub mod patches;
 pub mod pool;
+#[cfg(test)]
+mod pool_proof;
 pub mod winograd;
 
 /// Maps in one block: the innermost, contiguous dimension of every image.

@@ -7,6 +7,8 @@
 //! gap after each position: without it the 36 places of a value would fall on one set of the first-level cache.
 
 mod product;
+#[cfg(test)]
+mod proof;
 mod transform;
 mod weights;
 
