@@ -20,22 +20,22 @@ pub(super) type Outputs = [f32; BLOCK];
 /// Fills `N` blocks of outputs by the same taps.
 ///
 /// `table`   `[width][TERMS]`: for each sample of a window the coefficients of its taps, constant term first
-/// `places`  where the window of each block begins in `input`, which has `width` samples from there on
-/// `shares`  for each block what the polynomial of the taps is taken at; of no effect with one term
+/// `offsets`  where the window of each block begins in `input`, which has `width` samples from there on
+/// `fractional_phases`  for each block what the polynomial of the taps is taken at; of no effect with one term
 /// Proof     `blocks_are_sums_in_order_of_time`
 #[inline(always)]
 pub(super) fn blocks<L: Lanes, const TERMS: usize, const N: usize>(
     lanes: L,
     table: &[Taps],
     input: &[f32],
-    places: [usize; N],
-    shares: [f32; N],
+    offsets: [usize; N],
+    fractional_phases: [f32; N],
     outputs: &mut [Outputs; N],
 ) {
     let width = table.len() / TERMS;
     let last = input.len().checked_sub(width).expect("an input of at least one window");
-    assert!(places.iter().all(|&place| place <= last), "samples for every tap");
-    let windows = places.map(|place| input[place..].as_ptr());
+    assert!(offsets.iter().all(|&offset| offset <= last), "samples for every tap");
+    let windows = offsets.map(|offset| input[offset..].as_ptr());
     for lane in (0..BLOCK).step_by(L::N) {
         let mut sums = [[lanes.splat(0.0); TERMS]; N];
         for (index, taps) in table.as_chunks::<TERMS>().0.iter().enumerate() {
@@ -50,10 +50,10 @@ pub(super) fn blocks<L: Lanes, const TERMS: usize, const N: usize>(
                 }
             }
         }
-        for ((outputs, sums), share) in outputs.iter_mut().zip(&sums).zip(shares) {
-            let share = lanes.splat(share);
+        for ((outputs, sums), fractional_phase) in outputs.iter_mut().zip(&sums).zip(fractional_phases) {
+            let fractional_phase = lanes.splat(fractional_phase);
             let rest = sums[..TERMS - 1].iter().rev();
-            let value = rest.fold(sums[TERMS - 1], |value, &sum| lanes.add(sum, lanes.mul(value, share)));
+            let value = rest.fold(sums[TERMS - 1], |value, &sum| lanes.add(sum, lanes.mul(value, fractional_phase)));
             // SAFETY: there are `L::N` outputs from `lane` on.
             unsafe { lanes.store(outputs.as_mut_ptr().add(lane), value) };
         }
@@ -67,8 +67,8 @@ mod tests {
     use crate::units::Seed;
 
     const WIDTH: usize = 37;
-    const PLACES: [usize; 3] = [5, 0, 63];
-    const SHARES: [f32; 3] = [0.25, -1.0, 0.7];
+    const OFFSETS: [usize; 3] = [5, 0, 63];
+    const FRACTIONAL_PHASES: [f32; 3] = [0.25, -1.0, 0.7];
 
     fn noise(seed: u64, n: usize) -> Vec<f32> {
         (0..n).map(|i| Seed(seed).normal_pair(i as u64).0 as f32).collect()
@@ -88,10 +88,10 @@ mod tests {
         let table = table(terms);
         let sum = |term: usize| {
             (0..WIDTH).fold(T::from(0.0), |sum, m| {
-                sum + T::from(table[m * terms + term].0[lane]) * T::from(input[PLACES[block] + m])
+                sum + T::from(table[m * terms + term].0[lane]) * T::from(input[OFFSETS[block] + m])
             })
         };
-        (0..terms - 1).rev().fold(sum(terms - 1), |value, term| sum(term) + value * T::from(SHARES[block]))
+        (0..terms - 1).rev().fold(sum(terms - 1), |value, term| sum(term) + value * T::from(FRACTIONAL_PHASES[block]))
     }
 
     struct Blocks<'a, const TERMS: usize> {
@@ -105,7 +105,7 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
-            blocks::<L, TERMS, 3>(lanes, self.table, self.input, PLACES, SHARES, self.outputs);
+            blocks::<L, TERMS, 3>(lanes, self.table, self.input, OFFSETS, FRACTIONAL_PHASES, self.outputs);
         }
     }
 

@@ -3,18 +3,18 @@
 //! Output sample `n` is the band-limited signal at time `n / to`, without delay:
 //! `sum_i input[i] h(n from / to - i)` with `h(x) = c sinc(c x) kaiser(c x / 32)`,
 //! `c = 0.91 min(1, to / from)`, zeros outside the input.
-//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`bank`), and blocks of the same
-//! taps one after the other (`walk`, `work`). Each is a sum in order of time without fused multiply-add, so that every instruction
+//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`filter_bank`), and blocks of the same
+//! taps one after the other (`schedule`, `resample_kernel`). Each is a sum in order of time without fused multiply-add, so that every instruction
 //! set gives the same bits.
 
 use serde::Serialize;
 
-use super::bank::Bank;
 use super::blocks::BLOCK;
+use super::filter_bank::FilterBank;
 use super::kaiser::{KAISER_BETA, ZERO_CROSSINGS};
 use super::phases::{DEGREE, Phases};
-use super::walk::Walk;
-use super::work::Work;
+use super::resample_kernel::ResampleKernel;
+use super::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::simd::Isa;
 use crate::units::SampleRate;
@@ -75,7 +75,7 @@ pub struct Resampler {
     from: u64,
     to: u64,
     /// Nothing when the rates are equal.
-    plan: Option<(Bank, Walk)>,
+    plan: Option<(FilterBank, Schedule)>,
     isa: Isa,
 }
 
@@ -93,7 +93,8 @@ impl Resampler {
         let cutoff = ROLLOFF * (to as f64 / from as f64).min(1.0);
         let half = (ZERO_CROSSINGS / cutoff).floor() as usize + 1;
         let phases = if to > MAX_EXACT_PHASES { Phases::Segments(SEGMENTS) } else { Phases::Exact };
-        let plan = (from != to).then(|| (Bank::new(from, to, phases, cutoff, half), Walk::new(from, to, phases)));
+        let plan =
+            (from != to).then(|| (FilterBank::new(from, to, phases, cutoff, half), Schedule::new(from, to, phases)));
         Ok(Self { from, to, plan, isa: Isa::fastest() })
     }
 
@@ -104,7 +105,7 @@ impl Resampler {
 
     /// Memory that the plan takes.
     pub fn n_bytes(&self) -> usize {
-        self.plan.as_ref().map_or(0, |(bank, walk)| bank.n_bytes() + walk.n_bytes())
+        self.plan.as_ref().map_or(0, |(bank, schedule)| bank.n_bytes() + schedule.n_bytes())
     }
 
     /// Replaces `output` by `input` at the new rate.
@@ -113,13 +114,13 @@ impl Resampler {
     /// `output`  `[output_length(n_in)]`; the samples themselves when the rates are equal
     /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`, `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
     pub fn resample(&self, input: &[f32], output: &mut Vec<f32>) {
-        let Some((bank, walk)) = &self.plan else {
+        let Some((bank, schedule)) = &self.plan else {
             output.clear();
             return output.extend_from_slice(input);
         };
         // What is in there already need not become zero first: every output is made.
         output.resize(self.output_length(input.len()), 0.0);
-        Work { bank, walk, input, output }.fill(self.isa);
+        ResampleKernel { bank, schedule, input, output }.fill(self.isa);
     }
 }
 

@@ -1,28 +1,28 @@
 //! One change of rate: tables in turn, tiles of blocks in registers, and the blocks that reach over an end of the input.
 
-use super::bank::Bank;
 use super::blocks::{BLOCK, Outputs, Taps, blocks};
+use super::filter_bank::FilterBank;
 use super::phases::{DEGREE, Phases};
-use super::walk::{Step, Walk};
+use super::schedule::{Schedule, Step};
 use crate::simd::{Isa, Job, Lanes};
 
 /// One call of `Resampler::resample`.
-pub(super) struct Work<'a> {
-    pub(super) bank: &'a Bank,
-    pub(super) walk: &'a Walk,
+pub(super) struct ResampleKernel<'a> {
+    pub(super) bank: &'a FilterBank,
+    pub(super) schedule: &'a Schedule,
     pub(super) input: &'a [f32],
     /// As long as it has to become; what is in there does not matter.
     pub(super) output: &'a mut [f32],
 }
 
-impl Work<'_> {
+impl ResampleKernel<'_> {
     /// Makes all outputs.
     pub(super) fn fill(self, isa: Isa) {
         isa.run(self);
     }
 }
 
-impl Job for Work<'_> {
+impl Job for ResampleKernel<'_> {
     type Output = ();
 
     /// As many blocks at a time as registers hold sums: three sums each for the polynomials, and fewer blocks for what is
@@ -38,23 +38,23 @@ impl Job for Work<'_> {
     }
 }
 
-impl Work<'_> {
+impl ResampleKernel<'_> {
     /// `N` blocks of `TERMS` sums at a time, or `HALF` of what is left.
     #[inline(always)]
     fn fill_with<L: Lanes, const TERMS: usize, const N: usize, const HALF: usize>(&mut self, lanes: L) {
-        let Self { bank, walk, input, .. } = *self;
-        let n_stretches = self.output.len().div_ceil(walk.n_outputs);
+        let Self { bank, schedule, input, .. } = *self;
+        let n_super_periods = self.output.len().div_ceil(schedule.n_outputs);
         let mut padded = vec![0.0; bank.width];
         let mut made = [[0.0; BLOCK]; N];
-        for stretch in 0..n_stretches {
-            let at = (stretch * walk.n_inputs, stretch * walk.n_outputs);
-            for (index, steps) in walk.tables() {
+        for super_period in 0..n_super_periods {
+            let at = (super_period * schedule.n_inputs, super_period * schedule.n_outputs);
+            for (index, steps) in schedule.tables() {
                 let table = bank.table(index);
                 let (edges, mut inside) = self.edges_and_inside(steps, at);
                 for step in edges.into_iter().flatten() {
                     fill_padded(input, at.0 + step.position as usize, bank.before, &mut padded);
                     let mut made = [[0.0; BLOCK]];
-                    blocks::<L, TERMS, 1>(lanes, table, &padded, [0], [step.share], &mut made);
+                    blocks::<L, TERMS, 1>(lanes, table, &padded, [0], [step.fractional_phase], &mut made);
                     put(self.output, at.1, step, &made[0]);
                 }
                 while !inside.is_empty() {
@@ -70,7 +70,7 @@ impl Work<'_> {
         }
     }
 
-    /// A table's blocks of a stretch that begins at these inputs and outputs, as far as they are wanted: by whether their
+    /// A table's blocks of a super-period that begins at these inputs and outputs, as far as they are wanted: by whether their
     /// windows reach over an end of the input.
     #[inline(always)]
     fn edges_and_inside<'s>(&self, steps: &'s [Step], at: (usize, usize)) -> ([&'s [Step]; 2], &'s [Step]) {
@@ -103,9 +103,9 @@ impl Work<'_> {
     ) -> usize {
         let n_made = steps.len().min(N);
         let step = |index: usize| &steps[index.min(n_made - 1)];
-        let places = std::array::from_fn(|index| at.0 + step(index).position as usize - self.bank.before);
-        let shares = std::array::from_fn(|index| step(index).share);
-        blocks::<L, TERMS, N>(lanes, table, self.input, places, shares, made);
+        let offsets = std::array::from_fn(|index| at.0 + step(index).position as usize - self.bank.before);
+        let fractional_phases = std::array::from_fn(|index| step(index).fractional_phase);
+        blocks::<L, TERMS, N>(lanes, table, self.input, offsets, fractional_phases, made);
         for (step, values) in steps.iter().zip(&*made) {
             put(self.output, at.1, step, values);
         }
