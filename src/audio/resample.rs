@@ -3,9 +3,9 @@
 //! Output sample `n` is the band-limited signal at time `n / to`, without delay:
 //! `sum_i input[i] h(n from / to - i)` with `h(x) = c sinc(c x) kaiser(c x / 32)`,
 //! `c = 0.91 min(1, to / from)`, zeros outside the input.
-//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`filter_bank`), and blocks of the same
-//! taps one after the other (`schedule`, `resample_kernel`). Each is a sum in order of time without fused multiply-add, so that every instruction
-//! set gives the same bits.
+//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`filter_bank`), and blocks of
+//! the same taps one after the other (`schedule`, `resample_kernel`). Each is a sum in order of time without fused
+//! multiply-add, so that every instruction set gives the same bits.
 
 use serde::Serialize;
 
@@ -112,7 +112,8 @@ impl Resampler {
     ///
     /// `input`   `[n_in]`, finite
     /// `output`  `[output_length(n_in)]`; the samples themselves when the rates are equal
-    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`, `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
+    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`,
+    /// `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
     pub fn resample(&self, input: &[f32], output: &mut Vec<f32>) {
         let Some((bank, schedule)) = &self.plan else {
             output.clear();

@@ -70,8 +70,8 @@ impl ResampleKernel<'_> {
         }
     }
 
-    /// A table's blocks of a super-period that begins at these inputs and outputs, as far as they are wanted: by whether their
-    /// windows reach over an end of the input.
+    /// A table's blocks of a super-period that begins at these inputs and outputs, as far as they are wanted: by
+    /// whether their windows reach over an end of the input.
     #[inline(always)]
     fn edges_and_inside<'s>(&self, steps: &'s [Step], at: (usize, usize)) -> ([&'s [Step]; 2], &'s [Step]) {
         let is_wanted = |step: &Step| at.1 + (step.output as usize) < self.output.len();

@@ -61,8 +61,8 @@ pub fn cross_entropy(probability: f32) -> f64 {
     if probability.is_nan() { f64::NAN } else { -f64::from(probability).max(1e-30).ln() }
 }
 
-/// The class on top: the index of the largest value, the first of equal ones; none of nothing, and none where a value is NaN,
-/// since nothing is larger than it and it is larger than nothing.
+/// The class on top: the index of the largest value, the first of equal ones; none of nothing, and none where a value
+/// is NaN, since nothing is larger than it and it is larger than nothing.
 pub fn argmax(values: &[f32]) -> Option<usize> {
     if values.iter().any(|value| value.is_nan()) {
         return None;

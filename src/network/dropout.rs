@@ -1,6 +1,6 @@
 //! Dropout on what enters the LSTM; that of images is part of the kernels.
 
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
@@ -15,12 +15,12 @@ impl InputMask {
     /// The masks of one step; without a seed nothing is dropped.
     pub fn new(spec: &NetworkSpec, seed: Option<Seed>) -> Self {
         let dropout = Dropout::new(seed, spec.blocks.len(), spec.dropout);
-        Self { dropout, n_groups: spec.lstm_inputs().div_ceil(MAPS) }
+        Self { dropout, n_groups: spec.lstm_inputs().div_ceil(CHANNELS) }
     }
 
     /// What input `at` of a recording is multiplied by.
     pub fn factor(&self, recording: usize, at: usize) -> f32 {
-        let dropped = self.dropout.dropped(recording * self.n_groups + at / MAPS)[at % MAPS];
+        let dropped = self.dropout.dropped(recording * self.n_groups + at / CHANNELS)[at % CHANNELS];
         if dropped { 0.0 } else { self.dropout.scale }
     }
 }

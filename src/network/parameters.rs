@@ -18,7 +18,7 @@ pub struct Tensor {
 
 /// All tensors of one network, in the order of [`Parameters::zeros`].
 ///
-/// Layouts: convolution kernel `[3, 3, maps_in, maps_out]`; LSTM kernel `[inputs, 4 * units]` and recurrent kernel
+/// Layouts: convolution kernel `[3, 3, channels_in, channels_out]`; LSTM kernel `[inputs, 4 * units]` and recurrent kernel
 /// `[units, 4 * units]` with gates in the order input, forget, cell, output; dense kernel `[units, classes]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
@@ -33,9 +33,9 @@ pub const TENSORS_BEHIND_BLOCKS: usize = 5;
 /// What belongs to one block: references to its tensors, or to their gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockTensors<T> {
-    /// `[3, 3, maps_in, maps_out]`
+    /// `[3, 3, channels_in, channels_out]`
     pub kernel: T,
-    /// This and all others: `[maps_out]`
+    /// This and all others: `[channels_out]`
     pub bias: T,
     pub gamma: T,
     pub beta: T,
@@ -83,9 +83,9 @@ impl Parameters {
             tensors.push(Tensor { name, shape: shape.to_vec(), trainable, values });
         };
         for (index, block) in spec.blocks.iter().enumerate() {
-            let (_, _, maps_in) = spec.block_input(index);
+            let (_, _, channels_in) = spec.block_input(index);
             let name = |part: &str| format!("block{}.{part}", index + 1);
-            add(name("kernel"), &[3, 3, maps_in, block.n_maps], true);
+            add(name("kernel"), &[3, 3, channels_in, block.n_maps], true);
             for part in ["bias", "gamma", "beta"] {
                 add(name(part), &[block.n_maps], true);
             }

@@ -7,13 +7,13 @@ use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
 use crate::network::lstm::Lstm;
 use crate::network::optimiser::{SgdConfig, update};
 use crate::network::parameters::{Parameters, TensorsMut};
 use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_image, dense_shape, haloed_index, lstm_shape, thread_pool,
+    Predictor, check_batch, check_shapes, cut_image, dense_shape, lstm_shape, padded_index, thread_pool,
 };
 use crate::network::seam::SeamMemory;
 use crate::network::spec::NetworkSpec;
@@ -34,9 +34,9 @@ pub struct Trainer {
     max_batch: usize,
     gradient: Parameters,
     pub(super) blocks: Vec<Block>,
-    /// The last block's output with halo, one image after the other.
+    /// The last block's output with padding, one image after the other.
     features: Vec<f32>,
-    /// Its gradient, without halo.
+    /// Its gradient, without padding.
     d_features: Vec<f32>,
     lstm: Lstm,
     /// `[max_batch, classes]`; while going back they become the gradient of the logits.
@@ -84,7 +84,7 @@ impl Trainer {
                 .map(|(index, &shape)| Block::new(shape, isa, spec.n_images(index, max_batch)))
                 .collect(),
             seam: SeamMemory::new(&spec, max_batch),
-            features: vec![0.0; max_images * last.pooled.haloed_len()],
+            features: vec![0.0; max_images * last.pooled.padded_len()],
             d_features: vec![0.0; max_images * last.pooled.n_floats()],
             lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
@@ -210,12 +210,12 @@ impl Trainer {
         let last = self.blocks.len() - 1;
         let shape = self.blocks[last].weights.shape;
         self.blocks[last].activate_all(at(last), &mut self.features, n_images);
-        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.haloed_len());
+        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.padded_len());
         let input = self.lstm.input.chunks_exact_mut(n_inputs).zip(self.features.chunks_exact(feature_len));
         let mask = InputMask::new(spec, dropout);
         for (image, (input, features)) in input.take(n_images).enumerate() {
             for (at, value) in input.iter_mut().enumerate() {
-                *value = features[haloed_index(&shape, at)] * mask.factor(image / n_windows, at);
+                *value = features[padded_index(&shape, at)] * mask.factor(image / n_windows, at);
             }
         }
         self.lstm.forward(parameters.lstm(), n);
@@ -238,9 +238,9 @@ impl Trainer {
             self.d_features.chunks_exact_mut(pooled.n_floats()).zip(self.lstm.input.chunks_exact(spec.lstm_inputs()));
         for (image, (out, d_input)) in images.take(n_images).enumerate() {
             for (at, value) in d_input.iter().enumerate() {
-                let (pixel, map) = (at / pooled.maps, at % pooled.maps);
-                let place = map / MAPS * pooled.plane() + pixel * MAPS + map % MAPS;
-                out[place] = value * mask.factor(image / n_windows, at);
+                let (pixel, channel) = (at / pooled.channels, at % pooled.channels);
+                let offset = channel / CHANNELS * pooled.plane() + pixel * CHANNELS + channel % CHANNELS;
+                out[offset] = value * mask.factor(image / n_windows, at);
             }
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);

@@ -15,14 +15,15 @@ pub(super) struct Frames {
     n: usize,
     /// Quarters of the points that are not known to be zero: 1, 2 or 4.
     n_quarters: usize,
-    /// Half the taper of each sample that is read: zero behind the window. Half, because the last step adds two of each.
-    taper: Vec<f32>,
+    /// Half the window function at each sample that is read: zero behind the window. Half, because the last step adds
+    /// two of each.
+    half_window: Vec<f32>,
     /// `w^j, w^2j, w^3j` as pairs, for `j` in the quarter of each pass, pass after pass.
     twiddles: Vec<[f32; 6]>,
     /// Where a point of the spectrum lies after the passes.
-    places: Vec<usize>,
+    output_offsets: Vec<usize>,
     /// `exp(-i pi k / n)` for `k` up to `n / 2`.
-    turns: Vec<[f32; 2]>,
+    split_twiddles: Vec<[f32; 2]>,
 }
 
 /// Where the samples of a block of frames lie: sample `k` of the frame in lane `l` at `offsets[k] + l`.
@@ -42,8 +43,8 @@ impl Frames {
         }
         let n = n_fft / 2;
         let n_quarters = window.len().div_ceil(2).div_ceil(n / 4).next_power_of_two();
-        let mut taper: Vec<f32> = window.iter().map(|value| (0.5 * value) as f32).collect();
-        taper.resize(n_quarters * (n / 4) * 2, 0.0);
+        let mut half_window: Vec<f32> = window.iter().map(|value| (0.5 * value) as f32).collect();
+        half_window.resize(n_quarters * (n / 4) * 2, 0.0);
         let root = |k: usize, of: usize| {
             let (sin, cos) = (-TAU * k as f64 / of as f64).sin_cos();
             [cos as f32, sin as f32]
@@ -60,16 +61,16 @@ impl Frames {
         Some(Self {
             n,
             n_quarters,
-            taper,
+            half_window,
             twiddles,
-            places: (0..n).map(|k| place(k, n)).collect(),
-            turns: (0..=n / 2).map(|k| root(k, 2 * n)).collect(),
+            output_offsets: (0..n).map(|k| output_offset(k, n)).collect(),
+            split_twiddles: (0..=n / 2).map(|k| root(k, 2 * n)).collect(),
         })
     }
 
     /// Samples of a frame that are read: the window's, and zeros up to the end of a quarter.
     pub(super) fn n_read(&self) -> usize {
-        self.taper.len()
+        self.half_window.len()
     }
 
     /// Values of f32 that `work` needs for registers of `N` lanes.
@@ -102,7 +103,7 @@ impl Frames {
         }
     }
 
-    /// Reads the samples, tapers them, and does the first pass on the quarters that are there.
+    /// Reads the samples, multiplies them by the window, and does the first pass on the quarters that are there.
     #[inline(always)]
     unsafe fn first_pass<L: Lanes>(&self, lanes: L, samples: &Samples, work: *mut f32) {
         let quarter = self.n / 4;
@@ -111,7 +112,7 @@ impl Frames {
             let point = |index: usize| -> Complex<L::V> {
                 let value = |k: usize| {
                     let sample = lanes.load(samples.values.as_ptr().add(*samples.offsets.get_unchecked(k)));
-                    lanes.mul(sample, lanes.splat(*self.taper.get_unchecked(k)))
+                    lanes.mul(sample, lanes.splat(*self.half_window.get_unchecked(k)))
                 };
                 (value(2 * index), value(2 * index + 1))
             };
@@ -121,13 +122,13 @@ impl Frames {
                     1 => [point(j); 4],
                     2 => {
                         let (a, b) = (point(j), point(j + quarter));
-                        [add(lanes, a, b), add_turned(lanes, a, b), sub(lanes, a, b), sub_turned(lanes, a, b)]
+                        [add(lanes, a, b), sub_i(lanes, a, b), sub(lanes, a, b), add_i(lanes, a, b)]
                     }
                     _ => {
                         butterfly(lanes, [point(j), point(j + quarter), point(j + 2 * quarter), point(j + 3 * quarter)])
                     }
                 };
-                store_turned(lanes, four, twiddles, work, j, quarter);
+                store_twiddled(lanes, four, twiddles, work, j, quarter);
             }
         }
     }
@@ -149,7 +150,7 @@ impl Frames {
                                 .enumerate()
                                 .for_each(|(index, z)| store(lanes, z, work, at + index * quarter));
                         } else {
-                            store_turned(lanes, four, twiddles, work, at, quarter);
+                            store_twiddled(lanes, four, twiddles, work, at, quarter);
                         }
                     }
                 }
@@ -169,15 +170,15 @@ impl Frames {
     #[inline(always)]
     unsafe fn squares<L: Lanes>(&self, lanes: L, work: *const f32, power: *mut f32, stride: usize) {
         let n = self.n;
-        // SAFETY: places are below `n`; `power` has checked that rows 0 to `n` are there.
+        // SAFETY: offsets are below `n`; `power` has checked that rows 0 to `n` are there.
         unsafe {
-            for (k, turn) in self.turns.iter().enumerate() {
-                let a = load(lanes, work, *self.places.get_unchecked(k));
-                let b = load(lanes, work, *self.places.get_unchecked((n - k) % n));
+            for (k, twiddle) in self.split_twiddles.iter().enumerate() {
+                let a = load(lanes, work, *self.output_offsets.get_unchecked(k));
+                let b = load(lanes, work, *self.output_offsets.get_unchecked((n - k) % n));
                 let even = (lanes.add(a.0, b.0), lanes.sub(a.1, b.1));
                 // -i (a - conj b)
                 let odd = (lanes.add(a.1, b.1), lanes.sub(b.0, a.0));
-                let odd = times(lanes, odd, turn[0], turn[1]);
+                let odd = times(lanes, odd, twiddle[0], twiddle[1]);
                 let square = |z: Complex<L::V>| lanes.add(lanes.mul(z.0, z.0), lanes.mul(z.1, z.1));
                 lanes.store(power.add(k * stride), square(add(lanes, even, odd)));
                 lanes.store(power.add((n - k) * stride), square(sub(lanes, even, odd)));
@@ -187,8 +188,8 @@ impl Frames {
 }
 
 /// Where point `k` of a spectrum of `size` points lies after passes of radix 4 and a last one of radix 2.
-fn place(k: usize, size: usize) -> usize {
-    if size < 4 { k } else { k % 4 * (size / 4) + place(k / 4, size / 4) }
+fn output_offset(k: usize, size: usize) -> usize {
+    if size < 4 { k } else { k % 4 * (size / 4) + output_offset(k / 4, size / 4) }
 }
 
 #[inline(always)]
@@ -203,13 +204,13 @@ fn sub<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> 
 
 /// `a - i b`.
 #[inline(always)]
-fn add_turned<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+fn sub_i<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
     (lanes.add(a.0, b.1), lanes.sub(a.1, b.0))
 }
 
 /// `a + i b`.
 #[inline(always)]
-fn sub_turned<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+fn add_i<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
     (lanes.sub(a.0, b.1), lanes.add(a.1, b.0))
 }
 
@@ -217,12 +218,7 @@ fn sub_turned<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex
 #[inline(always)]
 fn butterfly<L: Lanes>(lanes: L, [a, b, c, d]: [Complex<L::V>; 4]) -> [Complex<L::V>; 4] {
     let (even, odd) = ((add(lanes, a, c), sub(lanes, a, c)), (add(lanes, b, d), sub(lanes, b, d)));
-    [
-        add(lanes, even.0, odd.0),
-        add_turned(lanes, even.1, odd.1),
-        sub(lanes, even.0, odd.0),
-        sub_turned(lanes, even.1, odd.1),
-    ]
+    [add(lanes, even.0, odd.0), sub_i(lanes, even.1, odd.1), sub(lanes, even.0, odd.0), add_i(lanes, even.1, odd.1)]
 }
 
 /// `z (re + i im)`.
@@ -256,7 +252,7 @@ unsafe fn store<L: Lanes>(lanes: L, z: Complex<L::V>, work: *mut f32, at: usize)
 /// # Safety
 /// `work` holds them.
 #[inline(always)]
-unsafe fn store_turned<L: Lanes>(
+unsafe fn store_twiddled<L: Lanes>(
     lanes: L,
     four: [Complex<L::V>; 4],
     twiddles: &[f32; 6],

@@ -4,7 +4,7 @@
 //! |---------------|-------------------------------------------------------------------------------|
 //! | [`profile`]   | every constant of a front end, and the named ones: `paper`, `lineage`...      |
 //! | [`condition`] | skip the offset, z-score, truncate or pad                                     |
-//! | [`window`]    | the taper of a frame                                                          |
+//! | [`window`]    | the window function of a frame                                                     |
 //! | [`stft`]      | short-time power spectrum                                                     |
 //! | `fourier`     | filters by way of the spectrum; with `stft` the only user of the FFT library   |
 //! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it                    |

@@ -148,8 +148,8 @@ impl Stft {
         let skip = before.saturating_sub(begin).min(self.window.len());
         let from = (begin + skip).saturating_sub(before).min(wave.len());
         let inside = self.window[skip..].iter().zip(&wave[from..]);
-        for (value, (taper, sample)) in frame[self.window_start + skip..].iter_mut().zip(inside) {
-            *value = taper * sample;
+        for (value, (weight, sample)) in frame[self.window_start + skip..].iter_mut().zip(inside) {
+            *value = weight * sample;
         }
     }
 }

@@ -77,7 +77,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn store_indices(self, to: *mut u8, indices: __m256i) {
-        // SAFETY: the trait's contract, and `self` proves the instructions; the low bytes of the eight numbers come to lie side by side.
+        // SAFETY: the trait's contract, and `self` proves the instructions; the low bytes of the eight numbers come to
+        // lie side by side.
         unsafe {
             let words = _mm256_packus_epi32(indices, indices);
             let words = _mm256_permute4x64_epi64::<0b1000>(words);

@@ -8,8 +8,8 @@ use crate::simd::{Lanes, Portable};
 
 /// Work that is compiled once for each instruction set.
 ///
-/// Implementations mark `run`, and all that it calls, `#[inline(always)]`: only what is inlined into the function that may use
-/// the instructions is compiled for them.
+/// Implementations mark `run`, and all that it calls, `#[inline(always)]`: only what is inlined into the function that
+/// may use the instructions is compiled for them.
 pub trait Job {
     type Output;
 

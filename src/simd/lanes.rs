@@ -6,8 +6,8 @@
 /// follows a pointer is not.
 ///
 /// [`Lanes::mul_add`] rounds once where the instruction set has a fused multiply-add, and twice on
-/// [`Portable`](super::Portable). A loop that must give the same bits everywhere uses [`Lanes::mul`] and [`Lanes::add`], which
-/// no compiler fuses.
+/// [`Portable`](super::Portable). A loop that must give the same bits everywhere uses [`Lanes::mul`] and
+/// [`Lanes::add`], which no compiler fuses.
 pub trait Lanes: Copy {
     /// A register of [`Lanes::N`] values.
     type V: Copy;

@@ -1,8 +1,9 @@
 //! Vector instructions: which ones an inner loop is compiled for, and the registers to write it in.
 //!
 //! A loop is written once, as a [`Job`] over [`Lanes`], and compiled for every instruction set. [`Isa`] says which ones the
-//! processor has: its values carry proofs that only detection makes, so code for an instruction set is entered only where the
-//! processor has it. `maths` holds the functions that such loops need and the standard library computes one value at a time.
+//! processor has: its values carry proofs that only detection makes, so code for an instruction set is entered only
+//! where the processor has it. `maths` holds the functions that such loops need and the standard library computes one
+//! value at a time.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -1,13 +1,13 @@
 //! Each direction of the convolution against plain loops in `f64`: every method, on every instruction set, at sizes that
 //! leave every rest of a tile and of a block, from buffers full of rubbish.
 
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::convolution::{Convolution, Method};
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::simd::{Isa, Job, Lanes};
 use crate::units::Seed;
 
-/// Height, width, maps in, maps out, and the pool behind: it has a say in the method.
+/// Height, width, channels in, channels out, and the pool behind: it has a say in the method.
 const SHAPES: [(usize, usize, usize, usize, usize); 8] = [
     (5, 7, 1, 20, 2),
     (3, 17, 1, 16, 1),
@@ -38,75 +38,79 @@ pub(super) fn worst(have: &[f32], want: &[f64]) -> f64 {
     have.iter().zip(want).map(off).fold(0.0, f64::max) / largest
 }
 
-/// `[height][width][maps]` as an image of blocks of `stored` maps in zeros.
+/// `[height][width][channels]` as an image of blocks of `stored` channels in zeros.
 fn padded(geometry: Geometry, stored: usize, image: &[f32]) -> Vec<f32> {
-    let Geometry { height, width, maps } = geometry;
-    let mut out = vec![0.0; maps.div_ceil(stored) * (height + 2) * (width + 2) * stored];
+    let Geometry { height, width, channels } = geometry;
+    let mut out = vec![0.0; channels.div_ceil(stored) * (height + 2) * (width + 2) * stored];
     for (at, &value) in image.iter().enumerate() {
-        let (y, x, map) = (at / maps / width, at / maps % width, at % maps);
-        let row = map / stored * (height + 2) + y + 1;
-        out[(row * (width + 2) + x + 1) * stored + map % stored] = value;
+        let (y, x, channel) = (at / channels / width, at / channels % width, at % channels);
+        let row = channel / stored * (height + 2) + y + 1;
+        out[(row * (width + 2) + x + 1) * stored + channel % stored] = value;
     }
     out
 }
 
-/// `[blocks][height][width][16]` as `[height][width][maps]`.
+/// `[blocks][height][width][16]` as `[height][width][channels]`.
 fn plain(geometry: Geometry, image: &[f32]) -> Vec<f32> {
     let value = |at: usize| {
-        let (pixel, map) = (at / geometry.maps, at % geometry.maps);
-        image[map / MAPS * geometry.plane() + pixel * MAPS + map % MAPS]
+        let (pixel, channel) = (at / geometry.channels, at % geometry.channels);
+        image[channel / CHANNELS * geometry.plane() + pixel * CHANNELS + channel % CHANNELS]
     };
-    (0..geometry.n_pixels() * geometry.maps).map(value).collect()
+    (0..geometry.n_pixels() * geometry.channels).map(value).collect()
 }
 
-/// One convolution with what flows through it in either direction, `[height][width][maps]`.
+/// One convolution with what flows through it in either direction, `[height][width][channels]`.
 struct Case {
     method: Method,
     input: Geometry,
     output: Geometry,
     image: Vec<f32>,
-    /// `[3, 3, maps_in, maps_out]`
+    /// `[3, 3, channels_in, channels_out]`
     kernel: Vec<f32>,
     bias: Vec<f32>,
     gradient: Vec<f32>,
 }
 
 impl Case {
-    fn new((height, width, maps_in, maps_out, pool): (usize, usize, usize, usize, usize)) -> Self {
-        let input = Geometry { height, width, maps: maps_in };
+    fn new((height, width, channels_in, channels_out, pool): (usize, usize, usize, usize, usize)) -> Self {
+        let input = Geometry { height, width, channels: channels_in };
         Self {
             method: Method::choose(input, pool),
             input,
-            output: Geometry { maps: maps_out, ..input },
-            image: values(1, height * width * maps_in),
-            kernel: values(2, 9 * maps_in * maps_out),
-            bias: values(3, maps_out),
-            gradient: values(4, height * width * maps_out),
+            output: Geometry { channels: channels_out, ..input },
+            image: values(1, height * width * channels_in),
+            kernel: values(2, 9 * channels_in * channels_out),
+            bias: values(3, channels_out),
+            gradient: values(4, height * width * channels_out),
         }
     }
 
-    fn maps(&self) -> (usize, usize) {
-        (self.input.maps, self.output.maps)
+    fn channels(&self) -> (usize, usize) {
+        (self.input.channels, self.output.channels)
     }
 
     /// Calls with the numbers of an input value, of a weight and of an output value for each product of the convolution.
     fn products(&self, mut each: impl FnMut(usize, usize, usize)) {
-        let ((maps_in, maps_out), Geometry { height, width, .. }) = (self.maps(), self.input);
+        let ((channels_in, channels_out), Geometry { height, width, .. }) = (self.channels(), self.input);
         for (y, x, tap) in (0..9 * height * width).map(|at| (at / 9 / width, at / 9 % width, at % 9)) {
             let (from_y, from_x) = (y + tap / 3, x + tap % 3);
             if !(1..=height).contains(&from_y) || !(1..=width).contains(&from_x) {
                 continue;
             }
             let from = (from_y - 1) * width + from_x - 1;
-            for (i, o) in (0..maps_in * maps_out).map(|at| (at / maps_out, at % maps_out)) {
-                each(from * maps_in + i, (tap * maps_in + i) * maps_out + o, (y * width + x) * maps_out + o);
+            for (i, o) in (0..channels_in * channels_out).map(|at| (at / channels_out, at % channels_out)) {
+                each(
+                    from * channels_in + i,
+                    (tap * channels_in + i) * channels_out + o,
+                    (y * width + x) * channels_out + o,
+                );
             }
         }
     }
 
     fn forward_twin(&self, image: &[f32]) -> Vec<f64> {
-        let n = self.output.n_pixels() * self.output.maps;
-        let mut out: Vec<f64> = (0..n).map(|at| f64::from(self.bias[at % self.output.maps])).collect();
+        let n = self.output.n_pixels() * self.output.channels;
+        let mut out: Vec<f64> = (0..n).map(|at| f64::from(self.bias[at % self.output.channels])).collect();
         self.products(|i, k, o| out[o] += f64::from(image[i]) * f64::from(self.kernel[k]));
         out
     }
@@ -124,14 +128,14 @@ impl Case {
     }
 
     fn scratch(&self) -> Vec<f32> {
-        vec![f32::NAN; self.method.scratch_len(self.input.maps, self.output.maps)]
+        vec![f32::NAN; self.method.scratch_len(self.input.channels, self.output.channels)]
     }
 
     fn forward(&self, isa: Isa) -> Vec<f32> {
-        let mut weights = vec![0.0; self.method.packed_len(self.input.maps, self.output.maps)];
-        self.method.pack(isa, &self.kernel, self.maps(), &mut weights);
-        let mut bias = vec![0.0; self.output.n_blocks() * MAPS];
-        bias[..self.output.maps].copy_from_slice(&self.bias);
+        let mut weights = vec![0.0; self.method.packed_len(self.input.channels, self.output.channels)];
+        self.method.pack(isa, &self.kernel, self.channels(), &mut weights);
+        let mut bias = vec![0.0; self.output.n_blocks() * CHANNELS];
+        bias[..self.output.channels].copy_from_slice(&self.bias);
         let (image, scratch) = (padded(self.input, self.method.stored(), &self.image), &mut self.scratch());
         let convolution = Convolution { method: self.method, image: &image, input: self.input, scratch };
         let mut out = vec![f32::NAN; self.output.n_floats()];
@@ -140,12 +144,12 @@ impl Case {
     }
 
     fn input_gradient(&self, isa: Isa) -> Vec<f32> {
-        let mut weights = vec![0.0; self.method.packed_len(self.output.maps, self.input.maps)];
-        self.method.pack_transposed(isa, &self.kernel, self.maps(), &mut weights);
-        let (gradient, scratch) = (padded(self.output, MAPS, &self.gradient), &mut self.scratch());
+        let mut weights = vec![0.0; self.method.packed_len(self.output.channels, self.input.channels)];
+        self.method.pack_transposed(isa, &self.kernel, self.channels(), &mut weights);
+        let (gradient, scratch) = (padded(self.output, CHANNELS, &self.gradient), &mut self.scratch());
         let convolution = Convolution { method: self.method, image: &gradient, input: self.output, scratch };
         let mut out = vec![f32::NAN; self.input.n_floats()];
-        let bias = vec![0.0; self.input.n_blocks() * MAPS];
+        let bias = vec![0.0; self.input.n_blocks() * CHANNELS];
         isa.run(Forward { convolution, output: self.input, weights: &weights, bias: &bias, out: &mut out });
         plain(self.input, &out)
     }
@@ -153,11 +157,11 @@ impl Case {
     fn kernel_gradient(&self, isa: Isa) -> Vec<f32> {
         let (image, scratch) = (padded(self.input, self.method.stored(), &self.image), &mut self.scratch());
         let convolution = Convolution { method: self.method, image: &image, input: self.input, scratch };
-        let mut sums = vec![0.0; self.method.packed_len(self.input.maps, self.output.maps)];
-        let gradient = &padded(self.output, MAPS, &self.gradient);
+        let mut sums = vec![0.0; self.method.packed_len(self.input.channels, self.output.channels)];
+        let gradient = &padded(self.output, CHANNELS, &self.gradient);
         isa.run(KernelGradient { convolution, output: self.output, gradient, sums: &mut sums });
         let mut gradient = vec![f32::NAN; self.kernel.len()];
-        self.method.unpack(isa, &sums, self.maps(), &mut gradient);
+        self.method.unpack(isa, &sums, self.channels(), &mut gradient);
         gradient
     }
 }
@@ -199,17 +203,17 @@ impl Job for KernelGradient<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
-        let rows = Rows { row: self.output.haloed_row(), plane: self.output.haloed_plane() };
+        let rows = Rows { row: self.output.padded_row(), plane: self.output.padded_plane() };
         let height = self.convolution.method.step_height(2);
         for y0 in (0..self.output.height).step_by(height) {
             let y1 = (y0 + height).min(self.output.height);
-            let gradient = &self.gradient[self.output.haloed_at(y0, 0)..];
+            let gradient = &self.gradient[self.output.padded_at(y0, 0)..];
             self.convolution.weight_gradient_rows(lanes, (y0, y1), (gradient, rows), self.sums);
         }
     }
 }
 
-/// The same values one step further, as an error of one pixel or one map would have them.
+/// The same values one step further, as an error of one pixel or one channel would have them.
 fn shifted(values: &[f32]) -> Vec<f32> {
     let mut values = values.to_vec();
     values.rotate_right(1);
@@ -239,7 +243,7 @@ fn every_direction_of_every_convolution_is_the_plain_sum() {
         let (image, gradient) = (shifted(&case.image), shifted(&case.gradient));
         for isa in Isa::available() {
             let name =
-                |what: &str| format!("{what}, {:?} {:?} to {}, {isa:?}", case.method, case.input, case.output.maps);
+                |what: &str| format!("{what}, {:?} {:?} to {}, {isa:?}", case.method, case.input, case.output.channels);
             check(&name("forward"), &case.forward(isa), &forward, &case.forward_twin(&image));
             let of_shifted = case.kernel_gradient_twin(&image);
             check(&name("kernel gradient"), &case.kernel_gradient(isa), &kernel_gradient, &of_shifted);

@@ -1,6 +1,6 @@
 //! Which values dropout removes: a pure function of the step's seed and the value's position.
 
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::units::Seed;
 
 /// Dropout of one layer in one step.
@@ -30,8 +30,8 @@ impl Dropout {
 
     /// Which of the 16 values at position `at` are dropped.
     #[inline(always)]
-    pub fn dropped(&self, at: usize) -> [bool; MAPS] {
-        let mut dropped = [false; MAPS];
+    pub fn dropped(&self, at: usize) -> [bool; CHANNELS] {
+        let mut dropped = [false; CHANNELS];
         if let Some(seed) = self.seed {
             for quarter in 0..4 {
                 let bits = seed.bits(4 * at as u64 + quarter as u64);
@@ -62,6 +62,6 @@ mod tests {
     #[test]
     fn without_a_seed_nothing_is_dropped_or_scaled() {
         let dropout = Dropout::new(None, 0, 0.2);
-        assert_eq!((dropout.scale, dropout.dropped(3)), (1.0, [false; MAPS]));
+        assert_eq!((dropout.scale, dropout.dropped(3)), (1.0, [false; CHANNELS]));
     }
 }

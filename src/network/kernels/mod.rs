@@ -1,8 +1,9 @@
 //! The arithmetic that costs time, written once over [`Lanes`](crate::simd::Lanes) and compiled for each
 //! instruction set.
 //!
-//! Images are stored in blocks of [`MAPS`] maps: `[maps / 16][height][width][16]`, maps padded with zeros to whole
-//! blocks. A block of 16 `f32` is one AVX-512 register, two of AVX2 or four of SSE, so inner loops have a fixed length.
+//! Images are stored in blocks of [`CHANNELS`] channels: `[channels / 16][height][width][16]`, channels padded with
+//! zeros to whole blocks. A block of 16 `f32` is one AVX-512 register, two of AVX2 or four of SSE, so inner loops have
+//! a fixed length.
 
 pub mod backward;
 pub mod conv;
@@ -20,8 +21,8 @@ pub mod pool;
 mod pool_proof;
 pub mod winograd;
 
-/// Maps in one block: the innermost, contiguous dimension of every image.
-pub const MAPS: usize = 16;
+/// Channels in one block: the innermost, contiguous dimension of every image.
+pub const CHANNELS: usize = 16;
 
-/// One value of each map of a block.
-pub type Maps = [f32; MAPS];
+/// One value of each channel of a block.
+pub type Channels = [f32; CHANNELS];

@@ -2,16 +2,16 @@
 //!
 //! Forward convolution, input gradient and weight gradient are all this loop with other strides.
 
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::simd::Lanes;
 
 /// Sizes of tiles whose sums, with the operands beside them, just fit the registers of an instruction set.
 pub trait TileSizes {
     /// Output pixels of one convolution tile; each has two registers of sums.
     const PIXELS: usize;
-    /// Input maps of one weight-gradient tile; divides [`MAPS`].
-    const MAPS_IN: usize;
-    /// Blocks of output maps in one tile.
+    /// Input channels of one weight-gradient tile; divides [`CHANNELS`].
+    const CHANNELS_IN: usize;
+    /// Blocks of output channels in one tile.
     const BLOCKS: usize;
 }
 
@@ -22,7 +22,7 @@ impl<L: Lanes> TileSizes for L {
         8 => 6,
         _ => 2,
     };
-    const MAPS_IN: usize = match L::N {
+    const CHANNELS_IN: usize = match L::N {
         16 => 8,
         8 => 4,
         _ => 2,
@@ -32,7 +32,7 @@ impl<L: Lanes> TileSizes for L {
 
 /// Adds `sum over k < n of x[k * STEP + p * STRIDE] * w[v][k * 16 ..]` to `acc[p][v]`.
 ///
-/// The registers `v` cover one block of 16 maps, or two whose weights lie `w_block` floats apart.
+/// The registers `v` cover one block of 16 channels, or two whose weights lie `w_block` floats apart.
 ///
 /// # Safety
 /// `x` is readable at every index of the formula, `w` for `16 n` floats in each block.
@@ -45,7 +45,7 @@ pub unsafe fn outer<L: Lanes, const P: usize, const V: usize, const STRIDE: usiz
     w_block: usize,
     n: usize,
 ) {
-    let per_block = MAPS / L::N;
+    let per_block = CHANNELS / L::N;
     let (mut x, mut w) = (x, w);
     for _ in 0..n {
         // SAFETY: the caller's contract; the pointers advance n times and are not read after that.
@@ -61,12 +61,12 @@ pub unsafe fn outer<L: Lanes, const P: usize, const V: usize, const STRIDE: usiz
                 }
             }
             x = x.wrapping_add(STEP);
-            w = w.wrapping_add(MAPS);
+            w = w.wrapping_add(CHANNELS);
         }
     }
 }
 
-/// [`outer`] with strides of `x` that are only known at run time, `(p, k)`, and one block of maps.
+/// [`outer`] with strides of `x` that are only known at run time, `(p, k)`, and one block of channels.
 ///
 /// # Safety
 /// As [`outer`].
@@ -82,7 +82,7 @@ pub unsafe fn outer_strided<L: Lanes, const P: usize, const V: usize>(
     for k in 0..n {
         // SAFETY: the caller's contract.
         unsafe {
-            let weights = load_maps::<L, V>(lanes, w.add(k * MAPS), 0);
+            let weights = load_channels::<L, V>(lanes, w.add(k * CHANNELS), 0);
             for (p, sums) in acc.iter_mut().enumerate() {
                 let value = lanes.splat(*x.add(k * step + p * stride));
                 for (sum, weight) in sums.iter_mut().zip(weights) {
@@ -98,8 +98,8 @@ pub unsafe fn outer_strided<L: Lanes, const P: usize, const V: usize>(
 /// # Safety
 /// 16 floats are readable in each block.
 #[inline(always)]
-pub unsafe fn load_maps<L: Lanes, const V: usize>(lanes: L, from: *const f32, block: usize) -> [L::V; V] {
-    let per_block = MAPS / L::N;
+pub unsafe fn load_channels<L: Lanes, const V: usize>(lanes: L, from: *const f32, block: usize) -> [L::V; V] {
+    let per_block = CHANNELS / L::N;
     // SAFETY: the caller's contract.
     unsafe {
         let mut values = [lanes.splat(0.0); V];
@@ -110,13 +110,13 @@ pub unsafe fn load_maps<L: Lanes, const V: usize>(lanes: L, from: *const f32, bl
     }
 }
 
-/// Writes what [`load_maps`] reads.
+/// Writes what [`load_channels`] reads.
 ///
 /// # Safety
 /// 16 floats are writable in each block.
 #[inline(always)]
-pub unsafe fn store_maps<L: Lanes, const V: usize>(lanes: L, to: *mut f32, block: usize, values: [L::V; V]) {
-    let per_block = MAPS / L::N;
+pub unsafe fn store_channels<L: Lanes, const V: usize>(lanes: L, to: *mut f32, block: usize, values: [L::V; V]) {
+    let per_block = CHANNELS / L::N;
     for (v, value) in values.into_iter().enumerate() {
         // SAFETY: the caller's contract.
         unsafe { lanes.store(to.add((v / per_block) * block + (v % per_block) * L::N), value) };

@@ -1,4 +1,4 @@
-//! Sums over the 3x3 patches of an image of one map: what block 1's batch statistics and the dense part of its
+//! Sums over the 3x3 patches of an image of one channel: what block 1's batch statistics and the dense part of its
 //! weight gradient are made of, in `f64`.
 
 use crate::network::kernels::geometry::Geometry;
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn sums_count_every_patch_once_with_zeros_around() {
-        let geometry = Geometry { height: 2, width: 19, maps: 1 };
+        let geometry = Geometry { height: 2, width: 19, channels: 1 };
         let mut image = vec![0.0; 4 * 21];
         for y in 0..2 {
             for x in 0..19 {

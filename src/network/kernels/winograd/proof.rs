@@ -1,6 +1,6 @@
 //! The parts of Winograd's convolution against plain loops in `f64`, on every instruction set.
 
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::convolution_proof::{values, worst};
 use crate::network::kernels::winograd::transform::POSITIONS;
 use crate::network::kernels::winograd::{Pack, Unpack, packed_len, product};
@@ -32,25 +32,25 @@ impl Job for Multiply<'_> {
     }
 }
 
-/// Index of a map of a tile in `[blocks][tiles][16]`.
-fn at(n_tiles: usize, tile: usize, map: usize) -> usize {
-    (map / MAPS * n_tiles + tile) * MAPS + map % MAPS
+/// Index of a channel of a tile in `[blocks][tiles][16]`.
+fn at(n_tiles: usize, tile: usize, channel: usize) -> usize {
+    (channel / CHANNELS * n_tiles + tile) * CHANNELS + channel % CHANNELS
 }
 
-/// Index of a weight in `[blocks out][maps in][16]`.
+/// Index of a weight in `[blocks out][channels in][16]`.
 fn weight_at(n_in: usize, i: usize, o: usize) -> usize {
-    (o / MAPS * n_in * MAPS + i) * MAPS + o % MAPS
+    (o / CHANNELS * n_in * CHANNELS + i) * CHANNELS + o % CHANNELS
 }
 
 #[test]
 fn products_and_their_gradient_are_plain_sums() {
     for (n_tiles, n_in, n_out) in [(1, 1, 1), (2, 3, 2), (7, 1, 3), (16, 2, 1), (19, 2, 4)] {
-        let (left, weights) = (values(1, n_tiles * n_in * MAPS), values(2, n_in * n_out * MAPS * MAPS));
-        let right = values(3, n_tiles * n_out * MAPS);
+        let (left, weights) = (values(1, n_tiles * n_in * CHANNELS), values(2, n_in * n_out * CHANNELS * CHANNELS));
+        let right = values(3, n_tiles * n_out * CHANNELS);
         let (mut product, mut gradient) = (vec![0.0; right.len()], vec![0.5; weights.len()]);
-        for (tile, i, o) in (0..n_tiles * n_in * n_out * 256)
-            .map(|index| (index / (n_in * n_out * 256), index / (n_out * MAPS) % (n_in * MAPS), index % (n_out * MAPS)))
-        {
+        for (tile, i, o) in (0..n_tiles * n_in * n_out * 256).map(|index| {
+            (index / (n_in * n_out * 256), index / (n_out * CHANNELS) % (n_in * CHANNELS), index % (n_out * CHANNELS))
+        }) {
             let (left, to, weight) =
                 (f64::from(left[at(n_tiles, tile, i)]), at(n_tiles, tile, o), weight_at(n_in, i, o));
             product[to] += left * f64::from(weights[weight]);
@@ -75,35 +75,41 @@ fn products_and_their_gradient_are_plain_sums() {
 
 #[test]
 fn unpacking_a_gradient_is_the_transpose_of_packing_a_kernel() {
-    for (maps_in, maps_out) in [(1, 1), (16, 16), (17, 5), (20, 34)] {
-        let (kernel, packed) = (values(4, 9 * maps_in * maps_out), values(5, packed_len(maps_in, maps_out)));
+    for (channels_in, channels_out) in [(1, 1), (16, 16), (17, 5), (20, 34)] {
+        let (kernel, packed) =
+            (values(4, 9 * channels_in * channels_out), values(5, packed_len(channels_in, channels_out)));
         for isa in Isa::available() {
-            // Padded maps are not written: zeros stay.
+            // Padded channels are not written: zeros stay.
             let mut right = vec![0.0; packed.len()];
-            isa.run(Pack { kernel: &kernel, maps_in, maps_out, transposed: false, packed: &mut right });
+            isa.run(Pack { kernel: &kernel, channels_in, channels_out, transposed: false, packed: &mut right });
             let mut gradient = vec![f32::NAN; kernel.len()];
-            isa.run(Unpack { packed: &packed, maps_in, maps_out, gradient: &mut gradient });
+            isa.run(Unpack { packed: &packed, channels_in, channels_out, gradient: &mut gradient });
             let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
             let (one, other) = (dot(&right, &packed), dot(&kernel, &gradient));
             let size = (dot(&right, &right) * dot(&packed, &packed)).sqrt();
-            assert!((one - other).abs() < TOLERANCE * size, "{isa:?} {maps_in} {maps_out}: {one} {other}");
-            assert_eq!(right.len() / POSITIONS, maps_out.div_ceil(MAPS) * maps_in.next_multiple_of(MAPS) * MAPS);
-            // The same maps in and out exchanged, taps turned around: what the input gradient is computed with.
-            let exchanged = |tap: usize, i: usize, o: usize| kernel[((8 - tap) * maps_in + o) * maps_out + i];
+            assert!((one - other).abs() < TOLERANCE * size, "{isa:?} {channels_in} {channels_out}: {one} {other}");
+            assert_eq!(
+                right.len() / POSITIONS,
+                channels_out.div_ceil(CHANNELS) * channels_in.next_multiple_of(CHANNELS) * CHANNELS
+            );
+            // The same channels in and out exchanged, taps turned around: what the input gradient is computed with.
+            let exchanged = |tap: usize, i: usize, o: usize| kernel[((8 - tap) * channels_in + o) * channels_out + i];
             let turned: Vec<f32> = (0..kernel.len())
-                .map(|at| exchanged(at / (maps_in * maps_out), at / maps_in % maps_out, at % maps_in))
+                .map(|at| {
+                    exchanged(at / (channels_in * channels_out), at / channels_in % channels_out, at % channels_in)
+                })
                 .collect();
             let (mut one, mut other) =
-                (vec![0.0; packed_len(maps_out, maps_in)], vec![0.0; packed_len(maps_out, maps_in)]);
-            isa.run(Pack { kernel: &kernel, maps_in, maps_out, transposed: true, packed: &mut one });
+                (vec![0.0; packed_len(channels_out, channels_in)], vec![0.0; packed_len(channels_out, channels_in)]);
+            isa.run(Pack { kernel: &kernel, channels_in, channels_out, transposed: true, packed: &mut one });
             isa.run(Pack {
                 kernel: &turned,
-                maps_in: maps_out,
-                maps_out: maps_in,
+                channels_in: channels_out,
+                channels_out: channels_in,
                 transposed: false,
                 packed: &mut other,
             });
-            assert_eq!(one, other, "{isa:?} {maps_in} {maps_out}");
+            assert_eq!(one, other, "{isa:?} {channels_in} {channels_out}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::simd::Lanes;
 pub const TILE: usize = 4;
 /// Side of the input tile that an output tile sees.
 pub const PATCH: usize = TILE + 2;
-/// Products of one tile and pair of maps.
+/// Products of one tile and pair of channels.
 pub const POSITIONS: usize = PATCH * PATCH;
 
 /// The interpolation points. They err 1.4 times as much as a direct sum does; the usual 1 and 2, six times as much.
