@@ -14,7 +14,7 @@
 pub mod emotion;
 pub mod error;
 pub mod files;
-pub(crate) mod simd;
+pub mod simd;
 pub mod units;
 
 // 1: values in, values out
