@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::labels;
+use crate::network::dense::argmax;
 use crate::tables::manifest::Status;
 use crate::tables::reading::{AGAIN, TableFile};
 use crate::tables::{Row, arrow_writer_of, cannot_write, schema_of, to_batch};
@@ -107,10 +108,9 @@ fn fill(rows: &mut [PredictionRow], parts: &[ArrayRef], class: usize) {
 impl PredictionRow {
     /// Fills `predicted`, `confidence` and the probabilities, given in the order of `classes`: the first of equal ones wins.
     pub fn set_probabilities(&mut self, classes: &[String], probabilities: &[f32]) {
-        let best =
-            (1..probabilities.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
-        self.predicted = classes.get(best).cloned();
-        self.confidence = probabilities.get(best).copied();
+        let best = argmax(probabilities);
+        self.predicted = best.and_then(|best| classes.get(best).cloned());
+        self.confidence = best.map(|best| probabilities[best]);
         self.probabilities = probabilities.to_vec();
     }
 

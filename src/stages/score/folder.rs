@@ -11,6 +11,7 @@ use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
 use crate::recordings::{self, Buffers};
 use crate::scan::{Listing, ScannedFile};
+use crate::signal::float16::stored_precision;
 use crate::stages::score::{Key, Pending, Scorer, key_of};
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::features::variant_of_original;
@@ -134,7 +135,8 @@ fn read_one(
     let extracted = heard.and_then(|recording| {
         extractor.extract(&recording, &[Copy::ORIGINAL], scratch, |spectrogram| {
             // The stored form is rounded to float16; a folder is scored on the same values.
-            log_mel = spectrogram.log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+            log_mel = spectrogram.log_mel.to_vec();
+            stored_precision(&mut log_mel);
             Ok(())
         })
     });
