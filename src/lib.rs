@@ -47,8 +47,9 @@ pub mod evaluation;
 // 5: the work
 pub mod inspect;
 pub mod stages;
+
+// 6, 7: what looks it over, what people type, and what it does
+pub mod cli;
 pub mod verify;
 
-// 6, 7: what people type, and what it does
-pub mod cli;
 pub mod commands;

@@ -49,7 +49,7 @@ pub fn query(items: LazyFrame, slices: &[Slice]) -> PolarsResult<DataFrame> {
         let keys = ["split", DRAWN_WITH, IS_SPEAKER, "emotion", "predicted"].map(col);
         let keys = keys.into_iter().chain([value.cast(DataType::String).alias(VALUE)]);
         let count = items.clone().group_by(keys.collect::<Vec<_>>()).agg([len().alias(COUNT)]);
-        count.with_columns([lit(slice as u32).alias(SLICE)])
+        count.with_columns([lit(slice as u32).cast(DataType::UInt32).alias(SLICE)])
     });
     concat(counted.collect::<Vec<_>>(), UnionArgs::default())?
         .sort([SLICE, "split", VALUE, DRAWN_WITH], SortMultipleOptions::default())
