@@ -40,7 +40,7 @@ use crate::storage::atomic;
 use crate::storage::layout::Store;
 use crate::tables::schema::{ColumnType, TableSchema};
 
-pub use reading::{TableFile, committed_parts, committed_rows, read_part, read_rows};
+pub use reading::{TableFile, committed_files, committed_parts, committed_rows, read_part, read_rows};
 
 /// A row type and the contract of its table.
 pub trait Row: Serialize + DeserializeOwned {

@@ -55,7 +55,7 @@ impl TableFile {
     }
 
     /// The columns whose names begin with `head`, in their order, each as the arrays of its batches.
-    pub fn columns(&self, head: &str) -> Result<Vec<(String, Vec<ArrayRef>)>> {
+    pub(super) fn columns(&self, head: &str) -> Result<Vec<(String, Vec<ArrayRef>)>> {
         let builder = self.builder()?;
         let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let names: Vec<String> = names.into_iter().filter(|name| name.starts_with(head)).collect();
@@ -72,6 +72,13 @@ impl TableFile {
     /// Its bytes, for another library.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// Refuses a file that is none of the table `R`, before another library reads it.
+    ///
+    /// Errors: kind `Input` for another table, another version, or a footer that cannot be read.
+    pub fn check<R: Row>(&self) -> Result<()> {
+        check_schema(&schema_of::<R>(), self.builder()?.schema()).map_err(|error| error.at(&self.path))
     }
 
     /// Number of rows, from its footer.
@@ -186,22 +193,27 @@ pub fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>> {
     TableFile::open(path)?.rows()
 }
 
+/// The files of the table `R` among those of a commit, each read when it is asked for.
+pub fn committed_files<R: Row>(store: &Store, commit: &Commit) -> impl Iterator<Item = Result<TableFile>> {
+    let folder = store.relative(&folder_of::<R>(store)) + "/";
+    let own = commit.files.iter().filter(move |record| record.path.starts_with(&folder));
+    own.map(|record| TableFile::committed(store, record, &commit.stage))
+}
+
 /// All rows of the files of a commit.
 pub fn committed_rows<R: Row>(store: &Store, commit: &Commit) -> Result<Vec<R>> {
-    let folder = store.relative(&folder_of::<R>(store));
     let mut rows = Vec::new();
-    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
-        rows.extend(TableFile::committed(store, record, &commit.stage)?.rows::<R>()?);
+    for file in committed_files::<R>(store, commit) {
+        rows.extend(file?.rows::<R>()?);
     }
     Ok(rows)
 }
 
 /// [`committed_rows`] with the columns `names` only; the fields of `P` name them.
 pub fn committed_parts<R: Row, P: DeserializeOwned>(store: &Store, commit: &Commit, names: &[&str]) -> Result<Vec<P>> {
-    let folder = store.relative(&folder_of::<R>(store));
     let mut rows = Vec::new();
-    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
-        rows.extend(TableFile::committed(store, record, &commit.stage)?.part::<R, P>(names)?);
+    for file in committed_files::<R>(store, commit) {
+        rows.extend(file?.part::<R, P>(names)?);
     }
     Ok(rows)
 }
