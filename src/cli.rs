@@ -1,5 +1,7 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
+mod shards;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use crate::inspect::Source;
 use crate::stages::STAGES;
 use crate::units::Bytes;
 
+pub use shards::{CommitArgs, ShardArgs, SweepArgs};
+
 /// One sub-command with its arguments.
 pub enum Command {
     /// One stage by name.
@@ -18,6 +22,14 @@ pub enum Command {
     Run(Setting),
     /// What is stale, and why.
     Status(Setting),
+    /// The work of a stage, cut into shards for other processes.
+    Plan(String, Setting),
+    /// Some shards of a plan.
+    Shard(ShardArgs),
+    /// One output of a plan's shards.
+    Commit(CommitArgs),
+    /// Plans that nobody works on any more.
+    Sweep(SweepArgs),
     /// Every committed file against its hash.
     Verify(Verify),
     /// The synthetic corpus.
@@ -110,11 +122,7 @@ pub fn command_line() -> clap::Command {
         let about = format!("{} ({})", stage.about(), stage.flow());
         let mut command = setting_args(clap::Command::new(stage.name()).about(about));
         if stage.name() == "score" {
-            let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
-            let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
-            command = command
-                .arg(input.help("score the recordings below DIR instead of the features"))
-                .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."));
+            command = input_args(command);
         }
         root = root.subcommand(command);
     }
@@ -122,6 +130,7 @@ pub fn command_line() -> clap::Command {
         clap::Command::new("run").about("run the pipeline's stages in order, stale ones only"),
     ))
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
+    .subcommands(shards::commands())
     .subcommand(verify_command())
     .subcommand(synth_command())
     .subcommand(inspect_command())
@@ -132,6 +141,15 @@ pub fn command_line() -> clap::Command {
             .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
     )
     .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
+}
+
+/// What scoring alone takes.
+fn input_args(command: clap::Command) -> clap::Command {
+    let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
+    let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
+    command
+        .arg(input.help("score the recordings below DIR instead of the features"))
+        .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."))
 }
 
 fn verify_command() -> clap::Command {
@@ -280,7 +298,10 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
             Command::Completions(shell)
         }
         "manual" => Command::Manual,
-        stage => Command::Stage(stage.to_string(), setting(own)),
+        name => match shards::typed(name, own)? {
+            Some(command) => command,
+            None => Command::Stage(name.to_string(), setting(own)),
+        },
     })
 }
 

@@ -39,7 +39,7 @@ pub struct Listing {
 }
 
 /// Files that are no recordings by their names, counted by what stands behind the last dot, in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver(BTreeMap<String, u64>);
 
 impl PassedOver {

@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod report;
 pub mod roster;
 pub mod score;
+pub mod shards;
 pub mod train;
 
 use std::collections::BTreeMap;

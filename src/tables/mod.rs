@@ -12,6 +12,7 @@ pub mod feature_plan;
 pub mod features;
 pub mod folds;
 pub mod history;
+pub mod listing;
 pub mod manifest;
 pub mod metrics;
 mod page;
@@ -39,7 +40,7 @@ use crate::storage::atomic;
 use crate::storage::layout::Store;
 use crate::tables::schema::{ColumnType, TableSchema};
 
-pub use reading::{TableFile, committed_parts, committed_rows, read_part, read_rows};
+pub use reading::{TableFile, committed_parts, committed_rows, read_group, read_part, read_rows};
 
 /// A row type and the contract of its table.
 pub trait Row: Serialize + DeserializeOwned {
@@ -55,6 +56,7 @@ pub const TABLES: &[&str] = &[
     features::FeatureRow::SCHEMA,
     feature_index::FeatureIndexRow::SCHEMA,
     history::HistoryRow::SCHEMA,
+    listing::ListingRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
@@ -95,6 +97,11 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
         self.writer.write(&batch).map_err(cannot_write)
+    }
+
+    /// Ends a row group: who reads it alone reads what was written since the last one.
+    pub fn end_group(&mut self) -> Result<()> {
+        self.writer.flush().map_err(cannot_write)
     }
 
     /// Ends the file.
@@ -207,6 +214,7 @@ mod tests {
         check(feature_plan::FeaturePlanRow::example());
         check(features::FeatureRow::example());
         check(history::HistoryRow::example());
+        check(listing::ListingRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
         check(confusion::ConfusionRow::example());

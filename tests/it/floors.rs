@@ -48,7 +48,7 @@ const HOMES: &[(&str, &str)] = &[
     ("polars::", "src/stages/report/slices.rs"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),
-    ("clap::", "src/cli.rs"),
+    ("clap::", "src/cli"),
 ];
 
 fn sources() -> BTreeMap<String, String> {
