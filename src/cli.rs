@@ -60,6 +60,8 @@ pub struct Setting {
     /// `None`: beside the program.
     pub runtime: Option<PathBuf>,
     pub input: Option<PathBuf>,
+    /// `None`: as many as a shard has usually.
+    pub shard_recordings: Option<usize>,
     pub quiet: bool,
 }
 
@@ -147,8 +149,10 @@ pub fn command_line() -> clap::Command {
 fn input_args(command: clap::Command) -> clap::Command {
     let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
     let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
+    let from = Arg::new("from").long("from").value_name("SOURCE").value_parser(["features", "audio"]);
     command
         .arg(input.help("score the recordings below DIR instead of the features"))
+        .arg(from.help("score stored features or the manifest's recordings; the same as --set score.source=..."))
         .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."))
 }
 
@@ -322,6 +326,9 @@ fn setting(matches: &ArgMatches) -> Setting {
     if let Ok(Some(provider)) = matches.try_get_one::<String>("provider") {
         overrides.push(format!("score.device={provider}"));
     }
+    if let Ok(Some(source)) = matches.try_get_one::<String>("from") {
+        overrides.push(format!("score.source={source}"));
+    }
     Setting {
         pipeline: path(matches, "pipeline").unwrap_or_default(),
         store: path(matches, "store"),
@@ -331,6 +338,7 @@ fn setting(matches: &ArgMatches) -> Setting {
         accept_loss: matches.get_flag("accept-loss"),
         overrides,
         runtime: path(matches, "runtime"),
+        shard_recordings: matches.try_get_one::<u32>("shard-recordings").ok().flatten().map(|&n| n as usize),
         input: matches.try_get_one::<PathBuf>("input").ok().flatten().cloned(),
         quiet: matches.get_flag("quiet"),
     }

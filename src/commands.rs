@@ -21,6 +21,7 @@ use crate::network::kernels::Isa;
 use crate::network::session::{self, Provider, Runtime};
 use crate::pictures::{inspection_svg, inspection_text, wrapped};
 use crate::progress::{self, Progress, Silent};
+use crate::stages::shards::SHARD_RECORDINGS;
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
 use crate::storage::layout::Store;
@@ -101,6 +102,7 @@ fn context(setting: &Setting) -> Result<Ctx> {
         input: setting.input.as_deref().map(absolute).transpose()?,
         runtime_library: setting.runtime.clone().unwrap_or_else(session::default_library),
         memory_limit: setting.memory_limit,
+        shard_recordings: setting.shard_recordings.unwrap_or(SHARD_RECORDINGS),
         accept_loss: setting.accept_loss,
         progress,
         pool: pool(setting.n_threads)?,

@@ -40,9 +40,12 @@ pub struct SweepArgs {
 pub(super) fn commands() -> [clap::Command; 4] {
     let names = SHARDED.iter().map(|sharded| sharded.stage().name());
     let stage = Arg::new("stage").required(true).value_name("STAGE").value_parser(names.collect::<Vec<_>>());
+    let recordings = Arg::new("shard-recordings").long("shard-recordings").value_name("N");
+    let recordings = recordings.value_parser(value_parser!(u32).range(1..=1_000_000));
     let plan = input_args(setting_args(clap::Command::new("plan")))
         .about("cut a stage's work into shards for other processes, as a folder of the store")
-        .arg(stage.help("whose work"));
+        .arg(stage.help("whose work"))
+        .arg(recordings.help("recordings in a shard; features has it in the recipe [default: 1024]"));
     let shard = clap::Command::new("shard")
         .about("make shards of a plan; any number of processes may, at once and again")
         .arg(plan_arg())

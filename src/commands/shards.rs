@@ -94,6 +94,7 @@ fn worker(folder: &PlanFolder, n_threads: Option<usize>, quiet: bool) -> Result<
         input: plan.input.as_deref().map(files::path_of),
         runtime_library: session::default_library(),
         memory_limit: Bytes(0),
+        shard_recordings: plan.shard_recordings,
         accept_loss: false,
         progress: progress_of(quiet),
         pool: pool(n_threads)?,

@@ -17,10 +17,12 @@ pub mod manifest;
 pub mod metrics;
 mod page;
 pub mod predictions;
+pub mod probe_plan;
 mod ranged;
 mod reading;
 pub mod runs;
 pub mod schema;
+pub mod score_plan;
 pub mod spectrograms;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::Serialize;
@@ -57,6 +60,8 @@ pub const TABLES: &[&str] = &[
     feature_index::FeatureIndexRow::SCHEMA,
     history::HistoryRow::SCHEMA,
     listing::ListingRow::SCHEMA,
+    probe_plan::ProbePlanRow::SCHEMA,
+    score_plan::ScorePlanRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
@@ -97,6 +102,11 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
         self.writer.write(&batch).map_err(cannot_write)
+    }
+
+    /// Adds an entry to the file's key-value metadata.
+    pub fn note(&mut self, key: &str, value: &str) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_string(), value.to_string()));
     }
 
     /// Ends a row group: who reads it alone reads what was written since the last one.
@@ -215,6 +225,8 @@ mod tests {
         check(features::FeatureRow::example());
         check(history::HistoryRow::example());
         check(listing::ListingRow::example());
+        check(probe_plan::ProbePlanRow::example());
+        check(score_plan::ScorePlanRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
         check(confusion::ConfusionRow::example());

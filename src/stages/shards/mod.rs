@@ -6,6 +6,7 @@
 //! share out the work. Tables have the same bytes either way.
 
 mod commit;
+pub mod part;
 mod plan;
 pub mod plan_file;
 mod seen;
@@ -20,7 +21,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::stages::{Ctx, Done, Read, Stage, features};
+use crate::stages::{Ctx, Done, Read, Stage, features, ingest, score};
 use crate::storage::atomic;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::{content_named, content_of, stem_of};
@@ -33,8 +34,11 @@ pub use plan_file::PlanFolder;
 pub use seen::Seen;
 pub use sweep::{Swept, sweep};
 
+/// Recordings in a shard unless somebody says otherwise: some seconds of work.
+pub const SHARD_RECORDINGS: usize = 1024;
+
 /// Every stage whose work can be shared out, in the order of the chain.
-pub const SHARDED: &[&dyn AnySharded] = &[&features::Features];
+pub const SHARDED: &[&dyn AnySharded] = &[&ingest::Ingest, &features::Features, &score::Score];
 
 /// A stage whose work is cut into shards.
 pub trait Sharded: Stage {

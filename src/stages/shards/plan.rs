@@ -63,6 +63,7 @@ pub(super) fn plan<S: Sharded>(stage: &S, ctx: &Ctx) -> Result<Value> {
         input: ctx.input.as_deref().map(files::text_of),
         inputs: begun.inputs().clone(),
         reads: begun.reads(),
+        shard_recordings: ctx.shard_recordings,
         last: begun.last().map(CommitRef::to),
         shards: shards.iter().map(|shard| PlannedShard { id: shard.id.into(), n_rows: shard.rows.len() }).collect(),
         parts,

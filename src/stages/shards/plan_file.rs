@@ -74,6 +74,8 @@ pub struct PlanFile {
     pub reads: BTreeMap<String, CommitRef>,
     /// What the stage had committed.
     pub last: Option<CommitRef>,
+    /// Recordings in a shard, where the recipe does not say it.
+    pub shard_recordings: usize,
     /// In their order.
     pub shards: Vec<PlannedShard>,
     /// The parts that hold their rows.
