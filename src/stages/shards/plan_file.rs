@@ -88,7 +88,7 @@ pub struct PlanFile {
 
 impl PlanFile {
     /// The hash of all that it says but for its id.
-    pub(super) fn id(&self) -> String {
+    pub fn id(&self) -> String {
         Fingerprint::of_value(&Self { plan_id: String::new(), ..self.clone() }).short().to_string()
     }
 }
