@@ -95,7 +95,7 @@ pub struct Inspect {
 /// What came of a command line.
 pub enum Typed {
     /// A command to run.
-    Command(Command),
+    Command(Box<Command>),
     /// Help, version or a usage error: it has been printed; the exit code is left.
     Answered(u8),
 }
@@ -103,7 +103,7 @@ pub enum Typed {
 /// Reads `args`, program name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed> {
     match command_line().try_get_matches_from(args) {
-        Ok(matches) => typed(&matches).map(Typed::Command),
+        Ok(matches) => typed(&matches).map(|command| Typed::Command(Box::new(command))),
         Err(error) => {
             // Help and version go to stdout with code 0, usage errors to stderr with code 2; a closed pipe is no matter.
             let _ = error.print();
@@ -124,7 +124,7 @@ pub fn command_line() -> clap::Command {
         let about = format!("{} ({})", stage.about(), stage.flow());
         let mut command = setting_args(clap::Command::new(stage.name()).about(about));
         if stage.name() == "score" {
-            command = input_args(command);
+            command = shards::input_args(command);
         }
         root = root.subcommand(command);
     }
@@ -143,17 +143,6 @@ pub fn command_line() -> clap::Command {
             .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
     )
     .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
-}
-
-/// What scoring alone takes.
-fn input_args(command: clap::Command) -> clap::Command {
-    let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
-    let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
-    let from = Arg::new("from").long("from").value_name("SOURCE").value_parser(["features", "audio"]);
-    command
-        .arg(input.help("score the recordings below DIR instead of the features"))
-        .arg(from.help("score stored features or the manifest's recordings; the same as --set score.source=..."))
-        .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."))
 }
 
 fn verify_command() -> clap::Command {

@@ -37,7 +37,7 @@ const DONE_WITH_REJECTS: u8 = 1;
 /// Data goes to `stdout`, one JSON object a line.
 pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     match cli::parse(args)? {
-        Typed::Command(command) => execute(command, stdout),
+        Typed::Command(command) => execute(*command, stdout),
         Typed::Answered(code) => Ok(code),
     }
 }

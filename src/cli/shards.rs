@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, value_parser};
 
-use super::{Command, input_args, path, runtime_arg, setting, setting_args};
+use super::{Command, path, runtime_arg, setting, setting_args};
 use crate::error::Result;
 use crate::stages::shards::{SHARDED, Wanted};
 
@@ -81,6 +81,17 @@ fn worker_args(command: clap::Command) -> clap::Command {
     let threads = Arg::new("threads").long("threads").value_name("N").value_parser(value_parser!(u16).range(1..));
     let quiet = Arg::new("quiet").long("quiet").short('q').action(ArgAction::SetTrue);
     command.arg(threads.help("threads that work [default: all cores]")).arg(quiet.help("no progress"))
+}
+
+/// What scoring alone takes.
+pub(super) fn input_args(command: clap::Command) -> clap::Command {
+    let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
+    let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
+    let from = Arg::new("from").long("from").value_name("SOURCE").value_parser(["features", "audio"]);
+    command
+        .arg(input.help("score the recordings below DIR instead of the features"))
+        .arg(from.help("score stored features or the manifest's recordings; the same as --set score.source=..."))
+        .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."))
 }
 
 /// What was typed behind one of [`commands`]; `None` for another one.

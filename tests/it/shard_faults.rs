@@ -23,6 +23,14 @@ fn planned() -> (Mill, Recipe, String) {
     (mill, recipe, plan)
 }
 
+/// A store where one process made the features.
+fn calm(mill: &Mill, recipe: &Recipe) -> Mill {
+    let calm = twin(mill);
+    std::fs::remove_dir_all(calm.store().join("plans")).expect("it has no plan");
+    recipe.done(&calm, "features", &[]);
+    calm
+}
+
 fn all(mill: &Mill, plan: &str) {
     let ended = shard(mill, plan, &["--index", "0", "--of", "1"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -84,13 +92,28 @@ fn missing_shards_are_named_and_nothing_is_changed() {
     refused(&shard(&mill, "nowhere", &["--index", "0"]), &["there is no plan"]);
 }
 
+/// Does something to the bytes of a file.
+type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn damage_to_a_plan_is_refused_and_a_damaged_shard_is_made_again() {
     let (mill, recipe, plan) = planned();
-    let calm = twin(&mill);
-    recipe.done(&calm, "features", &[]);
-    for name in ["plan.json", "parts/part-00000.parquet"] {
-        flip(&Path::new(&plan).join(name));
+    let calm = calm(&mill, &recipe);
+    let part = "parts/part-00000.parquet";
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
+    let flip_middle = |bytes: &mut Vec<u8>| *bytes.get_mut(900).expect("long enough") ^= 1;
+    // A plan that can be read and names other recordings.
+    let rename = |bytes: &mut Vec<u8>| {
+        let found = bytes.windows(11).rposition(|window| window == b"speaker_01/").expect("a path");
+        bytes[found + 9] = b'7';
+    };
+    let damages: [(&str, Damage); 4] =
+        [("plan.json", &flip_middle), ("plan.json", &cut), (part, &cut), (part, &rename)];
+    for (name, damage) in damages {
+        let file = Path::new(&plan).join(name);
+        let mut bytes = std::fs::read(&file).expect("read");
+        damage(&mut bytes);
+        std::fs::write(&file, bytes).expect("damaged");
         let ended = shard(&mill, &plan, &["--index", "0", "--of", "1"]);
         refused(&ended, &[name, "damaged", "sermill plan"]);
         assert_eq!(folder_of(&recipe.plan(&mill, "features", &[])), plan, "the same plan is written anew");
@@ -128,8 +151,7 @@ fn a_plan_that_is_out_of_date_is_refused() {
 #[test]
 fn a_worker_that_wakes_after_the_commit_harms_nothing() {
     let (mill, recipe, plan) = planned();
-    let calm = twin(&mill);
-    recipe.done(&calm, "features", &[]);
+    let calm = calm(&mill, &recipe);
     let signal = |child: &std::process::Child, name: &str| {
         let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
@@ -158,8 +180,7 @@ fn a_worker_that_wakes_after_the_commit_harms_nothing() {
 #[test]
 fn of_two_committers_one_commits_and_the_other_says_so() {
     let (mill, recipe, plan) = planned();
-    let calm = twin(&mill);
-    recipe.done(&calm, "features", &[]);
+    let calm = calm(&mill, &recipe);
     all(&mill, &plan);
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sermill"));

@@ -75,6 +75,9 @@ fn sweep_plan(plan: &Path, staging: &Path, older: Duration, swept: &mut Swept) -
         };
         own.extend(atomic::entries(folder)?.into_iter().filter(|path| is_own(path)));
     }
+    if own.is_empty() {
+        return Ok(());
+    }
     let mut n_bytes = 0;
     for path in &own {
         let Some((size, age)) = size_and_age(path)? else { continue };
