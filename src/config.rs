@@ -160,6 +160,26 @@ pub struct ScoreConfig {
     pub batch: usize,
     /// `cpu`, `cuda` or `cuda:N` for ONNX Runtime, `native` for the own kernels.
     pub device: String,
+    /// What is scored; `features` in recipes that do not name it.
+    #[serde(default, skip_serializing_if = "ScoreSource::is_features")]
+    pub source: ScoreSource,
+}
+
+/// `[score] source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreSource {
+    /// Stored spectrograms, originals and copies.
+    #[default]
+    Features,
+    /// The manifest's recordings themselves, through the model's front end: no spectrogram is stored.
+    Audio,
+}
+
+impl ScoreSource {
+    fn is_features(&self) -> bool {
+        *self == Self::Features
+    }
 }
 
 /// `[report]`: how the numbers are summed up.
@@ -328,6 +348,9 @@ fn add_newer_keys(table: &mut toml::Table) {
     if let Some(ingest) = table.get_mut("ingest").and_then(toml::Value::as_table_mut) {
         let megabytes = (Budget::DEFAULT_LIMIT.0 / 1_000_000) as i64;
         ingest.entry("max_recording_mb").or_insert(toml::Value::Integer(megabytes));
+    }
+    if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
+        score.entry("source").or_insert_with(|| "features".into());
     }
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()

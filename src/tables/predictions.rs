@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array};
 use arrow::record_batch::RecordBatch;
+use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -55,6 +56,11 @@ pub struct Predictions {
 impl Predictions {
     /// Writes them as a Parquet file.
     pub fn write(&self, out: &mut (dyn std::io::Write + Send)) -> Result<()> {
+        self.write_noting(out, None)
+    }
+
+    /// [`Predictions::write`] with an entry of the file's key-value metadata.
+    pub fn write_noting(&self, out: &mut (dyn std::io::Write + Send), note: Option<(&str, String)>) -> Result<()> {
         let contract = schema_of::<PredictionRow>();
         let schema = contract.arrow_with(&self.classes);
         let mut writer = arrow_writer_of(&contract, schema.clone(), out)?;
@@ -67,6 +73,9 @@ impl Predictions {
             let batch = RecordBatch::try_new(schema.clone(), columns)
                 .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
             writer.write(&batch).map_err(cannot_write)?;
+        }
+        if let Some((key, value)) = note {
+            writer.append_key_value_metadata(KeyValue::new(key.to_string(), value));
         }
         writer.close().map(|_| ()).map_err(cannot_write)
     }

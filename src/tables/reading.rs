@@ -128,12 +128,31 @@ impl TableFile {
 
 /// Rows of one file with the columns `names` only, without reading the others; the fields of `P` name them.
 pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Result<Vec<P>> {
+    read_ranges::<R, P>(path, Some(names), None)
+}
+
+/// Rows of one row group, without reading the others.
+pub fn read_group<R: Row>(path: &Path, group: usize) -> Result<Vec<R>> {
+    read_ranges::<R, R>(path, None, Some(group))
+}
+
+fn read_ranges<R: Row, P: DeserializeOwned>(
+    path: &Path,
+    columns: Option<&[&str]>,
+    group: Option<usize>,
+) -> Result<Vec<P>> {
     let file = files::open(path).map_err(|error| cannot_read(path, error))?;
     let file = RangedFile::new(file).map_err(|error| cannot_read(path, error))?;
     let read = || {
-        let builder = begin(file.clone(), path)?;
+        let mut builder = begin(file.clone(), path)?;
+        if let Some(group) = group {
+            if group >= builder.metadata().num_row_groups() {
+                return Err(Error::input("the table is damaged: it has fewer row groups").at(path).hint(AGAIN));
+            }
+            builder = builder.with_row_groups(vec![group]);
+        }
         let mut rows: Vec<P> = Vec::new();
-        for batch in reader_of::<R, _>(builder, path, Some(names))? {
+        for batch in reader_of::<R, _>(builder, path, columns)? {
             rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch?).map_err(|error| damaged(path, error))?);
         }
         Ok(rows)

@@ -54,7 +54,7 @@ const HOMES: &[(&str, &str)] = &[
     ("polars::", "src/evaluation/"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),
-    ("clap::", "src/cli.rs"),
+    ("clap::", "src/cli"),
 ];
 
 fn sources() -> BTreeMap<String, String> {

@@ -18,5 +18,7 @@ mod queries;
 mod readers;
 mod reading;
 mod refusals;
+mod shard_faults;
+mod shards;
 mod store;
 mod trust;

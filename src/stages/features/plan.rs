@@ -10,6 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::files;
 use crate::split::Split;
+use crate::stages::shards::shard_id;
 use crate::stages::{Ctx, Read};
 use crate::storage::atomic;
 use crate::storage::commit::Commit;
@@ -246,8 +247,4 @@ pub(super) fn with_plan(mut rows: Vec<FeatureIndexRow>, plan: &[Fingerprint]) ->
         row.plan = own.map_or(String::new(), |plan| plan.as_str().to_string());
     }
     rows
-}
-
-fn shard_id(settings: &Fingerprint, rows: &[Fingerprint]) -> String {
-    Fingerprint::of_value(&(settings, rows)).short().to_string()
 }

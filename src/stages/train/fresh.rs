@@ -158,6 +158,7 @@ mod tests {
             corpora: folder.join("corpora"),
             input: None,
             runtime_library: PathBuf::new(),
+            shard_recordings: 1,
             memory_limit: crate::units::Bytes(4_000_000_000),
             accept_loss: false,
             progress: Box::new(Silent),
