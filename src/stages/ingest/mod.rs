@@ -97,7 +97,7 @@ impl Stage for Ingest {
 
     fn settings(&self, ctx: &Ctx) -> Settings {
         let rules = Rules::of(&ctx.pipeline);
-        Settings::of_revision(REVISION).with("ingest", &ctx.pipeline.ingest).with("front_end", rules)
+        Settings::of_revision(REVISION).with("ingest", &ctx.pipeline.ingest).with("ingest.rules", rules)
     }
 
     fn inputs(&self, ctx: &Ctx, read: &Read) -> Result<Inputs> {
