@@ -304,9 +304,7 @@ impl Pipeline {
                 return refuse(place, &count, "must be at least 1");
             }
         }
-        if !(0.0..1.0).contains(&self.train.network.dropout) {
-            return refuse("[train.network] dropout", &self.train.network.dropout, "must be at least 0 and under 1");
-        }
+        self.train.check()?;
         if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
             return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
         }
@@ -319,6 +317,39 @@ impl Pipeline {
         self.augment.check(self.split.protocol)?;
         self.augment.spec_augment.check(self.features.front_end.n_mels, self.features.front_end.n_frames())?;
         self.network().map(|_| ())
+    }
+}
+
+impl TrainConfig {
+    /// Refuses numbers with which no training ends, or ends in numbers. NaN fails every range.
+    fn check(&self) -> Result<()> {
+        let network = &self.network;
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        for (place, value, is_sound, limit) in [
+            ("[train] patience", self.patience as f64, self.patience > 0, "must be at least 1"),
+            ("[train] learning_rate", self.learning_rate, positive(self.learning_rate), "must be above 0 and finite"),
+            ("[train] momentum", self.momentum, share(self.momentum), "must be at least 0 and under 1"),
+            ("[train] decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), "must be at least 0 and finite"),
+            ("[train.network] dropout", network.dropout.into(), share(network.dropout.into()), "must be at least 0 and under 1"),
+            (
+                "[train.network] batch_norm_epsilon",
+                network.batch_norm_epsilon.into(),
+                positive(network.batch_norm_epsilon.into()),
+                "must be above 0 and finite",
+            ),
+            (
+                "[train.network] batch_norm_momentum",
+                network.batch_norm_momentum.into(),
+                share(network.batch_norm_momentum.into()),
+                "must be at least 0 and under 1",
+            ),
+        ] {
+            if !is_sound {
+                return Err(Error::recipe(format!("{place} = {value}: {limit}")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -120,3 +120,45 @@ fn an_augmentation_may_be_set_from_the_command_line() {
         assert!(error.to_string().contains(words), "{item}: {error}");
     }
 }
+
+#[test]
+fn numbers_with_which_no_training_ends_are_refused_with_value_and_limit() {
+    for (item, words) in [
+        ("train.patience=0", "[train] patience = 0: must be at least 1"),
+        ("train.learning_rate=0.0", "[train] learning_rate = 0: must be above 0"),
+        ("train.learning_rate=nan", "[train] learning_rate = NaN"),
+        ("train.learning_rate=inf", "[train] learning_rate = inf"),
+        ("train.momentum=1.0", "[train] momentum = 1"),
+        ("train.momentum=nan", "[train] momentum = NaN"),
+        ("train.decay=-1e-6", "[train] decay = -0.000001"),
+        ("train.network.dropout=1.0", "[train.network] dropout = 1"),
+        ("train.network.batch_norm_epsilon=0.0", "[train.network] batch_norm_epsilon = 0"),
+        ("train.network.batch_norm_momentum=1.5", "[train.network] batch_norm_momentum = 1.5"),
+    ] {
+        let error = Pipeline::parse(PAPER, &[item.to_string()]).expect_err(item);
+        assert!(error.to_string().starts_with(words), "{item}: {error}");
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+}
+
+#[test]
+fn a_label_set_is_named_or_spelled_out_and_old_recipes_mean_the_seven() {
+    let set = |item: &str| Pipeline::parse(PAPER, &[item.to_string()]);
+    assert_eq!(Pipeline::parse(PAPER, &[]).expect("paper").labels, Labels::shipped("seven").expect("shipped"));
+    let old = PAPER.replace("[labels]\nset = \"seven\" ", "# ");
+    assert_ne!(old, PAPER);
+    assert_eq!(Pipeline::parse(&old, &[]).expect("without labels").labels.set, "seven");
+    let eight = set("labels.set=ravdess-8").expect("shipped");
+    assert_eq!((eight.labels.n_classes(), eight.network().expect("a network").n_classes), (8, 8));
+    let own = set("labels={set=\"own\",classes=[\"good\",\"bad\"],words={sad=\"bad\"}}").expect("own");
+    assert_eq!(own.labels.name_of(Some("sad")), Some("bad"));
+    for (item, words) in [
+        ("labels.set=nine", "`nine` is no label set, known are seven"),
+        ("labels={set=\"own\"}", "`own` is no label set"),
+        ("labels={set=\"own\",classes=[\"good\"]}", "1 names, wanted are 2 to 64"),
+        ("labels={set=\"seven\",classes=[\"good\",\"bad\"]}", "others than that set's"),
+    ] {
+        let error = set(item).expect_err(item);
+        assert!(error.to_string().contains(words), "{item}: {error}");
+    }
+}

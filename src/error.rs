@@ -154,8 +154,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
+    /// That of the library error, whose own text stands in the message already: who prints the chain says nothing twice.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().and_then(|source| source.source())
     }
 }
 
