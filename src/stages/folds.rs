@@ -44,7 +44,7 @@ impl Stage for Folds {
     fn settings(&self, ctx: &Ctx) -> Settings {
         let pipeline = &ctx.pipeline;
         Settings::of_revision(REVISION)
-            .with("split", &pipeline.split)
+            .with("split", pipeline.split)
             .with("labels", &pipeline.labels)
             .with("pipeline.seed", pipeline.pipeline.seed)
             .with("features.copies", pipeline.stored_copies())
