@@ -104,8 +104,9 @@ fn damage_to_a_plan_is_refused_and_a_damaged_shard_is_made_again() {
     let flip_middle = |bytes: &mut Vec<u8>| *bytes.get_mut(900).expect("long enough") ^= 1;
     // A plan that can be read and names other recordings.
     let rename = |bytes: &mut Vec<u8>| {
-        let found = bytes.windows(11).rposition(|window| window == b"speaker_01/").expect("a path");
-        bytes[found + 9] = b'7';
+        let found: Vec<usize> = (0..bytes.len() - 11).filter(|&at| bytes[at..].starts_with(b"speaker_01/")).collect();
+        assert!(!found.is_empty());
+        found.into_iter().for_each(|at| bytes[at + 9] = b'7');
     };
     let damages: [(&str, Damage); 4] =
         [("plan.json", &flip_middle), ("plan.json", &cut), (part, &cut), (part, &rename)];
@@ -201,6 +202,31 @@ fn of_two_committers_one_commits_and_the_other_says_so() {
     let again = commit(&mill, &plan);
     assert_eq!((again.code, &again.json()["fresh"]), (0, &true.into()));
     same_store(&calm, &mill);
+}
+
+#[test]
+fn a_committer_that_is_killed_is_followed_by_one_that_finishes() {
+    let (mill, recipe) = (Mill::with_corpus(), Recipe::demo(&DEMO));
+    recipe.done(&mill, "ingest", &[]);
+    let other = ["--set", "features.augmentations=[\"pink-noise\"]"];
+    // There is an old commit whose files must all go.
+    recipe.done(&mill, "features", &other);
+    let calm = twin(&mill);
+    recipe.done(&calm, "features", &[]);
+    for milliseconds in [8, 14, 18, 22, 26, 30, 36] {
+        let torn = twin(&mill);
+        let plan = folder_of(&recipe.plan(&torn, "features", &[]));
+        all(&torn, &plan);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sermill"));
+        command.args(["commit", "--quiet", "--plan", &plan]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        let ended = commit(&torn, &plan);
+        assert_eq!(ended.code, 0, "killed after {milliseconds} ms: {}", ended.stderr);
+        same_store(&calm, &torn);
+    }
 }
 
 #[test]

@@ -238,9 +238,9 @@ impl Wanted {
     pub fn positions(&self, ids: &[&str]) -> Result<Vec<usize>> {
         match self {
             Self::Strided { index, of } => {
-                let of = of.unwrap_or(ids.len());
+                let of = of.unwrap_or(ids.len()).max(1);
                 if *index >= of {
-                    return Err(Error::recipe(format!("--index {index}: there are 0 to {}", of.max(1) - 1)));
+                    return Err(Error::recipe(format!("--index {index}: there are 0 to {}", of - 1)));
                 }
                 Ok((*index..ids.len()).step_by(of).collect())
             }

@@ -128,3 +128,74 @@ fn todo(ctx: &Ctx, plan: &PlanFile) -> Result<usize> {
     let waiting = waiting_in(&[&ctx.store.staging_of_plan(&plan.slot, &plan.plan_id)])?;
     Ok(plan.shards.iter().filter(|shard| !waiting.contains_key(&shard_stem(&shard.id))).count())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Pipeline;
+    use crate::stages::Inputs;
+    use crate::stages::shards::{PlanFolder, shard_id};
+    use crate::storage::fingerprint::Fingerprint;
+    use crate::storage::settings::Settings;
+    use crate::tables::feature_plan::FeaturePlanRow;
+
+    #[test]
+    fn a_worker_finds_the_rows_of_its_shard_among_many_parts() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let settings = Settings::of_revision(1);
+        let row = |n: usize| FeaturePlanRow { recording_id: format!("{n}.wav"), ..FeaturePlanRow::example() };
+        let rows: Vec<Vec<FeaturePlanRow>> =
+            (0..PART_SHARDS + 3).map(|n| (0..1 + n % 3).map(|i| row(10 * n + i)).collect()).collect();
+        let id = |rows: &Vec<FeaturePlanRow>| {
+            shard_id(&settings.fingerprint(), &rows.iter().map(Fingerprint::of_value).collect::<Vec<_>>())
+        };
+        let ids: Vec<String> = rows.iter().map(id).collect();
+        let shards: Vec<Shard<FeaturePlanRow>> = ids.iter().zip(&rows).map(|(id, rows)| Shard { id, rows }).collect();
+        for (name, written) in parts_of(folder.path(), &shards).expect("written") {
+            let target = folder.path().join(name);
+            atomic::create_folder(target.parent().expect("a folder")).expect("made");
+            written.publish(&target).expect("published");
+        }
+        let recipe = include_str!("../../../pipelines/demo.toml");
+        let planned = |shard: &Shard<FeaturePlanRow>| PlannedShard { id: shard.id.into(), n_rows: shard.rows.len() };
+        let mut plan = PlanFile {
+            format: FORMAT,
+            stage: "features".into(),
+            slot: "features".into(),
+            plan_id: String::new(),
+            version: String::new(),
+            git_commit: String::new(),
+            settings: settings.clone(),
+            pipeline: Pipeline::parse(recipe, &[]).expect("a recipe"),
+            store: String::new(),
+            corpora: String::new(),
+            input: None,
+            inputs: Inputs::new(),
+            reads: Default::default(),
+            last: None,
+            shard_recordings: 1,
+            shards: shards.iter().map(planned).collect(),
+            parts: Vec::new(),
+            listing: None,
+            passed_over: Vec::new(),
+            model: None,
+        };
+        plan.plan_id = plan.id();
+        let text = sealed(&plan).expect("a text");
+        atomic::publish_bytes(folder.path(), &folder.path().join(PLAN), &text).expect("written");
+        let read = PlanFolder::open(folder.path()).expect("sound").expect("there");
+        assert_eq!(read.plan, plan, "a recipe comes back to the bit");
+        for at in [0, 1, PART_SHARDS - 1, PART_SHARDS, PART_SHARDS + 2] {
+            assert_eq!(read.rows::<FeaturePlanRow>(at).expect("rows"), rows[at], "shard {at}");
+        }
+        for at in (0..text.len()).step_by(7) {
+            let mut other = text.clone();
+            other[at] ^= 1;
+            atomic::publish_bytes(folder.path(), &folder.path().join(PLAN), &other).expect("written");
+            // White space, or a digit beyond what a number holds, may change.
+            if let Ok(read) = PlanFolder::open(folder.path()) {
+                assert_eq!(read.map(|read| read.plan).as_ref(), Some(&plan), "byte {at}");
+            }
+        }
+    }
+}
