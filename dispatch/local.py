@@ -8,6 +8,7 @@
 """
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ class LocalCluster:
 
     def __init__(self, n_raylets: int = 2):
         os.environ.update(QUIET)
+        logging.getLogger("ray").setLevel(logging.ERROR)
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": WATCHFUL, **OBJECTS}

@@ -72,7 +72,8 @@ def main() -> int:
     ours = multiprocessing.get_context("fork").Process(target=run_shards, args=(shard, plan["shards"], args, os.getpid()))
     ours.start()
     ours.join()
-    return 2 if ours.exitcode == 2 else subprocess.run([program, "commit", "--plan", plan["plan"]]).returncode
+    commit = [program, "commit", "--plan", plan["plan"], *(word for word in stage if word == "--accept-loss")]
+    return 2 if ours.exitcode == 2 else subprocess.run(commit).returncode
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 # are sermill's: 0 and 1 done, 2 never retry, anything else run it again. What sbatch is told otherwise: SBATCH_* (see its manual).
 #SBATCH --job-name=sermill
 #SBATCH --cpus-per-task=1
-#SBATCH --mem-per-cpu=1G
+#SBATCH --mem-per-cpu=2G
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-sermill-%A_%a.out
@@ -39,5 +39,5 @@ shards=$(field shards)
 tasks=${TASKS:-64}
 [ "$tasks" -le "$shards" ] || tasks=$shards
 # Tasks that failed for good are no matter here: the commit says what is missing.
-sbatch --wait --export=ALL,SERMILL="$sermill" --array=0-$((tasks - 1)) "$0" "$plan" >&2 || true
+[ "$shards" -eq 0 ] || sbatch --wait --export=ALL,SERMILL="$sermill" --array=0-$((tasks - 1)) "$0" "$plan" >&2 || true
 exec "$sermill" commit --plan "$plan"
