@@ -18,19 +18,19 @@ from pathlib import Path
 
 DISPATCHER = Path(__file__).resolve().parent / "ray_shards.py"
 STAGES = {"ingest": [], "features": [], "score": ["--set", "score.source=audio"]}
-# Unless told otherwise, Ray takes a third of the memory for objects, and what passes through it here are a few lines of text...
+# Unless told otherwise, Ray takes a third of the memory for objects; what passes through it here are a few lines of text.
 OBJECTS = {"object_store_memory": 80 << 20}
-# ... and tells its makers how it is used.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-# A dead raylet is noticed within seconds, because a test waits for it.
+# A raylet that has died or hangs is given up within seconds, because somebody sits before it.
 WATCHFUL = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+ENVIRONMENT = {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "5000",
+               "RAY_USAGE_STATS_ENABLED": "0"}  # the last: nothing is told to Ray's makers
 
 
 class LocalCluster:
     """Processes of Ray on this machine, as on as many machines: a head and raylets, each a node of its own."""
 
     def __init__(self, n_raylets: int = 2):
-        os.environ.update(QUIET)
+        os.environ.update(ENVIRONMENT)
         logging.getLogger("ray").setLevel(logging.ERROR)
         from ray.cluster_utils import Cluster
 

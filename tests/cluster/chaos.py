@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sermill", type=Path, required=True, help="the program")
     parser.add_argument("--only", default="", help="kills whose name holds this")
+    parser.add_argument("--stage", choices=("features", "score"), help="all kills in this stage [default: half and half]")
     parser.add_argument("--rounds", type=int, default=1, help="how often each [default: 1]")
     parser.add_argument("--speakers", type=int, default=8, help="voices of the corpus [default: 8]")
     parser.add_argument("--repetitions", type=int, default=6, help="takes of each sentence and emotion [default: 6]")
@@ -92,7 +93,7 @@ def main() -> int:
     room = Room(options.sermill.resolve(), work, options)
     rounds = []
     for name, stage, strike in [kill for kill in KILLS if options.only in kill[0]] * options.rounds:
-        found = one(room, name, stage, strike)
+        found = one(room, name, options.stage or stage, strike)
         rounds.append(found)
         room.say(f"chaos: {json.dumps(found)}")
     bad = [found for found in rounds if found["lost"] or found["doubled"] or found["others"]]

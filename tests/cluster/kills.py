@@ -68,7 +68,7 @@ class Round:
 def raylet(share: float) -> Callable[[Round], int]:
     """kill -9 of the raylet under which a shard is at work."""
     def strike(the: Round) -> int:
-        caught = the.caught(share=share)
+        caught = the.caught(share=share, writing=True)
         the.proof = caught.proof()
         send(the.raylet_of(caught), signal.SIGKILL)
         let_go(caught.pid)
@@ -80,7 +80,7 @@ def both_raylets(the: Round) -> int:
     """kill -9 of all raylets, a shard at work under each; then new ones join."""
     caught = []
     for pid in the.cluster.raylets:
-        caught.append(the.caught(share=0.3, below=pid))
+        caught.append(the.caught(share=0.3, below=pid, writing=True))
     the.proof = {"shards": [one.proof() for one in caught]}
     struck, the.cluster.raylets = the.cluster.raylets, []
     for pid in struck:
@@ -94,7 +94,7 @@ def both_raylets(the: Round) -> int:
 
 def head_and_driver(the: Round) -> int:
     """kill -9 of head and driver at once, a shard at work; then a new cluster, and the same command again."""
-    caught = the.caught(share=0.3)
+    caught = the.caught(share=0.3, writing=True)
     the.proof = caught.proof()
     for pid in the.cluster.head():
         send(pid, signal.SIGKILL)
@@ -106,7 +106,7 @@ def head_and_driver(the: Round) -> int:
 
 def head_alone(the: Round) -> int:
     """kill -9 of the head alone: the driver must end by itself, and not with 0 or 1; then as above."""
-    caught = the.caught(share=0.5)
+    caught = the.caught(share=0.5, writing=True)
     the.proof = caught.proof()
     for pid in the.cluster.head():
         send(pid, signal.SIGKILL)

@@ -38,7 +38,7 @@ class Work:
 
     def start(self, address: str) -> subprocess.Popen:
         argv = [sys.executable, DISPATCHER, "--address", address, "--sermill", self.room.program, "--tasks", "1000",
-                *self.room.args(self.stage, self.store)]
+                *self.room.plan_args(self.stage, self.store)]
         log = (self.store.parent / "driver.log").open("ab")
         # A session of its own: it is killed with all that it started.
         driver = subprocess.Popen([str(part) for part in argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -84,7 +84,7 @@ class Work:
         verified = room.run(["verify", "--store", self.store])
         if verified.returncode:
             others.append(f"verify: {verified.stderr[-500:]}")
-        again = room.run(["plan", *room.args(self.stage, self.store)])
+        again = room.run(["plan", *room.plan_args(self.stage, self.store)])
         if again.returncode not in (0, 1) or not json.loads(again.stdout.splitlines()[-1])["fresh"]:
             others.append(f"not up to date afterwards: {again.stdout[-300:]}{again.stderr[-300:]}")
         return {"lost": len(calm.files.keys() - now.files.keys()), "doubled": len(now.files.keys() - calm.files.keys()),
@@ -135,6 +135,10 @@ class Room:
         sets = ("score.source=audio", "score.device=native", f"score.model={self.school()}") if stage == "score" else ()
         return [stage, *self.common(store, sets)]
 
+    def plan_args(self, stage: str, store: Path) -> list:
+        """The same for `sermill plan`, with shards as small as those of `features`."""
+        return self.args(stage, store) + ([] if stage == "features" else ["--shard-recordings", self.options.shard])
+
     def school(self) -> Path:
         """A model, trained once on a store of its own."""
         if self.model is None:
@@ -160,7 +164,7 @@ class Room:
             self.done(self.args(stage, store))
             self.truth[stage] = self.look(store)
             n_files = len(self.truth[stage].files)
-            self.say(f"chaos: {stage}, calm: {n_files} files below tables/ in {time.monotonic() - started:.1f} s")
+            self.say(f"{stage}, one process, nothing happens: {n_files} files below tables/ in {time.monotonic() - started:.1f} s")
         return self.truth[stage]
 
     def look(self, store: Path) -> Found:
