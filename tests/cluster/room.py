@@ -16,6 +16,7 @@ DISPATCHER = PROJECT / "dispatch" / "ray_shards.py"
 RECIPE = PROJECT / "pipelines" / "demo.toml"
 # A network that is trained in seconds, and shards of which there are enough.
 SMALL = ["train.network.maps=[4,4,6,6]", "train.network.lstm_units=8", "train.epochs=1"]
+SCORED = ["score.source=audio", "score.device=native", 'score.splits=["train","validation","test"]']
 PATIENCE_S = 240
 
 
@@ -132,7 +133,7 @@ class Room:
 
     def args(self, stage: str, store: Path) -> list:
         """Arguments of a stage; `score` goes from audio, natively, with one model for all rounds."""
-        sets = ("score.source=audio", "score.device=native", f"score.model={self.school()}") if stage == "score" else ()
+        sets = (f"score.model={self.school()}", *SCORED) if stage == "score" else ()
         return [stage, *self.common(store, sets)]
 
     def plan_args(self, stage: str, store: Path) -> list:
@@ -160,8 +161,8 @@ class Room:
         """What one process makes of the stage, in which nothing happens."""
         if stage not in self.truth:
             store = self.store()
-            started = time.monotonic()
-            self.done(self.args(stage, store))
+            args, started = self.args(stage, store), time.monotonic()
+            self.done(args)
             self.truth[stage] = self.look(store)
             n_files = len(self.truth[stage].files)
             self.say(f"{stage}, one process, nothing happens: {n_files} files below tables/ in {time.monotonic() - started:.1f} s")
