@@ -2,8 +2,8 @@
 
     PYTHONPATH=target/ray python3 tests/cluster/arrays.py --sermill target/release/sermill
 
-What a scheduler would do is played: each step's command with the variables that it would set. `slurm.sh` is run for real where there
-is a Slurm (`sinfo` answers). The last line of stdout is one JSON object; the exit code is 0 when all tables are equal.
+What a scheduler would do is played: each step's command with the variables that it would set. `slurm.sh` is run for real where
+there is a Slurm (`sinfo` answers). The last line of stdout is one JSON object; the exit code is 0 when all tables are equal.
 """
 
 import argparse

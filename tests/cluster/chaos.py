@@ -2,9 +2,9 @@
 
     PYTHONPATH=target/ray python3 tests/cluster/chaos.py --sermill target/release/sermill [--only raylet] [--rounds 1]
 
-What each kill does stands in kills.py. A kill that hit nothing does not count and is made again. Afterwards, with the same command
-once more at most, every file below tables/ must be that of a calm run in one process, nothing may be left in staging, and `sermill
-verify` must be content. The last line of stdout is one JSON object; the exit code is 0 when nothing was lost, doubled or left.
+What each kill does stands in kills.py. A kill that hit nothing does not count and is made again. Afterwards, with the same
+command once more at most, every file below tables/ must be that of a calm run in one process, nothing may be left in staging, and
+`sermill verify` must be content. The last line of stdout is one JSON object; the exit code is 0 when nothing was lost or doubled.
 """
 
 import argparse

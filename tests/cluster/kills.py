@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from typing import Callable, Optional
 
@@ -131,7 +130,7 @@ def shard(share: float) -> Callable[[Round], int]:
 
 
 def zombie(the: Round) -> int:
-    """A machine hangs: raylet, worker and shard stand still, are given up, the shard is made by another, all is committed. Then the
+    """A machine hangs: raylet, worker and shard stand still, are given up, another makes the shard, all is committed. Then the
     shard's process wakes and goes on.
     """
     caught = the.caught(share=0.4, writing=True)
