@@ -13,7 +13,7 @@ use std::path::Path;
 
 use sermill::audio::{self, Channel};
 use sermill::config::Pipeline;
-use sermill::corpora::corpus;
+use sermill::corpora::{Options, corpus};
 use sermill::network::network::Network;
 use sermill::network::onnx::{self, Golden, ModelCard};
 use sermill::network::spec::{BlockSpec, NetworkSpec};
@@ -24,6 +24,7 @@ use sermill::storage::layout::Store;
 use sermill::storage::settings::Settings;
 use sermill::tables::blobs::BlobFile;
 use sermill::tables::features::{FeatureRow, to_blob};
+use sermill::tables::foreign::columns_as_text;
 use sermill::tables::{TableFile, publish_rows};
 use sermill::units::Seed;
 
@@ -101,7 +102,7 @@ fn read_pages(bytes: &[u8], folder: &Path) {
 fn recipes(_folder: &Path) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let files = std::fs::read_dir(folder).expect("pipelines/").map(|entry| entry.expect("an entry").path());
-    files.map(|file| std::fs::read(file).expect("a recipe")).collect()
+    files.filter(|file| file.is_file()).map(|file| std::fs::read(file).expect("a recipe")).collect()
 }
 
 fn parse_recipe(bytes: &[u8], _folder: &Path) {
@@ -116,7 +117,7 @@ fn labels(_folder: &Path) -> Vec<Vec<u8>> {
 
 fn read_labels(bytes: &[u8], folder: &Path) {
     std::fs::write(folder.join("labels.csv"), bytes).expect("written");
-    if let Ok(labeller) = corpus("labelled").expect("known").open(folder) {
+    if let Ok(labeller) = corpus("labelled").expect("known").open(folder, &Options::default(), columns_as_text) {
         for name in ["a, \"b\".wav", "c/d.wav", "\u{e9}.wav", "none.wav"] {
             let _ = labeller.label(Path::new(name));
         }

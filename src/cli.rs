@@ -1,5 +1,7 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
+mod shards;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use crate::inspect::Source;
 use crate::stages::STAGES;
 use crate::units::Bytes;
 
+pub use shards::{CommitArgs, ShardArgs, SweepArgs};
+
 /// One sub-command with its arguments.
 pub enum Command {
     /// One stage by name.
@@ -18,6 +22,14 @@ pub enum Command {
     Run(Setting),
     /// What is stale, and why.
     Status(Setting),
+    /// The work of a stage, cut into shards for other processes.
+    Plan(String, Setting),
+    /// Some shards of a plan.
+    Shard(ShardArgs),
+    /// One output of a plan's shards.
+    Commit(CommitArgs),
+    /// Plans that nobody works on any more.
+    Sweep(SweepArgs),
     /// Every committed file against its hash.
     Verify(Verify),
     /// The synthetic corpus.
@@ -48,6 +60,8 @@ pub struct Setting {
     /// `None`: beside the program.
     pub runtime: Option<PathBuf>,
     pub input: Option<PathBuf>,
+    /// `None`: as many as a shard has usually.
+    pub shard_recordings: Option<usize>,
     pub quiet: bool,
 }
 
@@ -81,7 +95,7 @@ pub struct Inspect {
 /// What came of a command line.
 pub enum Typed {
     /// A command to run.
-    Command(Command),
+    Command(Box<Command>),
     /// Help, version or a usage error: it has been printed; the exit code is left.
     Answered(u8),
 }
@@ -89,7 +103,7 @@ pub enum Typed {
 /// Reads `args`, program name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed> {
     match command_line().try_get_matches_from(args) {
-        Ok(matches) => typed(&matches).map(Typed::Command),
+        Ok(matches) => typed(&matches).map(|command| Typed::Command(Box::new(command))),
         Err(error) => {
             // Help and version go to stdout with code 0, usage errors to stderr with code 2; a closed pipe is no matter.
             let _ = error.print();
@@ -110,11 +124,7 @@ pub fn command_line() -> clap::Command {
         let about = format!("{} ({})", stage.about(), stage.flow());
         let mut command = setting_args(clap::Command::new(stage.name()).about(about));
         if stage.name() == "score" {
-            let input = Arg::new("input").long("input").value_name("DIR").value_parser(value_parser!(PathBuf));
-            let provider = Arg::new("provider").long("provider").visible_alias("device").value_name("PROVIDER");
-            command = command
-                .arg(input.help("score the recordings below DIR instead of the features"))
-                .arg(provider.help("cpu, cuda, cuda:N or native; the same as --set score.device=..."));
+            command = shards::input_args(command);
         }
         root = root.subcommand(command);
     }
@@ -122,6 +132,7 @@ pub fn command_line() -> clap::Command {
         clap::Command::new("run").about("run the pipeline's stages in order, stale ones only"),
     ))
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
+    .subcommands(shards::commands())
     .subcommand(verify_command())
     .subcommand(synth_command())
     .subcommand(inspect_command())
@@ -280,7 +291,10 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
             Command::Completions(shell)
         }
         "manual" => Command::Manual,
-        stage => Command::Stage(stage.to_string(), setting(own)),
+        name => match shards::typed(name, own)? {
+            Some(command) => command,
+            None => Command::Stage(name.to_string(), setting(own)),
+        },
     })
 }
 
@@ -301,6 +315,9 @@ fn setting(matches: &ArgMatches) -> Setting {
     if let Ok(Some(provider)) = matches.try_get_one::<String>("provider") {
         overrides.push(format!("score.device={provider}"));
     }
+    if let Ok(Some(source)) = matches.try_get_one::<String>("from") {
+        overrides.push(format!("score.source={source}"));
+    }
     Setting {
         pipeline: path(matches, "pipeline").unwrap_or_default(),
         store: path(matches, "store"),
@@ -310,6 +327,7 @@ fn setting(matches: &ArgMatches) -> Setting {
         accept_loss: matches.get_flag("accept-loss"),
         overrides,
         runtime: path(matches, "runtime"),
+        shard_recordings: matches.try_get_one::<u32>("shard-recordings").ok().flatten().map(|&n| n as usize),
         input: matches.try_get_one::<PathBuf>("input").ok().flatten().cloned(),
         quiet: matches.get_flag("quiet"),
     }

@@ -1,5 +1,7 @@
 //! What the sub-commands do once the command line is read.
 
+mod shards;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,12 +17,14 @@ use crate::corpora::{self, CORPORA};
 use crate::error::{Error, ErrorKind, Result, printable};
 use crate::files;
 use crate::inspect::inspect;
-use crate::network::kernels::Isa;
 use crate::network::session::{self, Provider, Runtime};
 use crate::pictures::{inspection_svg, inspection_text, wrapped};
 use crate::progress::{self, Progress, Silent};
+use crate::simd::Isa;
+use crate::stages::shards::SHARD_RECORDINGS;
 use crate::stages::{self, Ctx, Outcome, STAGES, Stage};
 use crate::storage::atomic;
+use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
 use crate::units::{SampleRate, Seed};
 use crate::verify::verify;
@@ -32,14 +36,14 @@ const DONE_WITH_REJECTS: u8 = 1;
 /// command line that clap refused and has reported.
 ///
 /// Data goes to `stdout`, one JSON object a line.
-pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut dyn Write) -> Result<u8> {
+pub fn run(args: impl IntoIterator<Item = OsString>, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     match cli::parse(args)? {
-        Typed::Command(command) => execute(command, stdout),
+        Typed::Command(command) => execute(*command, stdout),
         Typed::Answered(code) => Ok(code),
     }
 }
 
-fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
+fn execute(command: Command, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     match command {
         Command::Stage(name, setting) => run_stages(&setting, &[stages::stage(&name)?], stdout),
         Command::Run(setting) => {
@@ -49,6 +53,10 @@ fn execute(command: Command, stdout: &mut dyn Write) -> Result<u8> {
             run_stages(&setting, &wanted, stdout)
         }
         Command::Status(setting) => status(&setting, stdout),
+        Command::Plan(stage, setting) => shards::plan(&stage, &setting, stdout),
+        Command::Shard(typed) => shards::shard(&typed, stdout),
+        Command::Commit(typed) => shards::commit(&typed, stdout),
+        Command::Sweep(typed) => shards::sweep_store(&typed, stdout),
         Command::Verify(typed) => verify_store(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
@@ -92,13 +100,19 @@ fn context(setting: &Setting) -> Result<Ctx> {
         pipeline,
         store: Store::new(store),
         corpora: setting.corpora.clone(),
-        input: setting.input.clone(),
+        input: setting.input.as_deref().map(absolute).transpose()?,
         runtime_library: setting.runtime.clone().unwrap_or_else(session::default_library),
         memory_limit: setting.memory_limit,
+        shard_recordings: setting.shard_recordings.unwrap_or(SHARD_RECORDINGS),
         accept_loss: setting.accept_loss,
         progress,
         pool: pool(setting.n_threads)?,
     })
+}
+
+/// A path that means the same in every folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Error::machine("cannot find the current folder").because(error))
 }
 
 fn pool(n_threads: Option<usize>) -> Result<rayon::ThreadPool> {
@@ -108,7 +122,7 @@ fn pool(n_threads: Option<usize>) -> Result<rayon::ThreadPool> {
         .map_err(|error| Error::machine("cannot start threads").because(error))
 }
 
-fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut dyn Write) -> Result<u8> {
+fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let ctx = context(setting)?;
     // A recipe that a later stage must refuse is refused before the first one works for hours.
     wanted.iter().try_for_each(|stage| stage.check(&ctx))?;
@@ -124,20 +138,65 @@ fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut dyn Write) 
     Ok(if n_rejected > 0 { DONE_WITH_REJECTS } else { 0 })
 }
 
-fn status(setting: &Setting, stdout: &mut dyn Write) -> Result<u8> {
+fn status(setting: &Setting, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let ctx = context(setting)?;
     let mut upstream_stale = false;
-    for name in ctx.pipeline.pipeline.stages.clone() {
-        let stage = stages::stage(&name)?;
+    for stage in with_derived(&ctx)? {
         let reason = match stages::stale_because(&ctx, stage) {
             Ok(None) if upstream_stale => Some("a stage before it is stale".to_string()),
             Ok(reason) => reason,
             Err(error) => Some(error.to_string()),
         };
         upstream_stale |= reason.is_some();
-        print(stdout, &json!({ "stage": name, "stale": reason.is_some(), "because": reason }))?;
+        let mut line = json!({ "stage": stage.name(), "stale": reason.is_some(), "because": reason });
+        if let (Some(line), Some(commit)) = (line.as_object_mut(), stages::last_of(&ctx, stage)?) {
+            line.extend(made_by(&commit));
+        }
+        print(stdout, &line)?;
     }
     Ok(0)
+}
+
+/// The stages of the pipeline, each behind what the driver derives for it.
+fn with_derived(ctx: &Ctx) -> Result<Vec<&'static dyn Stage>> {
+    let mut chain: Vec<&'static dyn Stage> = Vec::new();
+    let mut add = |stage: &'static dyn Stage| {
+        if !chain.iter().any(|known| known.name() == stage.name()) {
+            chain.push(stage);
+        }
+    };
+    for name in &ctx.pipeline.pipeline.stages {
+        let stage = stages::stage(name)?;
+        for (upstream, _) in stage.reads(ctx) {
+            let upstream = stages::stage(upstream)?;
+            if upstream.is_derived() {
+                add(upstream);
+            }
+        }
+        add(stage);
+    }
+    Ok(chain)
+}
+
+/// What a commit says of how it was made, for people: the commit itself says all of it.
+fn made_by(commit: &Commit) -> serde_json::Map<String, serde_json::Value> {
+    let reads: serde_json::Map<_, _> =
+        commit.reads.iter().map(|(stage, read)| (stage.clone(), read.run_id.clone().into())).collect();
+    let labels = commit.evidence.labels.as_ref().map(|labels| labels.set.clone());
+    let facts = [
+        ("run_id", json!(commit.run_id)),
+        ("version", json!(commit.version)),
+        ("git_commit", json!(commit.git_commit)),
+        ("reads", reads.into()),
+        ("usable", json!(commit.n_usable)),
+        ("rejected", json!(commit.n_rejected)),
+        ("profile", json!(commit.evidence.profile)),
+        ("fingerprint", json!(commit.evidence.fingerprint)),
+        ("protocol", json!(commit.evidence.protocol)),
+        ("labels", json!(labels)),
+        ("model_id", json!(commit.evidence.model_id)),
+    ];
+    facts.into_iter().filter(|(_, fact)| !fact.is_null()).map(|(name, fact)| (name.to_string(), fact)).collect()
 }
 
 fn default_store(pipeline: &Pipeline) -> PathBuf {
@@ -145,7 +204,7 @@ fn default_store(pipeline: &Pipeline) -> PathBuf {
 }
 
 /// One line for each file that is not whole, and one for the store; exit code 2 when anything committed is not whole.
-fn verify_store(typed: &Verify, stdout: &mut dyn Write) -> Result<u8> {
+fn verify_store(typed: &Verify, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let store = match (&typed.store, &typed.pipeline) {
         (Some(store), _) => store.clone(),
         (None, Some(file)) => default_store(&Pipeline::read(file, &[])?),
@@ -153,7 +212,11 @@ fn verify_store(typed: &Verify, stdout: &mut dyn Write) -> Result<u8> {
     };
     let verdict = pool(None)?.install(|| verify(&Store::new(&store)))?;
     for finding in &verdict.findings {
-        print(stdout, &json!({ "file": finding.path, "state": finding.state, "heal": finding.heal }))?;
+        let mut line = json!({ "file": finding.path, "state": finding.state, "heal": finding.heal });
+        if !finding.spectrograms.is_empty() {
+            line["spectrograms"] = json!(finding.spectrograms);
+        }
+        print(stdout, &line)?;
     }
     let count = |state: &str| verdict.findings.iter().filter(|finding| finding.state == state).count();
     print(
@@ -170,7 +233,7 @@ fn verify_store(typed: &Verify, stdout: &mut dyn Write) -> Result<u8> {
     Ok(if verdict.is_whole() { 0 } else { ErrorKind::Input.exit_code() })
 }
 
-fn write_corpus(synth: &Synth, stdout: &mut dyn Write) -> Result<u8> {
+fn write_corpus(synth: &Synth, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let utterances = corpora::design(synth.n_speakers, synth.n_statements, synth.n_repetitions);
     let (rate, seed) = (SampleRate(synth.sample_rate_hz), Seed(synth.seed));
     let progress = progress::for_stderr();
@@ -209,7 +272,7 @@ fn write_once(target: &Path, bytes: &[u8]) -> Result<()> {
     if is_there()? || atomic::create_beside(target, bytes)? || is_there()? { Ok(()) } else { Err(taken()) }
 }
 
-fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
+fn inspect_recording(typed: &Inspect, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     // What cannot be written is said before the work.
     if let Some(out) = typed.out.as_deref().filter(|out| out.extension().is_none_or(|end| end != "svg")) {
         return Err(Error::recipe("a picture is SVG, and its file must be named so").at(out).hint("name it FILE.svg"));
@@ -229,7 +292,7 @@ fn inspect_recording(typed: &Inspect, stdout: &mut dyn Write) -> Result<u8> {
     Ok(0)
 }
 
-fn doctor(runtime: Option<PathBuf>, stdout: &mut dyn Write) -> Result<u8> {
+fn doctor(runtime: Option<PathBuf>, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let library = runtime.unwrap_or_else(session::default_library);
     let loaded = Runtime::load(&library);
     let (onnx_runtime, mut providers, problem) = match &loaded {

@@ -1,11 +1,13 @@
 //! A pipeline file: the complete recipe of a run, every number in it, unknown keys refused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::audio::Budget;
 use crate::augment::{self, AugmentConfig, Wanted, When};
+use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::{DEFAULT_SET, Labels};
@@ -69,6 +71,26 @@ pub struct CorpusRoot {
     pub name: String,
     /// Its folder, relative to `--corpora`.
     pub root: PathBuf,
+    /// Kind `labelled` only: its table of labels, below the root; see [`Options`] for this and the keys that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Which column of the table holds what.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// What its paths mean, in place of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// What its own codes for emotions mean.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub words: BTreeMap<String, String>,
+}
+
+impl CorpusRoot {
+    /// The optional keys.
+    pub fn options(&self) -> Options {
+        let Self { table, columns, pattern, words, .. } = self.clone();
+        Options { table, columns, pattern, words }
+    }
 }
 
 /// `[features]`: from a recording to its log-mel spectrograms.
@@ -138,6 +160,26 @@ pub struct ScoreConfig {
     pub batch: usize,
     /// `cpu`, `cuda` or `cuda:N` for ONNX Runtime, `native` for the own kernels.
     pub device: String,
+    /// What is scored; `features` in recipes that do not name it.
+    #[serde(default, skip_serializing_if = "ScoreSource::is_features")]
+    pub source: ScoreSource,
+}
+
+/// `[score] source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreSource {
+    /// Stored spectrograms, originals and copies.
+    #[default]
+    Features,
+    /// The manifest's recordings themselves, through the model's front end: no spectrogram is stored.
+    Audio,
+}
+
+impl ScoreSource {
+    fn is_features(&self) -> bool {
+        *self == Self::Features
+    }
 }
 
 /// `[report]`: how the numbers are summed up.
@@ -306,6 +348,9 @@ fn add_newer_keys(table: &mut toml::Table) {
     if let Some(ingest) = table.get_mut("ingest").and_then(toml::Value::as_table_mut) {
         let megabytes = (Budget::DEFAULT_LIMIT.0 / 1_000_000) as i64;
         ingest.entry("max_recording_mb").or_insert(toml::Value::Integer(megabytes));
+    }
+    if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
+        score.entry("source").or_insert_with(|| "features".into());
     }
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()

@@ -10,11 +10,13 @@ use crate::error::{Error, ErrorKind, Result, printable};
 use crate::extract::{Copy, Extractor};
 use crate::files;
 use crate::network::NetworkSpec;
+use crate::network::dense::argmax;
 use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
 use crate::recordings::Buffers;
 use crate::signal::condition::Conditioned;
+use crate::signal::float16::stored_precision;
 use crate::signal::mel::{MelBank, band_centres_hz};
 use crate::signal::profile::{FrontEnd, profile};
 use crate::signal::tiles::n_windows;
@@ -219,11 +221,12 @@ fn facts_of_spectrogram(
 fn ask(model: &[u8], log_mel: &[f32], facts: &mut Vec<(&'static str, String)>) -> Result<Vec<(String, f32)>> {
     // The native provider looks for no library.
     let mut session = Session::open(model, Provider::Native, 1, Path::new(""))?;
-    let stored: Vec<f32> = log_mel.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect();
+    let mut stored = log_mel.to_vec();
+    stored_precision(&mut stored);
     let mut probabilities = vec![0.0; session.card().network.n_classes];
     session.run(&stored, 1, &mut probabilities)?;
     let labels = session.card().labels.clone();
-    let best = (1..labels.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
+    let best = argmax(&probabilities).ok_or_else(|| Error::bug("the model gives a probability that is no number"))?;
     facts.push(("predicted", format!("{}, {:.1} %, provider native", labels[best], 100.0 * probabilities[best])));
     Ok(labels.into_iter().zip(probabilities).collect())
 }

@@ -14,7 +14,7 @@
 pub mod emotion;
 pub mod error;
 pub mod files;
-pub(crate) mod simd;
+pub mod simd;
 pub mod units;
 
 // 1: values in, values out
@@ -41,11 +41,15 @@ pub mod storage;
 // 3: typed rows
 pub mod tables;
 
-// 4: the work
+// 4: questions to the tables
+pub mod evaluation;
+
+// 5: the work
 pub mod inspect;
 pub mod stages;
+
+// 6, 7: what looks it over, what people type, and what it does
+pub mod cli;
 pub mod verify;
 
-// 5, 6: what people type, and what it does
-pub mod cli;
 pub mod commands;

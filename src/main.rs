@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use sermill::error::printable;
 
 fn main() -> ExitCode {
-    match sermill::commands::run(std::env::args_os(), &mut std::io::stdout().lock()) {
+    match sermill::commands::run(std::env::args_os(), &mut std::io::stdout()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let mut stderr = std::io::stderr().lock();

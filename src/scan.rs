@@ -39,7 +39,7 @@ pub struct Listing {
 }
 
 /// Files that are no recordings by their names, counted by what stands behind the last dot, in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver(BTreeMap<String, u64>);
 
 impl PassedOver {
@@ -111,10 +111,16 @@ pub struct Obstacle {
 impl ScannedFile {
     /// The obstacle as an error: kind `Unreadable` where it may pass, else `Recording`.
     pub fn check(&self) -> Result<()> {
-        match &self.obstacle {
-            Some(Obstacle { reason, may_pass: true }) => Err(Error::new(ErrorKind::Unreadable, reason)),
-            Some(Obstacle { reason, may_pass: false }) => Err(Error::recording(reason)),
-            None => Ok(()),
+        self.obstacle.as_ref().map_or(Ok(()), Obstacle::check)
+    }
+}
+
+impl Obstacle {
+    /// As an error: kind `Unreadable` where it may pass, else `Recording`.
+    pub fn check(&self) -> Result<()> {
+        match self.may_pass {
+            true => Err(Error::new(ErrorKind::Unreadable, &self.reason)),
+            false => Err(Error::recording(&self.reason)),
         }
     }
 }

@@ -12,8 +12,10 @@ use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
 use crate::storage::publish::{content_named, content_of, stem_of};
 use crate::storage::record::{FileRecord, State};
+use crate::tables::blobs::BlobFile;
 use crate::tables::folder_of;
 use crate::tables::runs::RunRow;
+use crate::tables::spectrograms::{FeatureIndex, shards_of};
 
 /// What helps against files that no commit names.
 const NOT_OURS: &str = "it is not sermill's, or older than its commits: move it away if readers of the table find it";
@@ -30,6 +32,8 @@ pub struct Finding {
     pub state: &'static str,
     /// The command that makes it whole again, or what else helps.
     pub heal: String,
+    /// Of a damaged shard, the recordings whose spectrograms are not what was written; `<recording_id>` or `<recording_id> copy <n>`.
+    pub spectrograms: Vec<String>,
 }
 
 /// What became of a whole store.
@@ -48,7 +52,7 @@ impl Verdict {
     }
 
     fn add(&mut self, path: String, state: &'static str, heal: String) {
-        self.findings.push(Finding { path, state, heal });
+        self.findings.push(Finding { path, state, heal, spectrograms: Vec::new() });
     }
 }
 
@@ -78,6 +82,9 @@ pub fn verify(store: &Store) -> Result<Verdict> {
         check(store, &commit.files, &heal_of(slot), &mut verdict)?;
         let again = format!("{} with the recipe that made it, or remove it", heal_of(slot));
         check(store, &commit.earlier, &again, &mut verdict)?;
+        if slot == "features" {
+            name_spectrograms(store, &commit, &mut verdict)?;
+        }
         known.extend(commit.files.into_iter().chain(commit.earlier).map(|file| file.path));
     }
     checkpoints(store, &mut verdict)?;
@@ -111,6 +118,35 @@ fn check(store: &Store, records: &[FileRecord], heal: &str, verdict: &mut Verdic
             State::Whole => {}
             State::Gone => verdict.add(file.path.clone(), "gone", heal.to_string()),
             State::Damaged => verdict.add(file.path.clone(), "damaged", heal.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// Says of the damaged shards of `features` which spectrograms are no longer what was written; its index knows the CRC of each.
+fn name_spectrograms(store: &Store, features: &Commit, verdict: &mut Verdict) -> Result<()> {
+    let is_damaged = |path: &str| verdict.findings.iter().any(|found| found.path == path && found.state == "damaged");
+    if !shards_of(store, features).iter().any(|shard| is_damaged(&shard.path)) {
+        return Ok(());
+    }
+    let index = match FeatureIndex::read(store, features) {
+        Err(error) if error.kind() == ErrorKind::Input => return Ok(()),
+        index => index?,
+    };
+    let mut scratch = Vec::new();
+    for row in 0..index.rows.len() {
+        let Some(found) = verdict.findings.iter_mut().find(|found| found.path == index.shard(row)) else { continue };
+        let (Some(place), indexed) = (index.place(row), &index.rows[row]) else { continue };
+        let shard = match BlobFile::known(&store.root().join(&found.path), false) {
+            Err(error) if error.kind() == ErrorKind::Input => continue,
+            shard => shard?,
+        };
+        match shard.read_checked(place.offset, indexed.n_bytes(), place.crc32, &mut scratch) {
+            Err(error) if error.kind() == ErrorKind::Input => found.spectrograms.push(match indexed.copy {
+                0 => indexed.recording_id.clone(),
+                copy => format!("{} copy {copy}", indexed.recording_id),
+            }),
+            read => read.map(|_| ())?,
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use sermill::network::kernels::Isa;
+use sermill::simd::Isa;
 
 /// Multiply-adds of one chain in one measurement, a fraction of a second.
 const N_STEPS: u64 = 100_000_000;
@@ -38,13 +38,13 @@ fn gflops(isa: Isa, n_threads: usize) -> f64 {
 /// Runs the chains once; gives their floating-point operations.
 fn chains(isa: Isa) -> f64 {
     match isa {
-        // SAFETY: `Isa::fastest` found the features on this machine.
+        // SAFETY: the value proves the features.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::avx512(N_STEPS) },
+        Isa::Avx512(_) => unsafe { x86::avx512(N_STEPS) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::avx2(N_STEPS) },
-        _ => portable(N_STEPS),
+        Isa::Avx2(_) => unsafe { x86::avx2(N_STEPS) },
+        Isa::Portable => portable(N_STEPS),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Opens recordings: any container and codec to mono samples, their levels, and a change of sample rate.
 
-mod bank;
 mod blocks;
 pub mod budget;
 mod container;
 #[cfg(test)]
 mod dialects;
+mod filter_bank;
 pub mod head;
 mod kaiser;
 pub mod levels;
@@ -14,12 +14,12 @@ mod part;
 mod pcm;
 mod phases;
 pub mod resample;
+mod resample_kernel;
 #[cfg(test)]
 mod resample_proof;
-mod walk;
+mod schedule;
 mod wav;
 mod wav_format;
-mod work;
 mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,20 +3,20 @@
 //! Output sample `n` is the band-limited signal at time `n / to`, without delay:
 //! `sum_i input[i] h(n from / to - i)` with `h(x) = c sinc(c x) kaiser(c x / 32)`,
 //! `c = 0.91 min(1, to / from)`, zeros outside the input.
-//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`bank`), and blocks of the same
-//! taps one after the other (`walk`, `work`). Each is a sum in order of time without fused multiply-add, so that every kernel
-//! gives the same bits.
+//! Outputs are made in blocks of sixteen neighbours (`blocks`) whose taps lie in tables (`filter_bank`), and blocks of
+//! the same taps one after the other (`schedule`, `resample_kernel`). Each is a sum in order of time without fused
+//! multiply-add, so that every instruction set gives the same bits.
 
 use serde::Serialize;
 
-use super::bank::Bank;
 use super::blocks::BLOCK;
+use super::filter_bank::FilterBank;
 use super::kaiser::{KAISER_BETA, ZERO_CROSSINGS};
 use super::phases::{DEGREE, Phases};
-use super::walk::Walk;
-use super::work::Work;
+use super::resample_kernel::ResampleKernel;
+use super::schedule::Schedule;
 use crate::error::{Error, Result};
-use crate::simd::Kernel;
+use crate::simd::Isa;
 use crate::units::SampleRate;
 
 /// Cutoff (-6 dB) as a share of the lower Nyquist frequency. With this window the stop band starts
@@ -75,8 +75,8 @@ pub struct Resampler {
     from: u64,
     to: u64,
     /// Nothing when the rates are equal.
-    plan: Option<(Bank, Walk)>,
-    kernel: Kernel,
+    plan: Option<(FilterBank, Schedule)>,
+    isa: Isa,
 }
 
 impl Resampler {
@@ -93,8 +93,9 @@ impl Resampler {
         let cutoff = ROLLOFF * (to as f64 / from as f64).min(1.0);
         let half = (ZERO_CROSSINGS / cutoff).floor() as usize + 1;
         let phases = if to > MAX_EXACT_PHASES { Phases::Segments(SEGMENTS) } else { Phases::Exact };
-        let plan = (from != to).then(|| (Bank::new(from, to, phases, cutoff, half), Walk::new(from, to, phases)));
-        Ok(Self { from, to, plan, kernel: Kernel::fastest() })
+        let plan =
+            (from != to).then(|| (FilterBank::new(from, to, phases, cutoff, half), Schedule::new(from, to, phases)));
+        Ok(Self { from, to, plan, isa: Isa::fastest() })
     }
 
     /// Samples that come out of `n_in` samples: `ceil(n_in to / from)`.
@@ -104,22 +105,23 @@ impl Resampler {
 
     /// Memory that the plan takes.
     pub fn n_bytes(&self) -> usize {
-        self.plan.as_ref().map_or(0, |(bank, walk)| bank.n_bytes() + walk.n_bytes())
+        self.plan.as_ref().map_or(0, |(bank, schedule)| bank.n_bytes() + schedule.n_bytes())
     }
 
     /// Replaces `output` by `input` at the new rate.
     ///
     /// `input`   `[n_in]`, finite
     /// `output`  `[output_length(n_in)]`; the samples themselves when the rates are equal
-    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`, `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
+    /// Proof     `matches_the_f64_twin`, `a_ramp_keeps_its_time`,
+    /// `tones_of_the_pass_band_keep_gain_and_time_and_gain_no_distortion`
     pub fn resample(&self, input: &[f32], output: &mut Vec<f32>) {
-        let Some((bank, walk)) = &self.plan else {
+        let Some((bank, schedule)) = &self.plan else {
             output.clear();
             return output.extend_from_slice(input);
         };
         // What is in there already need not become zero first: every output is made.
         output.resize(self.output_length(input.len()), 0.0);
-        Work { bank, walk, input, output }.fill(self.kernel);
+        ResampleKernel { bank, schedule, input, output }.fill(self.isa);
     }
 }
 
@@ -254,17 +256,17 @@ mod tests {
     }
 
     #[test]
-    fn kernels_give_the_same_bits() {
+    fn instruction_sets_give_the_same_bits() {
         let input: Vec<f32> = (0..3000).map(|i| Seed(8).normal_pair(i).1 as f32).collect();
         for &(from, to) in PAIRS {
             let (mut fast, mut portable) = (Vec::new(), Vec::new());
             let mut plan = plan(from, to);
-            plan.kernel = Kernel::Portable;
+            plan.isa = Isa::Portable;
             plan.resample(&input, &mut portable);
-            for kernel in Kernel::known() {
-                plan.kernel = kernel;
+            for isa in Isa::available() {
+                plan.isa = isa;
                 plan.resample(&input, &mut fast);
-                assert_eq!(fast, portable, "{from} -> {to}, {kernel:?}");
+                assert_eq!(fast, portable, "{from} -> {to}, {isa:?}");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::noise::add_noise;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
 use crate::signal::fourier::Fourier;
-use crate::simd::Kernel;
+use crate::simd::Isa;
 
 /// Gaussian noise with a power density proportional to `f^exponent` from 20 Hz up.
 ///
@@ -87,7 +87,7 @@ impl Augmentation for ColouredNoise {
 impl Effect for Shaped {
     fn apply(&self, call: &mut Call, wave: &mut Wave) {
         let mut noise = vec![0.0; self.fourier.len()];
-        add_noise(Kernel::fastest(), call.seed.derive("noise", &[]), 1.0, &mut noise);
+        add_noise(Isa::fastest(), call.seed.derive("noise", &[]), 1.0, &mut noise);
         self.fourier.shape(&mut noise, &self.gains);
         add_at_snr(wave.samples, &noise[..wave.samples.len()], call.drawn.of("snr_db"));
     }

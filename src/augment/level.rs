@@ -1,12 +1,12 @@
 //! Adding a disturbance at a signal-to-noise ratio.
 
 use crate::signal::condition::{Term, sum_of};
-use crate::simd::Kernel;
+use crate::simd::Isa;
 use crate::units::Decibels;
 
 /// Mean square of the whole wave as it stands, padding included; 0 for none.
 pub(super) fn power(wave: &[f32]) -> f64 {
-    sum_of(Kernel::fastest(), wave, Term::SquareFrom(0.0)) / wave.len().max(1) as f64
+    sum_of(Isa::fastest(), wave, Term::SquareFrom(0.0)) / wave.len().max(1) as f64
 }
 
 /// Adds `noise` (`[n_samples]`, any level), scaled so that the wave's power stands `snr_db` above its own.

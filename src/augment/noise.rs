@@ -3,8 +3,8 @@
 use super::level::power;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
-use crate::signal::ln::ln;
-use crate::simd::Kernel;
+use crate::simd::maths::{ln, sin_cos_of_turn};
+use crate::simd::{Isa, Job, Lanes};
 use crate::units::{Decibels, Seed};
 
 /// Whole decibels, all equally likely.
@@ -56,7 +56,7 @@ impl Effect for WhiteNoise {
     fn apply(&self, call: &mut Call, wave: &mut Wave) {
         let ratio = Decibels(call.drawn.of("snr_db")).power_ratio();
         let deviation = (power(wave.samples) / ratio).sqrt() as f32;
-        add_noise(Kernel::fastest(), call.seed.derive("noise", &[]), deviation, wave.samples);
+        add_noise(Isa::fastest(), call.seed.derive("noise", &[]), deviation, wave.samples);
     }
 }
 
@@ -64,28 +64,23 @@ impl Effect for WhiteNoise {
 ///
 /// Values come from the seed by position, through additions, multiplications and square roots only: the same bytes on
 /// every machine.
-pub(super) fn add_noise(kernel: Kernel, seed: Seed, deviation: f32, wave: &mut [f32]) {
-    match kernel {
-        Kernel::Portable => add_noise_inline(seed, deviation, wave),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX2.
-        Kernel::Avx2 => unsafe { add_noise_avx2(seed, deviation, wave) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX-512.
-        Kernel::Avx512 => unsafe { add_noise_avx512(seed, deviation, wave) },
+pub(super) fn add_noise(isa: Isa, seed: Seed, deviation: f32, wave: &mut [f32]) {
+    isa.run(AddNoise { seed, deviation, wave });
+}
+
+struct AddNoise<'a> {
+    seed: Seed,
+    deviation: f32,
+    wave: &'a mut [f32],
+}
+
+impl Job for AddNoise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        add_noise_inline(self.seed, self.deviation, self.wave);
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn add_noise_avx512(seed: Seed, deviation: f32, wave: &mut [f32]) {
-    add_noise_inline(seed, deviation, wave);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn add_noise_avx2(seed: Seed, deviation: f32, wave: &mut [f32]) {
-    add_noise_inline(seed, deviation, wave);
 }
 
 #[inline(always)]
@@ -119,26 +114,6 @@ fn unit_above_zero(bits: u32) -> f32 {
     (bits as i32 + 1) as f32 * STEP
 }
 
-/// Sine and cosine of `turn / 2^24` times 360 degrees; errors below 2e-7.
-///
-/// Source: S. Moshier, Cephes, `sinf`, `cosf`: polynomials within 45 degrees of the nearest quarter.
-#[inline(always)]
-fn sin_cos_of_turn(turn: u32) -> (f32, f32) {
-    /// Radians in a step of 2^-24 turns.
-    const STEP: f32 = std::f32::consts::TAU / 16_777_216.0;
-    let quarter = (turn + (1 << 21)) >> 22;
-    let x = (turn as i32 - (quarter << 22) as i32) as f32 * STEP;
-    let z = x * x;
-    let sin = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 1.666_665_5e-1) * z * x + x;
-    let cos = ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
-    // Odd quarters exchange the two; the sine changes sign in the lower half, the cosine in the left one. By bits, as
-    // branches would keep the loop around from becoming vector code.
-    let exchange = (sin.to_bits() ^ cos.to_bits()) & (quarter & 1).wrapping_neg();
-    let sin = f32::from_bits(sin.to_bits() ^ exchange ^ ((quarter & 2) << 30));
-    let cos = f32::from_bits(cos.to_bits() ^ exchange ^ (((quarter + 1) & 2) << 30));
-    (sin, cos)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,18 +129,8 @@ mod tests {
 
     fn noise(n: usize) -> Vec<f64> {
         let mut wave = vec![0.0; n];
-        add_noise(Kernel::fastest(), Seed(21), 1.0, &mut wave);
+        add_noise(Isa::fastest(), Seed(21), 1.0, &mut wave);
         wave.into_iter().map(f64::from).collect()
-    }
-
-    #[test]
-    fn sine_and_cosine_are_right_at_every_angle() {
-        for turn in (0..1 << 24).step_by(97).chain([(1 << 24) - 1]) {
-            let (sin, cos) = sin_cos_of_turn(turn);
-            let (exact_sin, exact_cos) = (std::f64::consts::TAU * f64::from(turn) / 16_777_216.0).sin_cos();
-            assert!((f64::from(sin) - exact_sin).abs() < 2e-7, "sin {turn}");
-            assert!((f64::from(cos) - exact_cos).abs() < 2e-7, "cos {turn}");
-        }
     }
 
     #[test]
@@ -195,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_gives_the_same_bits() {
-        let noise = |kernel| {
+    fn every_instruction_set_gives_the_same_bits() {
+        let noise = |isa| {
             let mut wave = vec![0.25; 3_001];
-            add_noise(kernel, Seed(6), 0.1, &mut wave);
+            add_noise(isa, Seed(6), 0.1, &mut wave);
             wave
         };
-        for kernel in Kernel::known() {
-            assert_eq!(noise(kernel), noise(Kernel::Portable), "{kernel:?}");
+        for isa in Isa::available() {
+            assert_eq!(noise(isa), noise(Isa::Portable), "{isa:?}");
         }
     }
 
@@ -240,7 +205,7 @@ mod tests {
     fn the_first_values_are_frozen() {
         // Stored copies are told apart by their seed alone: other values under the same seed would mix two kinds.
         let mut wave = [0.0; 4];
-        add_noise(Kernel::fastest(), Seed(1), 1.0, &mut wave);
+        add_noise(Isa::fastest(), Seed(1), 1.0, &mut wave);
         assert_eq!(wave.map(f32::to_bits), [1_065_891_771, 1_031_603_270, 3_208_057_391, 3_196_875_365]);
     }
 }

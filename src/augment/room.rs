@@ -4,7 +4,7 @@ use super::noise::add_noise;
 use super::{Augmentation, Call, Effect, Format, Parameter, Place, Ranges, Wave};
 use crate::error::Result;
 use crate::signal::fourier::Fourier;
-use crate::simd::Kernel;
+use crate::simd::Isa;
 use crate::units::{Decibels, SampleRate};
 
 /// Convolves the recording with a room impulse response made for the copy: the direct sound, then 2.5 ms later Gaussian
@@ -81,7 +81,7 @@ impl Effect for Planned {
         let n = response_length(rt60_s, rate);
         let gap = ((GAP_S * rate.hz()) as usize).max(1);
         let mut response = vec![0.0f32; n];
-        add_noise(Kernel::fastest(), call.seed.derive("response", &[]), 1.0, &mut response[gap..]);
+        add_noise(Isa::fastest(), call.seed.derive("response", &[]), 1.0, &mut response[gap..]);
         // Amplitude falls by a factor of 1000 in rt60.
         let decay = 10f64.powf(-3.0 / (rt60_s * rate.hz()));
         let (mut envelope, mut energy) = (1.0f64, 0.0f64);

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
+use super::{ColumnReader, Corpus, Example, ExpectedCounts, Label, Labeller, Options, Sex, stem, unreadable};
 use crate::error::Result;
 
 const FIRST_ACTOR: u32 = 1001;
@@ -84,7 +84,7 @@ impl Corpus for CremaD {
         ]
     }
 
-    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+    fn open(&self, _root: &Path, _options: &Options, _parquet: ColumnReader) -> Result<Box<dyn Labeller>> {
         Ok(Box::new(Grammar))
     }
 }

@@ -22,6 +22,7 @@ mod tess;
 mod unlabelled;
 mod voice;
 
+pub use labelled::Options;
 pub use synthetic::{Utterance, design};
 pub use voice::synthesise;
 
@@ -114,12 +115,26 @@ pub struct Example {
     pub emotion_original: Option<&'static str>,
 }
 
+/// Reads columns of a table of another format than text: gives `choose` the names of its columns and then the texts of the chosen
+/// ones, a list per column in the order of `choose`'s answer, `None` for a missing value. It lives with the tables, on a floor above.
+pub type ColumnReader = fn(&Path, ChooseColumns<'_>) -> Result<Vec<Vec<Option<String>>>>;
+
+/// Positions of the wanted columns among names; each at most once, in rising order.
+pub type ChooseColumns<'a> = &'a mut dyn FnMut(&[&str]) -> Result<Vec<usize>>;
+
 /// Reads labels under one opened corpus root.
 pub trait Labeller: Send + Sync {
     /// The label of the recording at `relative`, a path below the root; the file itself is not opened.
     ///
     /// Errors of kind `Recording` say what in the path is wrong: they become the row's reject reason.
     fn label(&self, relative: &Path) -> Result<Label>;
+
+    /// The labels of the recording at `relative`: one, or one for each of its labelled parts, by the order of their starts.
+    ///
+    /// Errors: those of [`Self::label`], which refuses a recording of several parts.
+    fn labels(&self, relative: &Path) -> Result<Vec<Label>> {
+        self.label(relative).map(|label| vec![label])
+    }
 
     /// What a table of labels lists beside `recordings` (paths below the root), in its order, each as one phrase.
     fn unmatched(&self, _recordings: &BTreeSet<&str>) -> Vec<String> {
@@ -144,8 +159,25 @@ pub trait Corpus: Sync {
     /// Paths and the labels they give.
     fn examples(&self) -> &'static [Example];
 
-    /// Prepares to label the recordings below `root`. Only `labelled` looks into the folder (for its `labels.csv`).
-    fn open(&self, root: &Path) -> Result<Box<dyn Labeller>>;
+    /// Refuses optional keys of the recipe, by name where the corpus takes none.
+    ///
+    /// Errors: kind `Recipe`.
+    fn check(&self, options: &Options) -> Result<()> {
+        match options.given().first() {
+            Some(key) => Err(Error::recipe(format!("[[ingest.corpus]] of kind `{}` takes no `{key}`", self.name()))
+                .hint("only kind `labelled` does")),
+            None => Ok(()),
+        }
+    }
+
+    /// Prepares to label the recordings below `root`. Only `labelled` looks into the folder, for its table of labels, and into
+    /// the options; a Parquet file is read through `parquet`.
+    fn open(&self, root: &Path, options: &Options, parquet: ColumnReader) -> Result<Box<dyn Labeller>>;
+
+    /// Whether its speakers have names that no other corpus uses; if not, the corpus' name in the recipe goes before them.
+    fn has_own_speakers(&self) -> bool {
+        true
+    }
 
     /// Whether its recordings carry emotions, so that they can be trained on.
     fn labelled(&self) -> bool {
@@ -164,7 +196,9 @@ pub fn corpus(name: &str) -> Result<&'static dyn Corpus> {
     let error = Error::recipe(format!("unknown corpus `{name}`, known are {}", known.join(", ")));
     Err(match nearest(name, &known) {
         Some(close) => error.hint(format!("did you mean `{close}`?")),
-        None => error.hint("use `labelled` for recordings in folders named after emotions, or with a labels.csv"),
+        None => error.hint(
+            "use `labelled` for recordings in folders named after emotions, with a table of labels, or with a pattern",
+        ),
     })
 }
 
@@ -210,6 +244,11 @@ mod tests {
     use crate::emotion::word_of;
     use crate::error::ErrorKind;
 
+    /// For corpora without tables.
+    fn no_parquet(path: &Path, _choose: ChooseColumns<'_>) -> Result<Vec<Vec<Option<String>>>> {
+        Err(Error::bug("no table is read here").at(path))
+    }
+
     #[test]
     fn names_are_unique_and_lower_case() {
         let names: BTreeSet<&str> = CORPORA.iter().map(|corpus| corpus.name()).collect();
@@ -229,7 +268,7 @@ mod tests {
     #[test]
     fn every_example_gives_its_label() {
         for corpus in CORPORA {
-            let labeller = corpus.open(Path::new("no such folder")).unwrap();
+            let labeller = corpus.open(Path::new("no such folder"), &Options::default(), no_parquet).unwrap();
             for example in corpus.examples() {
                 let label = labeller.label(Path::new(example.path)).unwrap();
                 assert_eq!(label.speaker.as_deref(), example.speaker, "{}", example.path);
@@ -267,7 +306,7 @@ mod tests {
     #[test]
     fn a_foreign_file_name_is_a_recording_error_that_names_the_file() {
         for corpus in CORPORA.iter().filter(|corpus| corpus.labelled()) {
-            let labeller = corpus.open(Path::new("no such folder")).unwrap();
+            let labeller = corpus.open(Path::new("no such folder"), &Options::default(), no_parquet).unwrap();
             for path in ["nonsense.wav", "a/b/.wav", "03-01.wav", "_.wav", "ä_ö_ü.wav", "ääääää.wav", "1001_DFA.wav"]
             {
                 let error = labeller.label(Path::new(path)).expect_err(path);

@@ -12,7 +12,7 @@
 
 use std::path::Path;
 
-use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
+use super::{ColumnReader, Corpus, Example, ExpectedCounts, Label, Labeller, Options, Sex, stem, unreadable};
 use crate::emotion::plain_word;
 use crate::error::Result;
 
@@ -76,7 +76,7 @@ impl Corpus for Ravdess {
         ]
     }
 
-    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+    fn open(&self, _root: &Path, _options: &Options, _parquet: ColumnReader) -> Result<Box<dyn Labeller>> {
         Ok(Box::new(Grammar))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
+use super::{ColumnReader, Corpus, Example, ExpectedCounts, Label, Labeller, Options, Sex, stem, unreadable};
 use crate::error::Result;
 
 const SPEAKERS: [&str; 4] = ["DC", "JE", "JK", "KL"];
@@ -64,7 +64,7 @@ impl Corpus for Savee {
         ]
     }
 
-    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+    fn open(&self, _root: &Path, _options: &Options, _parquet: ColumnReader) -> Result<Box<dyn Labeller>> {
         Ok(Box::new(Grammar))
     }
 }

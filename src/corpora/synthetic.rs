@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Corpus, Example, ExpectedCounts, Label, Labeller, Sex, stem, unreadable};
+use super::{ColumnReader, Corpus, Example, ExpectedCounts, Label, Labeller, Options, Sex, stem, unreadable};
 use crate::corpora::acted::Emotion;
 use crate::error::Result;
 use crate::units::Seed;
@@ -96,7 +96,7 @@ impl Corpus for Synthetic {
         ]
     }
 
-    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+    fn open(&self, _root: &Path, _options: &Options, _parquet: ColumnReader) -> Result<Box<dyn Labeller>> {
         Ok(Box::new(Grammar))
     }
 }

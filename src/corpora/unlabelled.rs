@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Corpus, Example, ExpectedCounts, Label, Labeller};
+use super::{ColumnReader, Corpus, Example, ExpectedCounts, Label, Labeller, Options};
 use crate::error::Result;
 
 /// Any folder of recordings.
@@ -29,7 +29,7 @@ impl Corpus for Unlabelled {
         &[Example { path: "calls/angry/0001.wav", speaker: None, sex: None, emotion: None, emotion_original: None }]
     }
 
-    fn open(&self, _root: &Path) -> Result<Box<dyn Labeller>> {
+    fn open(&self, _root: &Path, _options: &Options, _parquet: ColumnReader) -> Result<Box<dyn Labeller>> {
         Ok(Box::new(Nothing))
     }
 

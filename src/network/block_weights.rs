@@ -1,12 +1,13 @@
-//! What one learning module needs to run forward: its shapes, packed weights, and batch norm as an affine map.
+//! What one conv block needs to run forward: its shapes, packed weights, and batch norm as an affine map.
 
-use crate::network::dropout::Dropout;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::convolution::{Convolution, Method};
+use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::{Isa, MAPS};
-use crate::network::parameters::Tensor;
+use crate::network::parameters::{BlockTensors, Tensor};
 use crate::network::spec::NetworkSpec;
+use crate::simd::Isa;
 
 /// Shapes of one block.
 #[derive(Clone, Copy, Debug)]
@@ -26,35 +27,35 @@ pub struct BlockShape {
 impl BlockShape {
     /// The shapes of block `index` of `spec`.
     pub fn new(spec: &NetworkSpec, index: usize) -> Self {
-        let (height, width, maps) = spec.block_input(index);
+        let (height, width, channels) = spec.block_input(index);
         let pool = spec.blocks[index].pool;
-        let conv = Geometry { height, width, maps: spec.blocks[index].n_maps };
-        let input = Geometry { height, width, maps };
+        let conv = Geometry { height, width, channels: spec.blocks[index].n_maps };
+        let input = Geometry { height, width, channels };
         Self { input, conv, pooled: conv.pooled(pool), pool, method: Method::choose(input, pool) }
     }
 
-    /// Floats of one input image with halo.
+    /// Floats of one input image with padding.
     pub fn input_len(&self) -> usize {
         if self.method == Method::Narrow {
             (self.input.height + 2) * (self.input.width + 2)
         } else {
-            self.input.haloed_len()
+            self.input.padded_len()
         }
     }
 
-    /// Maps into and out of the convolution.
-    pub fn maps(&self) -> (usize, usize) {
-        (self.input.maps, self.conv.maps)
+    /// Channels into and out of the convolution.
+    pub fn channels(&self) -> (usize, usize) {
+        (self.input.channels, self.conv.channels)
     }
 
     /// Floats of the packed weights.
     pub fn packed_len(&self) -> usize {
-        self.method.packed_len(self.input.maps, self.conv.maps)
+        self.method.packed_len(self.input.channels, self.conv.channels)
     }
 
     /// Floats of scratch that one image needs.
     pub fn scratch_len(&self) -> usize {
-        self.method.scratch_len(self.input.maps, self.conv.maps)
+        self.method.scratch_len(self.input.channels, self.conv.channels)
     }
 
     /// The convolution's rows of a few rows at a time.
@@ -67,14 +68,14 @@ impl BlockShape {
         RawRows::strip_len(self.conv, self.method.step_height(self.pool))
     }
 
-    /// The convolution's rows as a whole image with halo.
+    /// The convolution's rows as a whole image with padding.
     pub fn whole(&self) -> RawRows {
         RawRows::whole(self.conv, self.method.step_height(self.pool))
     }
 
-    /// Maps out, padded to whole blocks.
-    pub fn padded(&self) -> usize {
-        self.conv.n_blocks() * MAPS
+    /// Channels out, padded to whole blocks.
+    pub fn padded_channels(&self) -> usize {
+        self.conv.n_blocks() * CHANNELS
     }
 }
 
@@ -94,37 +95,42 @@ pub struct BlockWeights {
 impl BlockWeights {
     /// Memory for the weights of one block.
     pub fn new(shape: BlockShape, isa: Isa) -> Self {
-        let maps = || vec![0.0; shape.padded()];
+        let channels = || vec![0.0; shape.padded_channels()];
         Self {
             shape,
             isa,
             weights: vec![0.0; shape.packed_len()],
-            bias: maps(),
-            sign: vec![1.0; shape.padded()],
-            mean: maps(),
-            inverse_deviation: maps(),
-            scale: maps(),
-            beta: maps(),
+            bias: channels(),
+            sign: vec![1.0; shape.padded_channels()],
+            mean: channels(),
+            inverse_deviation: channels(),
+            scale: channels(),
+            beta: channels(),
         }
     }
 
-    /// Takes kernel, bias and the sign of gamma from the block's six tensors.
-    pub fn load(&mut self, tensors: &[Tensor]) {
-        self.shape.method.pack(self.isa, &tensors[0].values, self.shape.maps(), &mut self.weights);
-        self.bias[..self.shape.conv.maps].copy_from_slice(&tensors[1].values);
-        for (sign, gamma) in self.sign.iter_mut().zip(&tensors[2].values) {
+    /// Takes kernel, bias and the sign of gamma.
+    pub fn load(&mut self, tensors: BlockTensors<&Tensor>) {
+        self.shape.method.pack(self.isa, &tensors.kernel.values, self.shape.channels(), &mut self.weights);
+        self.bias[..self.shape.conv.channels].copy_from_slice(&tensors.bias.values);
+        for (sign, gamma) in self.sign.iter_mut().zip(&tensors.gamma.values) {
             *sign = if *gamma < 0.0 { -1.0 } else { 1.0 };
         }
     }
 
-    /// Sets batch norm from per-map mean and variance and the block's six tensors.
-    pub fn set_norm(&mut self, tensors: &[Tensor], epsilon: f32, statistics: impl Iterator<Item = (f64, f64)>) {
-        for (map, (mean, variance)) in statistics.enumerate().take(self.shape.conv.maps) {
+    /// Sets batch norm from gamma, beta and mean and variance of each channel.
+    pub fn set_norm(
+        &mut self,
+        tensors: BlockTensors<&Tensor>,
+        epsilon: f32,
+        statistics: impl Iterator<Item = (f64, f64)>,
+    ) {
+        for (channel, (mean, variance)) in statistics.enumerate().take(self.shape.conv.channels) {
             let inverse_deviation = 1.0 / (variance + f64::from(epsilon)).sqrt();
-            self.mean[map] = mean as f32;
-            self.inverse_deviation[map] = inverse_deviation as f32;
-            self.scale[map] = (f64::from(tensors[2].values[map]) * inverse_deviation) as f32;
-            self.beta[map] = tensors[3].values[map];
+            self.mean[channel] = mean as f32;
+            self.inverse_deviation[channel] = inverse_deviation as f32;
+            self.scale[channel] = (f64::from(tensors.gamma.values[channel]) * inverse_deviation) as f32;
+            self.beta[channel] = tensors.beta.values[channel];
         }
     }
 
@@ -139,9 +145,9 @@ impl BlockWeights {
         image: &[f32],
         (rows, y): (RawRows, &mut [f32]),
         scratch: &mut [f32],
-        (raw, place): (&mut [f32], &mut [u8]),
+        (raw, argmax): (&mut [f32], &mut [u8]),
         (dropout, number): (Dropout, usize),
-        moments: Option<&mut [[[f64; MAPS]; 2]]>,
+        moments: Option<&mut [[[f64; CHANNELS]; 2]]>,
     ) {
         let BlockShape { input, conv: geometry, pool, method, .. } = self.shape;
         let (weights, bias, sign) = (&self.weights, &self.bias, &self.sign);
@@ -155,7 +161,7 @@ impl BlockWeights {
             rows,
             y,
             raw,
-            place,
+            argmax,
             dropout,
             image: number,
             moments,
@@ -163,8 +169,8 @@ impl BlockWeights {
     }
 
     /// Norm, ELU and dropout of one image's pooled values; see [`Activate`].
-    pub fn activate(&self, dropout: Dropout, raw: &[f32], place: &[u8], out: &mut [f32]) {
+    pub fn activate(&self, dropout: Dropout, raw: &[f32], argmax: &[u8], out: &mut [f32]) {
         let (geometry, affine) = (self.shape.pooled, self.affine());
-        self.isa.run(Activate { geometry, affine, dropout_scale: dropout.scale, raw, place, out });
+        self.isa.run(Activate { geometry, affine, dropout_scale: dropout.scale, raw, argmax, out });
     }
 }

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::network::kernels::Isa;
 use crate::network::matrix::{Matrix, Multiplier};
+use crate::network::parameters::LstmTensors;
+use crate::simd::Isa;
 
 /// Sizes of the layer.
 #[derive(Clone, Copy, Debug)]
@@ -11,24 +12,6 @@ pub struct LstmShape {
     pub n_steps: usize,
     pub n_inputs: usize,
     pub n_units: usize,
-}
-
-/// The layer's tensors; gates in the order input, forget, cell, output.
-#[derive(Clone, Copy)]
-pub struct LstmWeights<'a> {
-    /// `[inputs, 4 * units]`
-    pub kernel: &'a [f32],
-    /// `[units, 4 * units]`
-    pub recurrent: &'a [f32],
-    /// `[4 * units]`
-    pub bias: &'a [f32],
-}
-
-/// Gradients of [`LstmWeights`], same shapes; overwritten.
-pub struct LstmGradient<'a> {
-    pub kernel: &'a mut [f32],
-    pub recurrent: &'a mut [f32],
-    pub bias: &'a mut [f32],
 }
 
 /// The layer's memory for a batch, made once.
@@ -75,7 +58,7 @@ impl Lstm {
     /// Reads `self.input` of `n` recordings and writes `self.last`.
     ///
     /// `i, f, o = sigmoid, g = tanh` of `x K + h R + b`; `c' = f c + i g`; `h' = o tanh(c')`.
-    pub fn forward(&mut self, weights: LstmWeights<'_>, n: usize) {
+    pub fn forward(&mut self, weights: LstmTensors<&[f32]>, n: usize) {
         let LstmShape { n_steps, n_inputs, n_units } = self.shape;
         let n_gates = 4 * n_units;
         let input = Matrix::new(&self.input, (n * n_steps, n_inputs), n_inputs);
@@ -104,8 +87,15 @@ impl Lstm {
         }
     }
 
-    /// From the gradient of `self.last` `[n, units]` to those of the weights and, in `self.input`, of the inputs.
-    pub fn backward(&mut self, weights: LstmWeights<'_>, n: usize, d_last: &[f32], gradient: LstmGradient<'_>) {
+    /// From the gradient of `self.last` `[n, units]` to those of the weights (overwritten) and, in `self.input`, of the
+    /// inputs.
+    pub fn backward(
+        &mut self,
+        weights: LstmTensors<&[f32]>,
+        n: usize,
+        d_last: &[f32],
+        gradient: LstmTensors<&mut [f32]>,
+    ) {
         let LstmShape { n_steps, n_inputs, n_units } = self.shape;
         let n_gates = 4 * n_units;
         self.d_output[..n * n_units].copy_from_slice(&d_last[..n * n_units]);
@@ -202,7 +192,7 @@ mod tests {
         let mut lstm = Lstm::new(LstmShape { n_steps: 2, n_inputs: 1, n_units: 1 }, 1, Isa::fastest());
         lstm.input.copy_from_slice(&[0.5, -1.0]);
         let (kernel, recurrent, bias) = ([0.1f32, 0.2, 0.3, 0.4], [0.5f32, 0.6, 0.7, 0.8], [0.0f32, 1.0, 0.0, 0.0]);
-        lstm.forward(LstmWeights { kernel: &kernel, recurrent: &recurrent, bias: &bias }, 1);
+        lstm.forward(LstmTensors { kernel: &kernel, recurrent: &recurrent, bias: &bias }, 1);
         let (mut h, mut c) = (0.0f64, 0.0f64);
         for x in [0.5f64, -1.0] {
             let z = |i: usize| x * f64::from(kernel[i]) + h * f64::from(recurrent[i]) + f64::from(bias[i]);

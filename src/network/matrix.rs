@@ -6,11 +6,12 @@
 
 use rayon::prelude::*;
 
-use crate::network::kernels::outer::{load_maps, outer_strided, store_maps};
-use crate::network::kernels::{Isa, Job, Lanes, MAPS};
+use crate::network::kernels::CHANNELS;
+use crate::network::kernels::outer::{load_channels, outer_strided, store_channels};
+use crate::simd::{Isa, Job, Lanes};
 
 /// Columns of one packed panel of the right factor.
-const PANEL: usize = 2 * MAPS;
+const PANEL: usize = 2 * CHANNELS;
 
 /// A matrix inside a slice; rows and columns may lie any number of floats apart.
 #[derive(Clone, Copy)]
@@ -43,11 +44,11 @@ impl<'a> Matrix<'a> {
     #[inline(always)]
     fn pack(&self, first: usize, panel: &mut [f32]) {
         let (rows, columns) = self.shape;
-        for (half, panel) in panel.chunks_exact_mut(rows * MAPS).enumerate() {
-            let start = (first + half * MAPS).min(columns);
-            for (row, out) in panel.as_chunks_mut::<MAPS>().0.iter_mut().enumerate() {
+        for (half, panel) in panel.chunks_exact_mut(rows * CHANNELS).enumerate() {
+            let start = (first + half * CHANNELS).min(columns);
+            for (row, out) in panel.as_chunks_mut::<CHANNELS>().0.iter_mut().enumerate() {
                 let at = row * self.strides.0 + start;
-                let n = columns.saturating_sub(start).min(MAPS);
+                let n = columns.saturating_sub(start).min(CHANNELS);
                 out[n..].fill(0.0);
                 out[..n].copy_from_slice(&self.values[at..at + n]);
             }
@@ -58,15 +59,15 @@ impl<'a> Matrix<'a> {
     #[inline(always)]
     fn pack_columns(&self, first: usize, panel: &mut [f32]) {
         let (rows, columns) = self.shape;
-        for (half, panel) in panel.chunks_exact_mut(rows * MAPS).enumerate() {
-            for column in 0..MAPS {
-                let place = panel.as_chunks_mut::<MAPS>().0.iter_mut().map(|row| &mut row[column]);
-                let at = first + half * MAPS + column;
+        for (half, panel) in panel.chunks_exact_mut(rows * CHANNELS).enumerate() {
+            for column in 0..CHANNELS {
+                let cells = panel.as_chunks_mut::<CHANNELS>().0.iter_mut().map(|row| &mut row[column]);
+                let at = first + half * CHANNELS + column;
                 if at < columns {
                     let values = &self.values[at * self.strides.1..][..rows];
-                    place.zip(values).for_each(|(place, value)| *place = *value);
+                    cells.zip(values).for_each(|(cell, value)| *cell = *value);
                 } else {
-                    place.for_each(|place| *place = 0.0);
+                    cells.for_each(|cell| *cell = 0.0);
                 }
             }
         }
@@ -123,27 +124,29 @@ struct Product<'a> {
 }
 
 impl Job for Product<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, lanes: L) {
         let (m, n) = (self.a.shape.0, self.b.shape.1);
         for first in (0..n).step_by(PANEL) {
             match self.b.strides {
                 (_, 1) => self.b.pack(first, self.panel),
                 _ => self.b.pack_columns(first, self.panel),
             }
-            for half in 0..PANEL.min(n - first).div_ceil(MAPS) {
+            for half in 0..PANEL.min(n - first).div_ceil(CHANNELS) {
                 let mut row = 0;
                 while row < m {
-                    let place = (row, first + half * MAPS, half);
-                    // SAFETY: `Isa::run` chose lanes that the machine has; the rows of the tile exist.
+                    let tile = (row, first + half * CHANNELS, half);
+                    // SAFETY: the rows of the tile exist.
                     row += unsafe {
-                        match (MAPS / L::N, m - row >= ROWS) {
-                            (1, true) => self.tile::<L, 1, 4>(place),
-                            (1, false) => self.tile::<L, 1, 1>(place),
-                            (2, true) => self.tile::<L, 2, 4>(place),
-                            (2, false) => self.tile::<L, 2, 1>(place),
-                            (_, true) => self.tile::<L, 4, 4>(place),
-                            (_, false) => self.tile::<L, 4, 1>(place),
+                        match (CHANNELS / L::N, m - row >= ROWS) {
+                            (1, true) => self.tile::<L, 1, 4>(lanes, tile),
+                            (1, false) => self.tile::<L, 1, 1>(lanes, tile),
+                            (2, true) => self.tile::<L, 2, 4>(lanes, tile),
+                            (2, false) => self.tile::<L, 2, 1>(lanes, tile),
+                            (_, true) => self.tile::<L, 4, 4>(lanes, tile),
+                            (_, false) => self.tile::<L, 4, 1>(lanes, tile),
                         }
                     };
                 }
@@ -156,15 +159,16 @@ impl Product<'_> {
     /// `P` rows of up to 16 columns; returns `P`.
     ///
     /// # Safety
-    /// [`Lanes`]; the rows exist.
+    /// the rows exist.
     #[inline(always)]
     unsafe fn tile<L: Lanes, const V: usize, const P: usize>(
         &mut self,
+        lanes: L,
         (row, column, half): (usize, usize, usize),
     ) -> usize {
         let (k, n) = (self.a.shape.1, self.b.shape.1);
-        let width = MAPS.min(n - column);
-        let mut rows = [[0.0f32; MAPS]; P];
+        let width = CHANNELS.min(n - column);
+        let mut rows = [[0.0f32; CHANNELS]; P];
         if self.keep {
             for (p, values) in rows.iter_mut().enumerate() {
                 let at = (row + p) * self.row_stride + column;
@@ -173,15 +177,15 @@ impl Product<'_> {
         }
         // SAFETY: rows row..row + P of `a` lie in its slice (checked when the view was made), the panel has k rows.
         unsafe {
-            let mut acc = [load_maps::<L, V>(rows[0].as_ptr(), 0); P];
+            let mut acc = [load_channels::<L, V>(lanes, rows[0].as_ptr(), 0); P];
             for (acc, values) in acc.iter_mut().zip(&rows) {
-                *acc = load_maps::<L, V>(values.as_ptr(), 0);
+                *acc = load_channels::<L, V>(lanes, values.as_ptr(), 0);
             }
             let a = self.a.values.as_ptr().wrapping_add(row * self.a.strides.0);
-            let panel = self.panel.as_ptr().wrapping_add(half * k * MAPS);
-            outer_strided::<L, P, V>(&mut acc, a, self.a.strides, panel, k);
+            let panel = self.panel.as_ptr().wrapping_add(half * k * CHANNELS);
+            outer_strided::<L, P, V>(lanes, &mut acc, a, self.a.strides, panel, k);
             for (acc, values) in acc.into_iter().zip(&mut rows) {
-                store_maps::<L, V>(values.as_mut_ptr(), 0, acc);
+                store_channels::<L, V>(lanes, values.as_mut_ptr(), 0, acc);
             }
         }
         for (p, values) in rows.iter().enumerate() {

@@ -13,6 +13,8 @@ mod golden;
 pub mod initialise;
 pub mod kernels;
 mod lstm;
+#[cfg(test)]
+mod lstm_proof;
 mod matrix;
 // The one central type of a folder carries its name.
 #[allow(clippy::module_inception)]

@@ -18,15 +18,61 @@ pub struct Tensor {
 
 /// All tensors of one network, in the order of [`Parameters::zeros`].
 ///
-/// Layouts: convolution kernel `[3, 3, maps_in, maps_out]`; LSTM kernel `[inputs, 4 * units]` and recurrent kernel
+/// Layouts: convolution kernel `[3, 3, channels_in, channels_out]`; LSTM kernel `[inputs, 4 * units]` and recurrent kernel
 /// `[units, 4 * units]` with gates in the order input, forget, cell, output; dense kernel `[units, classes]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     pub tensors: Vec<Tensor>,
 }
 
-/// Tensors per block, in order: kernel, bias, gamma, beta, moving_mean, moving_variance.
+/// Tensors per block, in the order of the fields of [`BlockTensors`].
 pub const TENSORS_PER_BLOCK: usize = 6;
+/// Tensors behind the blocks: those of [`LstmTensors`], then those of [`DenseTensors`].
+pub const TENSORS_BEHIND_BLOCKS: usize = 5;
+
+/// What belongs to one block: references to its tensors, or to their gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockTensors<T> {
+    /// `[3, 3, channels_in, channels_out]`
+    pub kernel: T,
+    /// This and all others: `[channels_out]`
+    pub bias: T,
+    pub gamma: T,
+    pub beta: T,
+    /// Moving statistics, which have no gradient.
+    pub mean: T,
+    pub variance: T,
+}
+
+/// What belongs to the LSTM; gates in the order input, forget, cell, output.
+#[derive(Clone, Copy, Debug)]
+pub struct LstmTensors<T> {
+    /// `[inputs, 4 * units]`
+    pub kernel: T,
+    /// `[units, 4 * units]`
+    pub recurrent: T,
+    /// `[4 * units]`
+    pub bias: T,
+}
+
+/// What belongs to the dense layer.
+#[derive(Clone, Copy, Debug)]
+pub struct DenseTensors<T> {
+    /// `[units, classes]`
+    pub kernel: T,
+    /// `[classes]`
+    pub bias: T,
+}
+
+/// All tensors of a network, to be written.
+pub struct TensorsMut<'a> {
+    pub blocks: Vec<BlockTensors<&'a mut Tensor>>,
+    pub lstm: LstmTensors<&'a mut [f32]>,
+    pub dense: DenseTensors<&'a mut [f32]>,
+}
+
+/// Why a network's list of tensors always ends with these.
+const HAS_LAST: &str = "every network has an LSTM and a dense layer";
 
 impl Parameters {
     /// Every tensor of `spec`, filled with zeros (also the shape of gradients and of momentum).
@@ -37,9 +83,9 @@ impl Parameters {
             tensors.push(Tensor { name, shape: shape.to_vec(), trainable, values });
         };
         for (index, block) in spec.blocks.iter().enumerate() {
-            let (_, _, maps_in) = spec.block_input(index);
+            let (_, _, channels_in) = spec.block_input(index);
             let name = |part: &str| format!("block{}.{part}", index + 1);
-            add(name("kernel"), &[3, 3, maps_in, block.n_maps], true);
+            add(name("kernel"), &[3, 3, channels_in, block.n_maps], true);
             for part in ["bias", "gamma", "beta"] {
                 add(name(part), &[block.n_maps], true);
             }
@@ -60,9 +106,47 @@ impl Parameters {
         self.tensors.iter().map(|tensor| tensor.values.len()).sum()
     }
 
-    /// The six tensors of block `index` (0-based): kernel, bias, gamma, beta, moving mean, moving variance.
-    pub fn block(&self, index: usize) -> &[Tensor] {
-        &self.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK]
+    /// The tensors of block `index` (0-based).
+    pub fn block(&self, index: usize) -> BlockTensors<&Tensor> {
+        let [kernel, bias, gamma, beta, mean, variance] = &self.tensors.as_chunks::<TENSORS_PER_BLOCK>().0[index];
+        BlockTensors { kernel, bias, gamma, beta, mean, variance }
+    }
+
+    /// The values of the LSTM's tensors.
+    pub fn lstm(&self) -> LstmTensors<&[f32]> {
+        let [kernel, recurrent, bias, ..] = self.last().each_ref().map(|tensor| tensor.values.as_slice());
+        LstmTensors { kernel, recurrent, bias }
+    }
+
+    /// The values of the dense layer's tensors.
+    pub fn dense(&self) -> DenseTensors<&[f32]> {
+        let [.., kernel, bias] = self.last().each_ref().map(|tensor| tensor.values.as_slice());
+        DenseTensors { kernel, bias }
+    }
+
+    fn last(&self) -> &[Tensor; TENSORS_BEHIND_BLOCKS] {
+        self.tensors.last_chunk().expect(HAS_LAST)
+    }
+
+    /// All tensors by name, to be written.
+    pub fn tensors_mut(&mut self) -> TensorsMut<'_> {
+        let (blocks, last) = self.tensors.split_last_chunk_mut::<TENSORS_BEHIND_BLOCKS>().expect(HAS_LAST);
+        let blocks = blocks.as_chunks_mut::<TENSORS_PER_BLOCK>().0.iter_mut();
+        let blocks = blocks.map(|[kernel, bias, gamma, beta, mean, variance]| BlockTensors {
+            kernel,
+            bias,
+            gamma,
+            beta,
+            mean,
+            variance,
+        });
+        let [kernel, recurrent, bias, dense_kernel, dense_bias] =
+            last.each_mut().map(|tensor| tensor.values.as_mut_slice());
+        TensorsMut {
+            blocks: blocks.collect(),
+            lstm: LstmTensors { kernel, recurrent, bias },
+            dense: DenseTensors { kernel: dense_kernel, bias: dense_bias },
+        }
     }
 
     /// The values of the tensor called `name`, if there is one.
@@ -80,6 +164,35 @@ mod tests {
         let parameters = Parameters::zeros(&NetworkSpec::paper(128, 508));
         assert_eq!(parameters.count(), 656_583);
         assert_eq!(parameters.get("block2.kernel").map(|tensor| tensor.shape.clone()), Some(vec![3, 3, 64, 64]));
-        assert_eq!(parameters.block(3)[0].name, "block4.kernel");
+    }
+
+    #[test]
+    fn every_tensor_is_found_under_its_own_name() {
+        let mut parameters = Parameters::zeros(&NetworkSpec::paper(128, 508));
+        for (index, tensor) in parameters.tensors.iter_mut().enumerate() {
+            tensor.values[0] = index as f32;
+        }
+        let at = |name: &str| parameters.get(name).expect("a tensor").values[0];
+        for index in 0..4 {
+            let BlockTensors { kernel, bias, gamma, beta, mean, variance } = parameters.block(index);
+            let names = [kernel, bias, gamma, beta, mean, variance].map(|tensor| tensor.name.as_str());
+            let parts = ["kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"];
+            assert_eq!(names.map(String::from), parts.map(|part| format!("block{}.{part}", index + 1)));
+        }
+        let LstmTensors { kernel, recurrent, bias } = parameters.lstm();
+        assert_eq!(
+            [kernel, recurrent, bias].map(|values| values[0]),
+            ["kernel", "recurrent_kernel", "bias"].map(|part| at(&format!("lstm.{part}")))
+        );
+        let DenseTensors { kernel, bias } = parameters.dense();
+        assert_eq!([kernel[0], bias[0]], [at("dense.kernel"), at("dense.bias")]);
+        let expected: Vec<f32> = parameters.tensors.iter().map(|tensor| tensor.values[0]).collect();
+        let TensorsMut { blocks, lstm, dense } = parameters.tensors_mut();
+        let blocks = blocks.into_iter().flat_map(|block| {
+            [block.kernel, block.bias, block.gamma, block.beta, block.mean, block.variance]
+                .map(|tensor| tensor.values[0])
+        });
+        let rest = [lstm.kernel, lstm.recurrent, lstm.bias, dense.kernel, dense.bias].map(|values| values[0]);
+        assert_eq!(blocks.chain(rest).collect::<Vec<f32>>(), expected);
     }
 }

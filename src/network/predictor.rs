@@ -8,12 +8,13 @@ use crate::error::{Error, Result};
 use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::dense::{self, DenseShape};
-use crate::network::dropout::Dropout;
-use crate::network::kernels::{Isa, MAPS};
-use crate::network::lstm::{Lstm, LstmShape, LstmWeights};
-use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::kernels::CHANNELS;
+use crate::network::kernels::dropout::Dropout;
+use crate::network::lstm::{Lstm, LstmShape};
+use crate::network::parameters::Parameters;
 use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
+use crate::simd::Isa;
 
 /// Recordings that go through the LSTM together.
 const BATCH: usize = 64;
@@ -32,21 +33,21 @@ pub struct Predictor {
 
 /// What one group of images needs on its way through the blocks.
 struct Scratch {
-    /// The image entering each block with halo, and the last block's output.
+    /// The image entering each block with padding, and the last block's output.
     images: Vec<Vec<f32>>,
     strip: Vec<f32>,
     /// The convolutions' own.
     transforms: Vec<f32>,
     raw: Vec<f32>,
-    place: Vec<u8>,
-    /// Output of the last block before the seam, with halo.
+    argmax: Vec<u8>,
+    /// Output of the last block before the seam, with padding.
     whole: Vec<f32>,
 }
 
 impl Scratch {
     fn bytes(shapes: &[BlockShape], seam: Option<Seam>) -> usize {
         let sum = |length: fn(&BlockShape) -> usize| shapes.iter().map(length).sum::<usize>();
-        let whole = seam.map_or(0, |seam| seam.whole.haloed_len());
+        let whole = seam.map_or(0, |seam| seam.whole.padded_len());
         // The last output, and of strips, transforms and pooled values only the longest, are counted generously.
         let strips = sum(BlockShape::strip_len) + sum(BlockShape::scratch_len) + sum(|shape| shape.pooled.n_floats());
         (sum(BlockShape::input_len) + whole + strips) * size_of::<f32>() + sum(|shape| shape.pooled.n_floats())
@@ -56,14 +57,14 @@ impl Scratch {
         let most = |length: &dyn Fn(&BlockShape) -> usize| shapes.iter().map(length).max().unwrap_or(0);
         let pooled = most(&|shape| shape.pooled.n_floats());
         let mut images: Vec<Vec<f32>> = shapes.iter().map(|shape| vec![0.0; shape.input_len()]).collect();
-        images.extend(shapes.last().map(|shape| vec![0.0; shape.pooled.haloed_len()]));
+        images.extend(shapes.last().map(|shape| vec![0.0; shape.pooled.padded_len()]));
         Self {
             images,
             strip: vec![0.0; most(&BlockShape::strip_len)],
             transforms: vec![0.0; most(&BlockShape::scratch_len)],
             raw: vec![0.0; pooled],
-            place: vec![0; pooled],
-            whole: vec![0.0; seam.map_or(0, |seam| seam.whole.haloed_len())],
+            argmax: vec![0; pooled],
+            whole: vec![0.0; seam.map_or(0, |seam| seam.whole.padded_len())],
         }
     }
 }
@@ -112,7 +113,7 @@ pub(super) fn check_batch(spec: &NetworkSpec, log_mel: &[f32]) -> Result<usize> 
     Ok(log_mel.len() / one)
 }
 
-/// Cuts image number `image` of the first block out of recordings `[n, n_mels, n_frames]`, with halo: a window, or for a
+/// Cuts image number `image` of the first block out of recordings `[n, n_mels, n_frames]`, with padding: a window, or for a
 /// shared trunk all frames that lie in a window.
 pub(super) fn cut_image(spec: &NetworkSpec, log_mel: &[f32], image: usize, out: &mut [f32]) {
     let (recording, first, width) = match spec.cut() {
@@ -136,24 +137,11 @@ pub(super) fn dense_shape(spec: &NetworkSpec) -> DenseShape {
     DenseShape { n_inputs: spec.lstm_units, n_classes: spec.n_classes }
 }
 
-/// The LSTM's tensors.
-pub(super) fn lstm_weights(parameters: &Parameters) -> LstmWeights<'_> {
-    let at = parameters.tensors.len() - 5;
-    let [kernel, recurrent, bias] = [0, 1, 2].map(|index| parameters.tensors[at + index].values.as_slice());
-    LstmWeights { kernel, recurrent, bias }
-}
-
-/// Kernel and bias of the dense layer.
-pub(super) fn dense_weights(parameters: &Parameters) -> (&[f32], &[f32]) {
-    let at = parameters.tensors.len() - 2;
-    (&parameters.tensors[at].values, &parameters.tensors[at + 1].values)
-}
-
-/// Index in a blocked image with halo of flattened `[height, width, maps]` value `at`.
-pub(super) fn haloed_index(shape: &BlockShape, at: usize) -> usize {
-    let (pixel, map) = (at / shape.pooled.maps, at % shape.pooled.maps);
+/// Index in a blocked image with padding of flattened `[height, width, channels]` value `at`.
+pub(super) fn padded_index(shape: &BlockShape, at: usize) -> usize {
+    let (pixel, channel) = (at / shape.pooled.channels, at % shape.pooled.channels);
     let (y, x) = (pixel / shape.pooled.width, pixel % shape.pooled.width);
-    map / MAPS * shape.pooled.haloed_plane() + shape.pooled.haloed_at(y, x) + map % MAPS
+    channel / CHANNELS * shape.pooled.padded_plane() + shape.pooled.padded_at(y, x) + channel % CHANNELS
 }
 
 impl Predictor {
@@ -196,8 +184,8 @@ impl Predictor {
     pub(super) fn load(&mut self, parameters: &Parameters) {
         self.parameters.tensors.clone_from(&parameters.tensors);
         for (index, block) in self.blocks.iter_mut().enumerate() {
-            let tensors = &parameters.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK];
-            let statistics = tensors[4].values.iter().zip(&tensors[5].values);
+            let tensors = parameters.block(index);
+            let statistics = tensors.mean.values.iter().zip(&tensors.variance.values);
             block.load(tensors);
             block.set_norm(
                 tensors,
@@ -240,10 +228,10 @@ impl Predictor {
                     }
                 }
             });
-            lstm.forward(lstm_weights(parameters), n);
+            lstm.forward(parameters.lstm(), n);
         });
-        let (kernel, bias) = dense_weights(parameters);
-        dense::forward(dense_shape(spec), kernel, bias, &lstm.last[..n * spec.lstm_units], probabilities);
+        let last = &lstm.last[..n * spec.lstm_units];
+        dense::forward(dense_shape(spec), parameters.dense(), last, probabilities);
     }
 }
 
@@ -262,7 +250,7 @@ fn run_recording(blocks: &[BlockWeights], spec: &NetworkSpec, seam: Seam, scratc
     }
 }
 
-/// Takes the image in `scratch.images[first]` through blocks `first..`; `features` is `[height, width, maps]` of what is
+/// Takes the image in `scratch.images[first]` through blocks `first..`; `features` is `[height, width, channels]` of what is
 /// left.
 fn run_image(blocks: &[BlockWeights], first: usize, scratch: &mut Scratch, features: &mut [f32]) {
     for (index, block) in blocks.iter().enumerate().skip(first) {
@@ -270,20 +258,20 @@ fn run_image(blocks: &[BlockWeights], first: usize, scratch: &mut Scratch, featu
         run_block(block, index, scratch, &mut next);
         scratch.images[index + 1] = next;
     }
-    let Some(last) = blocks.last() else { return };
+    let last = blocks.last().expect("a network has at least one block: its shapes were checked");
     for (at, value) in features.iter_mut().enumerate() {
-        *value = scratch.images[blocks.len()][haloed_index(&last.shape, at)];
+        *value = scratch.images[blocks.len()][padded_index(&last.shape, at)];
     }
 }
 
-/// Takes the image in `scratch.images[index]` through block `index` into `out`, with halo.
+/// Takes the image in `scratch.images[index]` through block `index` into `out`, with padding.
 fn run_block(block: &BlockWeights, index: usize, scratch: &mut Scratch, out: &mut [f32]) {
     let no_dropout = Dropout::new(None, 0, 0.0);
     let n_pooled = block.shape.pooled.n_floats();
-    let (raw, place) = (&mut scratch.raw[..n_pooled], &mut scratch.place[..n_pooled]);
+    let (raw, argmax) = (&mut scratch.raw[..n_pooled], &mut scratch.argmax[..n_pooled]);
     let transforms = &mut scratch.transforms[..block.shape.scratch_len()];
     let strip = (block.shape.strip(), scratch.strip.as_mut_slice());
-    let pooled = (&mut *raw, &mut *place);
+    let pooled = (&mut *raw, &mut *argmax);
     block.conv_pool(&scratch.images[index], strip, transforms, pooled, (no_dropout, 0), None);
-    block.activate(no_dropout, raw, place, out);
+    block.activate(no_dropout, raw, argmax, out);
 }

@@ -1,15 +1,15 @@
 //! The fast path against the `f64` twin, on every instruction set, and the small network that tests share.
 
-use crate::network::kernels::Isa;
 use crate::network::network::Network;
 use crate::network::optimiser::SgdConfig;
 use crate::network::parameters::Parameters;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::network::trainer::Trainer;
 use crate::network::twin::Twin;
+use crate::simd::Isa;
 use crate::units::Seed;
 
-/// Three windows of 12 x 18: maps that fill less than one block, three and one, widths that leave every rest of a tile,
+/// Three windows of 12 x 18: channels that fill less than one block, three and one, widths that leave every rest of a tile,
 /// a pool of 1, and an image of 2 x 3 left for the LSTM to flatten.
 pub fn small_spec() -> NetworkSpec {
     let block = |n_maps, pool| BlockSpec { n_maps, pool };
@@ -25,7 +25,7 @@ pub fn small_spec() -> NetworkSpec {
 }
 
 /// Three windows of 32 x 40 whose second block is convolved by Winograd's products: tiles in groups of three rows and
-/// one, maps that fill one block and a part of the next, two and a part.
+/// one, channels that fill one block and a part of the next, two and a part.
 pub fn tiled_spec() -> NetworkSpec {
     let block = |n_maps, pool| BlockSpec { n_maps, pool };
     NetworkSpec {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::network::block_weights::BlockShape;
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::geometry::Geometry;
 use crate::network::spec::NetworkSpec;
 
@@ -32,15 +32,16 @@ impl Seam {
         })
     }
 
-    /// Copies window number `image` of the batch out of `whole` `[recordings][with halo]`; the halo of `out` is not written.
+    /// Copies window number `image` of the batch out of `whole` `[recordings][with padding]`; the padding of `out` is
+    /// not written.
     pub fn cut(&self, image: usize, whole: &[f32], out: &mut [f32]) {
         let (recording, column) = (image / self.n_windows, image % self.n_windows * self.hop);
-        let whole = &whole[recording * self.whole.haloed_len()..][..self.whole.haloed_len()];
-        let length = self.window.width * MAPS;
+        let whole = &whole[recording * self.whole.padded_len()..][..self.whole.padded_len()];
+        let length = self.window.width * CHANNELS;
         for block in 0..self.window.n_blocks() {
             for y in 0..self.window.height {
-                let from = block * self.whole.haloed_plane() + self.whole.haloed_at(y, column);
-                let to = block * self.window.haloed_plane() + self.window.haloed_at(y, 0);
+                let from = block * self.whole.padded_plane() + self.whole.padded_at(y, column);
+                let to = block * self.window.padded_plane() + self.window.padded_at(y, 0);
                 out[to..to + length].copy_from_slice(&whole[from..from + length]);
             }
         }
@@ -48,15 +49,15 @@ impl Seam {
 
     /// Adds the gradients of `n` recordings' windows, in the order of the windows, where they were cut.
     ///
-    /// `windows` `[n * n_windows][without halo]`, `whole` `[n][without halo]`.
+    /// `windows` `[n * n_windows][without padding]`, `whole` `[n][without padding]`.
     pub fn gather(&self, windows: &[f32], whole: &mut [f32], n: usize) {
         let (window_len, whole_len) = (self.window.n_floats(), self.whole.n_floats());
         let recordings = whole.par_chunks_mut(whole_len).zip(windows.par_chunks(self.n_windows * window_len));
         recordings.take(n).for_each(|(whole, windows)| {
             whole.fill(0.0);
             for (number, window) in windows.chunks_exact(window_len).enumerate() {
-                for (row, values) in window.chunks_exact(self.window.width * MAPS).enumerate() {
-                    let at = (row * self.whole.width + number * self.hop) * MAPS;
+                for (row, values) in window.chunks_exact(self.window.width * CHANNELS).enumerate() {
+                    let at = (row * self.whole.width + number * self.hop) * CHANNELS;
                     whole[at..at + values.len()].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
                 }
             }
@@ -69,9 +70,9 @@ pub struct SeamMemory {
     pub seam: Seam,
     /// Index of the block behind the seam.
     pub cut: usize,
-    /// Output of the block before it, `[recordings][with halo]`.
+    /// Output of the block before it, `[recordings][with padding]`.
     pub whole: Vec<f32>,
-    /// Gradients, `[recordings][without halo]` and `[windows][without halo]`.
+    /// Gradients, `[recordings][without padding]` and `[windows][without padding]`.
     pub d_whole: Vec<f32>,
     pub d_windows: Vec<f32>,
 }
@@ -83,7 +84,7 @@ impl SeamMemory {
         Some(Self {
             seam,
             cut: spec.cut(),
-            whole: vec![0.0; max_batch * seam.whole.haloed_len()],
+            whole: vec![0.0; max_batch * seam.whole.padded_len()],
             d_whole: vec![0.0; max_batch * seam.whole.n_floats()],
             d_windows: vec![0.0; max_batch * spec.n_windows() * seam.window.n_floats()],
         })
@@ -92,7 +93,7 @@ impl SeamMemory {
     /// Bytes of that memory.
     pub fn bytes(spec: &NetworkSpec, max_batch: usize) -> usize {
         Seam::new(spec).map_or(0, |seam| {
-            let whole = seam.whole.haloed_len() + seam.whole.n_floats();
+            let whole = seam.whole.padded_len() + seam.whole.n_floats();
             max_batch * (whole + spec.n_windows() * seam.window.n_floats()) * size_of::<f32>()
         })
     }
@@ -111,24 +112,24 @@ mod tests {
         let (n, value) = (2, |i: usize| ((i * 31) % 17) as f32 - 8.0);
         let whole: Vec<f32> = (0..n * seam.whole.n_floats()).map(value).collect();
         let gradient: Vec<f32> = (0..n * 6 * seam.window.n_floats()).map(|i| value(i + 5)).collect();
-        let with_halo = |image: &[f32]| {
-            let mut out = vec![0.0; seam.whole.haloed_len()];
-            for (row, values) in image.chunks_exact(seam.whole.width * MAPS).enumerate() {
+        let with_padding = |image: &[f32]| {
+            let mut out = vec![0.0; seam.whole.padded_len()];
+            for (row, values) in image.chunks_exact(seam.whole.width * CHANNELS).enumerate() {
                 let (block, y) = (row / seam.whole.height, row % seam.whole.height);
-                let at = block * seam.whole.haloed_plane() + seam.whole.haloed_at(y, 0);
+                let at = block * seam.whole.padded_plane() + seam.whole.padded_at(y, 0);
                 out[at..at + values.len()].copy_from_slice(values);
             }
             out
         };
-        let haloed: Vec<f32> = whole.chunks_exact(seam.whole.n_floats()).flat_map(with_halo).collect();
+        let padded: Vec<f32> = whole.chunks_exact(seam.whole.n_floats()).flat_map(with_padding).collect();
         let mut cut_times_gradient = 0.0;
         for image in 0..n * 6 {
-            let mut out = vec![0.0; seam.window.haloed_len()];
-            seam.cut(image, &haloed, &mut out);
+            let mut out = vec![0.0; seam.window.padded_len()];
+            seam.cut(image, &padded, &mut out);
             let gradient = &gradient[image * seam.window.n_floats()..][..seam.window.n_floats()];
-            for (row, values) in gradient.chunks_exact(seam.window.width * MAPS).enumerate() {
+            for (row, values) in gradient.chunks_exact(seam.window.width * CHANNELS).enumerate() {
                 let (block, y) = (row / seam.window.height, row % seam.window.height);
-                let at = block * seam.window.haloed_plane() + seam.window.haloed_at(y, 0);
+                let at = block * seam.window.padded_plane() + seam.window.padded_at(y, 0);
                 cut_times_gradient += values.iter().zip(&out[at..]).map(|(a, b)| a * b).sum::<f32>();
             }
         }

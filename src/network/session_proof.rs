@@ -4,7 +4,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::network::onnx::{Golden, export};
-use crate::network::parameters::Parameters;
+use crate::network::parameters::{BlockTensors, Parameters};
 use crate::network::spec::{BlockSpec, NetworkSpec};
 use crate::units::Seed;
 
@@ -73,7 +73,7 @@ fn model(spec: &NetworkSpec, parameters: &Parameters) -> Vec<u8> {
 fn twin_block(spec: &NetworkSpec, parameters: &Parameters, index: usize, image: &[f64]) -> Vec<f64> {
     let (height, width, maps_in) = spec.block_input(index);
     let BlockSpec { n_maps, pool } = spec.blocks[index];
-    let [kernel, bias, gamma, beta, mean, variance] = parameters.block(index) else { panic!("six tensors") };
+    let BlockTensors { kernel, bias, gamma, beta, mean, variance } = parameters.block(index);
     let of = |tensor: &crate::network::parameters::Tensor, i: usize| f64::from(tensor.values[i]);
     let mut out = vec![f64::NEG_INFINITY; (height / pool) * (width / pool) * n_maps];
     for (y, x, map) in (0..height * width * n_maps).map(|i| (i / n_maps / width, i / n_maps % width, i % n_maps)) {

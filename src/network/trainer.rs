@@ -5,19 +5,20 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
-use crate::network::dense::{self, StepOutcome};
-use crate::network::dropout::{Dropout, InputMask};
-use crate::network::kernels::{Isa, MAPS};
-use crate::network::lstm::{Lstm, LstmGradient};
+use crate::network::dense::{self, DenseBatch, StepOutcome};
+use crate::network::dropout::InputMask;
+use crate::network::kernels::CHANNELS;
+use crate::network::kernels::dropout::Dropout;
+use crate::network::lstm::Lstm;
 use crate::network::optimiser::{SgdConfig, update};
-use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::parameters::{Parameters, TensorsMut};
 use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_image, dense_shape, dense_weights, haloed_index, lstm_shape,
-    lstm_weights, thread_pool,
+    Predictor, check_batch, check_shapes, cut_image, dense_shape, lstm_shape, padded_index, thread_pool,
 };
 use crate::network::seam::SeamMemory;
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
+use crate::simd::Isa;
 use crate::units::Seed;
 
 /// Trains one network. Every buffer is made once, for batches of up to `max_batch` recordings.
@@ -33,11 +34,12 @@ pub struct Trainer {
     max_batch: usize,
     gradient: Parameters,
     pub(super) blocks: Vec<Block>,
-    /// The last block's output with halo, one image after the other.
+    /// The last block's output with padding, one image after the other.
     features: Vec<f32>,
-    /// Its gradient, without halo.
+    /// Its gradient, without padding.
     d_features: Vec<f32>,
     lstm: Lstm,
+    /// `[max_batch, classes]`; while going back they become the gradient of the logits.
     probabilities: Vec<f32>,
     /// Gradient of the LSTM's last state.
     d_last: Vec<f32>,
@@ -82,7 +84,7 @@ impl Trainer {
                 .map(|(index, &shape)| Block::new(shape, isa, spec.n_images(index, max_batch)))
                 .collect(),
             seam: SeamMemory::new(&spec, max_batch),
-            features: vec![0.0; max_images * last.pooled.haloed_len()],
+            features: vec![0.0; max_images * last.pooled.padded_len()],
             d_features: vec![0.0; max_images * last.pooled.n_floats()],
             lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
@@ -140,7 +142,7 @@ impl Trainer {
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.forward(log_mel, n, dropout);
-            let outcome = dense::loss(dense_shape(&self.spec), &self.probabilities, labels);
+            let outcome = dense::evaluate(self.spec.n_classes, &self.probabilities, labels);
             if !outcome.loss.is_finite() {
                 return Err(Error::input(format!("loss is not finite at step {}", self.state.iteration))
                     .hint("lower `[train] learning_rate`"));
@@ -208,34 +210,27 @@ impl Trainer {
         let last = self.blocks.len() - 1;
         let shape = self.blocks[last].weights.shape;
         self.blocks[last].activate_all(at(last), &mut self.features, n_images);
-        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.haloed_len());
+        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.padded_len());
         let input = self.lstm.input.chunks_exact_mut(n_inputs).zip(self.features.chunks_exact(feature_len));
         let mask = InputMask::new(spec, dropout);
         for (image, (input, features)) in input.take(n_images).enumerate() {
             for (at, value) in input.iter_mut().enumerate() {
-                *value = features[haloed_index(&shape, at)] * mask.factor(image / n_windows, at);
+                *value = features[padded_index(&shape, at)] * mask.factor(image / n_windows, at);
             }
         }
-        self.lstm.forward(lstm_weights(parameters), n);
-        let (kernel, bias) = dense_weights(parameters);
+        self.lstm.forward(parameters.lstm(), n);
         let last = &self.lstm.last[..n * spec.lstm_units];
-        dense::forward(dense_shape(spec), kernel, bias, last, &mut self.probabilities);
+        dense::forward(dense_shape(spec), parameters.dense(), last, &mut self.probabilities);
     }
 
     fn backward(&mut self, labels: &[usize], n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
         let (n_windows, n_images) = (spec.n_windows(), n * spec.n_windows());
-        let (block_gradient, rest) = self.gradient.tensors.split_at_mut(self.blocks.len() * TENSORS_PER_BLOCK);
-        let [kernel, recurrent, lstm_bias, dense_kernel, dense_bias] = rest else { return };
-        dense::backward(
-            dense_shape(spec),
-            (dense_weights(parameters).0, &self.lstm.last, labels),
-            &mut self.probabilities,
-            (&mut dense_kernel.values, &mut dense_bias.values, &mut self.d_last),
-        );
-        let gradient =
-            LstmGradient { kernel: &mut kernel.values, recurrent: &mut recurrent.values, bias: &mut lstm_bias.values };
-        self.lstm.backward(lstm_weights(parameters), n, &self.d_last, gradient);
+        let TensorsMut { blocks: block_gradients, lstm: lstm_gradient, dense: dense_gradient } =
+            self.gradient.tensors_mut();
+        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.lstm.last, labels };
+        dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_last);
+        self.lstm.backward(parameters.lstm(), n, &self.d_last, lstm_gradient);
         let last = self.blocks.len() - 1;
         let pooled = self.blocks[last].weights.shape.pooled;
         let mask = InputMask::new(spec, dropout);
@@ -243,14 +238,15 @@ impl Trainer {
             self.d_features.chunks_exact_mut(pooled.n_floats()).zip(self.lstm.input.chunks_exact(spec.lstm_inputs()));
         for (image, (out, d_input)) in images.take(n_images).enumerate() {
             for (at, value) in d_input.iter().enumerate() {
-                let (pixel, map) = (at / pooled.maps, at % pooled.maps);
-                let place = map / MAPS * pooled.plane() + pixel * MAPS + map % MAPS;
-                out[place] = value * mask.factor(image / n_windows, at);
+                let (pixel, channel) = (at / pooled.channels, at % pooled.channels);
+                let offset = channel / CHANNELS * pooled.plane() + pixel * CHANNELS + channel % CHANNELS;
+                out[offset] = value * mask.factor(image / n_windows, at);
             }
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         self.blocks[last].backward_output(at(last), &self.d_features, n_images);
-        for (index, gradient) in block_gradient.chunks_exact_mut(TENSORS_PER_BLOCK).enumerate().rev() {
+        for (index, mut gradient) in block_gradients.into_iter().enumerate().rev() {
+            let gradient = &mut gradient;
             let (before, here) = self.blocks.split_at_mut(index);
             let n_images = spec.n_images(index, n);
             match (before.last_mut(), &mut self.seam) {
@@ -268,9 +264,8 @@ impl Trainer {
     /// Moves the moving statistics towards those of the last batch.
     fn observe_statistics(&mut self) {
         let keep = f64::from(self.spec.batch_norm_momentum);
-        for (block, tensors) in self.blocks.iter().zip(self.state.parameters.tensors.chunks_mut(TENSORS_PER_BLOCK)) {
-            let [.., means, variances] = tensors else { continue };
-            let moving = means.values.iter_mut().zip(&mut variances.values);
+        for (block, tensors) in self.blocks.iter().zip(self.state.parameters.tensors_mut().blocks) {
+            let moving = tensors.mean.values.iter_mut().zip(&mut tensors.variance.values);
             for ((mean, variance), batch) in moving.zip(&block.statistics) {
                 *mean = (keep * f64::from(*mean) + (1.0 - keep) * batch.0) as f32;
                 *variance = (keep * f64::from(*variance) + (1.0 - keep) * batch.1) as f32;

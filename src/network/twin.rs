@@ -3,8 +3,8 @@
 
 mod backward;
 
-use crate::network::dropout::Dropout;
-use crate::network::kernels::MAPS;
+use crate::network::kernels::CHANNELS;
+use crate::network::kernels::dropout::Dropout;
 use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
@@ -12,22 +12,22 @@ use crate::units::Seed;
 /// Tensors `[..]` in the order of [`Parameters`].
 pub type Tensors = Vec<Vec<f64>>;
 
-/// An image `[height, width, maps]`.
+/// An image `[height, width, channels]`.
 #[derive(Clone)]
 struct Image {
     height: usize,
     width: usize,
-    maps: usize,
+    channels: usize,
     values: Vec<f64>,
 }
 
 impl Image {
-    fn zeros(height: usize, width: usize, maps: usize) -> Self {
-        Self { height, width, maps, values: vec![0.0; height * width * maps] }
+    fn zeros(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels, values: vec![0.0; height * width * channels] }
     }
 
-    fn at(&self, y: usize, x: usize, map: usize) -> usize {
-        (y * self.width + x) * self.maps + map
+    fn at(&self, y: usize, x: usize, channel: usize) -> usize {
+        (y * self.width + x) * self.channels + channel
     }
 }
 
@@ -38,7 +38,7 @@ struct BlockTrace {
     mean: Vec<f64>,
     inverse_deviation: Vec<f64>,
     /// Index into the raw image of each pooled value.
-    places: Vec<Vec<usize>>,
+    argmax: Vec<Vec<usize>>,
     /// What each pooled value is multiplied by.
     factors: Vec<Vec<f64>>,
 }
@@ -57,7 +57,7 @@ pub struct Trace {
     /// `[recording][step]`
     steps: Vec<Vec<Step>>,
     pub probabilities: Vec<Vec<f64>>,
-    /// `(mean, biased variance)` per block and map.
+    /// `(mean, biased variance)` per block and channel.
     pub statistics: Vec<Vec<(f64, f64)>>,
     pub loss: f64,
 }
@@ -69,8 +69,8 @@ pub struct Twin {
 }
 
 fn first_columns(image: &Image, width: usize) -> Image {
-    let rows = image.values.chunks(image.width * image.maps);
-    let values = rows.flat_map(|row| row[..width * image.maps].iter().copied()).collect();
+    let rows = image.values.chunks(image.width * image.channels);
+    let values = rows.flat_map(|row| row[..width * image.channels].iter().copied()).collect();
     Image { width, values, ..*image }
 }
 
@@ -92,11 +92,11 @@ impl Twin {
         &self.tensors[index * TENSORS_PER_BLOCK..(index + 1) * TENSORS_PER_BLOCK]
     }
 
-    /// Whole recordings as images of one map.
+    /// Whole recordings as images of one channel.
     fn recordings(&self, log_mel: &[f32]) -> Vec<Image> {
         let (height, width) = (self.spec.n_mels, self.spec.n_frames);
         let values = log_mel.chunks(height * width).map(|values| values.iter().map(|&v| f64::from(v)).collect());
-        values.map(|values| Image { height, width, maps: 1, values }).collect()
+        values.map(|values| Image { height, width, channels: 1, values }).collect()
     }
 
     /// Windows of images whose columns are `shrink` frames each.
@@ -105,10 +105,11 @@ impl Twin {
         let mut windows = Vec::new();
         for image in images {
             for window in 0..self.spec.n_windows() {
-                let mut out = Image::zeros(image.height, width, image.maps);
+                let mut out = Image::zeros(image.height, width, image.channels);
                 for at in 0..out.values.len() {
-                    let (y, x, map) = (at / (width * image.maps), at / image.maps % width, at % image.maps);
-                    out.values[at] = image.values[image.at(y, window * hop + x, map)];
+                    let (y, x, channel) =
+                        (at / (width * image.channels), at / image.channels % width, at % image.channels);
+                    out.values[at] = image.values[image.at(y, window * hop + x, channel)];
                 }
                 windows.push(out);
             }
@@ -135,9 +136,9 @@ impl Twin {
         }
         let n_steps = self.spec.n_windows();
         let mask = Dropout::new(seed, self.spec.blocks.len(), self.spec.dropout);
-        let groups = self.spec.lstm_inputs().div_ceil(MAPS);
+        let groups = self.spec.lstm_inputs().div_ceil(CHANNELS);
         let factor = |recording: usize, at: usize| {
-            if mask.dropped(recording * groups + at / MAPS)[at % MAPS] { 0.0 } else { f64::from(mask.scale) }
+            if mask.dropped(recording * groups + at / CHANNELS)[at % CHANNELS] { 0.0 } else { f64::from(mask.scale) }
         };
         let input_factors: Vec<Vec<f64>> = (0..labels.len())
             .map(|recording| (0..self.spec.lstm_inputs()).map(|at| factor(recording, at)).collect())
@@ -159,11 +160,11 @@ impl Twin {
     }
 
     fn convolve(&self, index: usize, input: &Image) -> Image {
-        let (kernel, bias, maps) = (&self.block(index)[0], &self.block(index)[1], self.spec.blocks[index].n_maps);
-        let mut out = Image::zeros(input.height, input.width, maps);
+        let (kernel, bias, channels) = (&self.block(index)[0], &self.block(index)[1], self.spec.blocks[index].n_maps);
+        let mut out = Image::zeros(input.height, input.width, channels);
         for y in 0..input.height {
             for x in 0..input.width {
-                for o in 0..maps {
+                for o in 0..channels {
                     let mut sum = bias[o];
                     for ky in 0..3 {
                         for kx in 0..3 {
@@ -171,9 +172,9 @@ impl Twin {
                             if from_y < 1 || from_y > input.height || from_x < 1 || from_x > input.width {
                                 continue;
                             }
-                            for i in 0..input.maps {
+                            for i in 0..input.channels {
                                 sum += input.values[input.at(from_y - 1, from_x - 1, i)]
-                                    * kernel[((ky * 3 + kx) * input.maps + i) * maps + o];
+                                    * kernel[((ky * 3 + kx) * input.channels + i) * channels + o];
                             }
                         }
                     }
@@ -194,46 +195,48 @@ impl Twin {
     ) -> (BlockTrace, Vec<Image>, Vec<(f64, f64)>) {
         let (tensors, pool) = (self.block(index), self.spec.blocks[index].pool);
         let raw: Vec<Image> = input.iter().map(|image| self.convolve(index, image)).collect();
-        let maps = raw[0].maps;
+        let channels = raw[0].channels;
         let n = (raw.len() * raw[0].height * raw[0].width) as f64;
-        let of_map = |map: usize| raw.iter().flat_map(move |image| image.values.iter().skip(map).step_by(maps));
-        let statistics: Vec<(f64, f64)> = (0..maps)
-            .map(|map| {
-                let mean = of_map(map).sum::<f64>() / n;
-                let variance = of_map(map).map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
-                if moving { (tensors[4][map], tensors[5][map]) } else { (mean, variance) }
+        let of_channel =
+            |channel: usize| raw.iter().flat_map(move |image| image.values.iter().skip(channel).step_by(channels));
+        let statistics: Vec<(f64, f64)> = (0..channels)
+            .map(|channel| {
+                let mean = of_channel(channel).sum::<f64>() / n;
+                let variance = of_channel(channel).map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
+                if moving { (tensors[4][channel], tensors[5][channel]) } else { (mean, variance) }
             })
             .collect();
         let inverse = |&(_, variance): &(f64, f64)| 1.0 / (variance + f64::from(self.spec.batch_norm_epsilon)).sqrt();
         let inverse_deviation: Vec<f64> = statistics.iter().map(inverse).collect();
         let dropout = Dropout::new(seed, index, self.spec.dropout);
-        let (mut places, mut factors, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut argmax, mut factors, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for (number, image) in raw.iter().enumerate() {
-            let mut pooled = Image::zeros(image.height / pool, image.width / pool, maps);
-            let (mut place, mut factor) = (vec![0; pooled.values.len()], vec![0.0; pooled.values.len()]);
+            let mut pooled = Image::zeros(image.height / pool, image.width / pool, channels);
+            let (mut from_indices, mut factor) = (vec![0; pooled.values.len()], vec![0.0; pooled.values.len()]);
             for (at, value) in pooled.values.iter_mut().enumerate() {
-                let (pixel, map) = (at / maps, at % maps);
+                let (pixel, channel) = (at / channels, at % channels);
                 let (y, x) = (pixel / pooled.width, pixel % pooled.width);
                 *value = f64::NEG_INFINITY;
                 for inner in 0..pool * pool {
-                    let from = image.at(y * pool + inner / pool, x * pool + inner % pool, map);
-                    let normal = (image.values[from] - statistics[map].0) * inverse_deviation[map];
-                    let active = elu(tensors[2][map] * normal + tensors[3][map]);
+                    let from = image.at(y * pool + inner / pool, x * pool + inner % pool, channel);
+                    let normal = (image.values[from] - statistics[channel].0) * inverse_deviation[channel];
+                    let active = elu(tensors[2][channel] * normal + tensors[3][channel]);
                     if active > *value {
-                        (*value, place[at]) = (active, from);
+                        (*value, from_indices[at]) = (active, from);
                     }
                 }
-                let (blocks, pixels) = (maps.div_ceil(MAPS), pooled.height * pooled.width);
-                let dropped = dropout.dropped((number * blocks + map / MAPS) * pixels + pixel)[map % MAPS];
+                let (blocks, pixels) = (channels.div_ceil(CHANNELS), pooled.height * pooled.width);
+                let dropped =
+                    dropout.dropped((number * blocks + channel / CHANNELS) * pixels + pixel)[channel % CHANNELS];
                 factor[at] = if dropped { 0.0 } else { f64::from(dropout.scale) };
                 *value *= factor[at];
             }
-            places.push(place);
+            argmax.push(from_indices);
             factors.push(factor);
             out.push(pooled);
         }
         let mean = statistics.iter().map(|&(mean, _)| mean).collect();
-        (BlockTrace { input, raw, mean, inverse_deviation, places, factors }, out, statistics)
+        (BlockTrace { input, raw, mean, inverse_deviation, argmax, factors }, out, statistics)
     }
 
     fn forward_lstm(&self, inputs: &[Vec<f64>]) -> Vec<Step> {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::pictures::{Anchor, Canvas, INK, QUIET, colour_at, tick_label, ticks};
+use crate::signal::tiles;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -110,10 +111,10 @@ pub(super) fn draw(canvas: &mut Canvas, view: &SpectrogramView<'_>, y: f64) -> R
 
 /// First frame of each window.
 pub(super) fn window_starts(view: &SpectrogramView<'_>) -> Vec<usize> {
-    if view.window == 0 || view.hop == 0 || view.n_frames < view.window {
+    if view.window == 0 || view.hop == 0 {
         return Vec::new();
     }
-    (0..=view.n_frames - view.window).step_by(view.hop).collect()
+    tiles::window_starts(view.n_frames, view.window, view.hop).collect()
 }
 
 /// A bar above the picture for each window, numbered from 1.

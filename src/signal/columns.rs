@@ -3,7 +3,9 @@
 //! Consecutive frames begin `hop` samples apart. Cut into rows of `hop` samples and stored by columns, sample `k` of as many
 //! frames as one likes lies side by side: frame `t` reads row `t + k / hop`, column `k % hop`.
 
-use crate::simd::Kernel;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx2;
+use crate::simd::Isa;
 
 /// Rows that are turned into columns together, and columns of them.
 const TILE: usize = 8;
@@ -39,7 +41,7 @@ impl Columns {
     ///
     /// `columns`  `[n_columns][n_rows]`, any content.
     /// Proof      `columns_hold_every_sample_of_every_frame`.
-    pub(super) fn fill(&self, kernel: Kernel, wave: &[f32], begin: isize, columns: &mut [f32]) {
+    pub(super) fn fill(&self, isa: Isa, wave: &[f32], begin: isize, columns: &mut [f32]) {
         assert_eq!(columns.len(), self.len(), "values in columns");
         let mut row = 0;
         while row < self.n_rows {
@@ -47,27 +49,33 @@ impl Columns {
             let tile = usize::try_from(first).ok().and_then(|first| wave.get(first..));
             let is_whole = row + TILE <= self.n_rows
                 && tile.is_some_and(|tile| tile.len() >= (TILE - 1) * self.hop + self.n_columns);
-            match (kernel, tile) {
-                #[cfg(target_arch = "x86_64")]
-                (Kernel::Avx2 | Kernel::Avx512, Some(tile)) if is_whole => {
-                    // SAFETY: these kernels are chosen only where the processor has AVX2.
-                    unsafe { self.fill_tile_avx2(tile, row, columns) };
-                    row += TILE;
-                }
-                _ if is_whole => {
-                    (row..row + TILE).for_each(|row| self.fill_row(wave, begin, row, columns));
+            match tile {
+                Some(tile) if is_whole => {
+                    self.fill_tile(isa, tile, row, columns);
                     row += TILE;
                 }
                 _ => {
-                    self.fill_row(wave, begin, row, columns);
+                    self.fill_row(wave, first, row, columns);
                     row += 1;
                 }
             }
         }
     }
 
-    fn fill_row(&self, wave: &[f32], begin: isize, row: usize, columns: &mut [f32]) {
-        let first = begin + (row * self.hop) as isize;
+    /// Eight rows at once, which lie in `tile`.
+    fn fill_tile(&self, isa: Isa, tile: &[f32], row: usize, columns: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(proof) = isa.avx2() {
+            // SAFETY: there is a proof that the processor has AVX2.
+            return unsafe { self.fill_tile_avx2(proof, tile, row, columns) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = isa;
+        (0..TILE).for_each(|index| self.fill_row(tile, (index * self.hop) as isize, row + index, columns));
+    }
+
+    /// One row, whose samples begin at `first`.
+    fn fill_row(&self, wave: &[f32], first: isize, row: usize, columns: &mut [f32]) {
         let samples = usize::try_from(first).ok().and_then(|first| wave.get(first..first + self.n_columns));
         let cells = columns[row..].iter_mut().step_by(self.n_rows);
         match samples {
@@ -84,7 +92,7 @@ impl Columns {
     /// Eight rows at once, in squares of eight.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn fill_tile_avx2(&self, tile: &[f32], row: usize, columns: &mut [f32]) {
+    fn fill_tile_avx2(&self, _: Avx2, tile: &[f32], row: usize, columns: &mut [f32]) {
         let whole = self.n_columns / TILE * TILE;
         assert!(tile.len() >= (TILE - 1) * self.hop + self.n_columns);
         assert!(row + TILE <= self.n_rows && columns.len() == self.len());
@@ -151,14 +159,14 @@ mod tests {
         {
             let plan = Columns::new(hop, n_read, n_frames);
             for begin in [-5_000, -130, -1, 0, 1, 77, 2_000, 2_999, 4_000] {
-                for kernel in Kernel::known() {
+                for isa in Isa::available() {
                     let mut columns = vec![f32::NAN; plan.len()];
-                    plan.fill(kernel, &wave, begin, &mut columns);
+                    plan.fill(isa, &wave, begin, &mut columns);
                     for (frame, k) in (0..n_frames).flat_map(|frame| (0..n_read).map(move |k| (frame, k))) {
                         let at = usize::try_from(begin + (frame * hop + k) as isize).ok();
                         let expected = at.and_then(|at| wave.get(at)).copied().unwrap_or(0.0);
                         let found = columns[plan.offsets()[k] + frame];
-                        assert_eq!(found, expected, "{kernel:?}, hop {hop}, begin {begin}, frame {frame}, sample {k}");
+                        assert_eq!(found, expected, "{isa:?}, hop {hop}, begin {begin}, frame {frame}, sample {k}");
                     }
                 }
             }

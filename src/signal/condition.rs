@@ -2,7 +2,7 @@
 
 use super::profile::FrontEnd;
 use crate::error::{Error, Result};
-use crate::simd::Kernel;
+use crate::simd::{Isa, Job, Lanes};
 use crate::units::SampleRate;
 
 /// Below this standard deviation (-160 dBFS, a tenth of the last bit of 24) a wave is a constant with rounding on it.
@@ -39,7 +39,7 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
     if wave.is_empty() {
         return Err(Error::recording(format!("nothing is left after the first {} s", front_end.offset_s)));
     }
-    let (mean, deviation) = mean_and_deviation(Kernel::fastest(), wave);
+    let (mean, deviation) = mean_and_deviation(Isa::fastest(), wave);
     if deviation.is_nan() || deviation < LOWEST_DEVIATION {
         return Err(Error::recording(format!(
             "a constant signal: standard deviation {deviation:.1e}, at least {LOWEST_DEVIATION:e} is needed"
@@ -58,10 +58,10 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
 }
 
 /// Mean and population deviation in f64.
-fn mean_and_deviation(kernel: Kernel, wave: &[f32]) -> (f64, f64) {
+fn mean_and_deviation(isa: Isa, wave: &[f32]) -> (f64, f64) {
     let n = wave.len() as f64;
-    let mean = sum_of(kernel, wave, Term::Value) / n;
-    (mean, (sum_of(kernel, wave, Term::SquareFrom(mean)) / n).sqrt())
+    let mean = sum_of(isa, wave, Term::Value) / n;
+    (mean, (sum_of(isa, wave, Term::SquareFrom(mean)) / n).sqrt())
 }
 
 /// What is summed of each sample.
@@ -73,29 +73,23 @@ pub(crate) enum Term {
 }
 
 /// Sum over the wave in f64, with eight partial sums in a fixed order so that the loop does not wait for itself: the same
-/// bits from every kernel.
-pub(crate) fn sum_of(kernel: Kernel, wave: &[f32], term: Term) -> f64 {
-    match kernel {
-        Kernel::Portable => sum_inline(wave, term),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX2.
-        Kernel::Avx2 => unsafe { sum_avx2(wave, term) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX-512.
-        Kernel::Avx512 => unsafe { sum_avx512(wave, term) },
+/// bits from every instruction set.
+pub(crate) fn sum_of(isa: Isa, wave: &[f32], term: Term) -> f64 {
+    isa.run(Sum { wave, term })
+}
+
+struct Sum<'a> {
+    wave: &'a [f32],
+    term: Term,
+}
+
+impl Job for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> f64 {
+        sum_inline(self.wave, self.term)
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sum_avx2(wave: &[f32], term: Term) -> f64 {
-    sum_inline(wave, term)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn sum_avx512(wave: &[f32], term: Term) -> f64 {
-    sum_inline(wave, term)
 }
 
 #[inline(always)]
@@ -197,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_gives_the_same_bits() {
+    fn every_instruction_set_gives_the_same_bits() {
         for n in [1, 7, 8, 1_003] {
             let wave = noise(n);
-            for kernel in Kernel::known() {
-                let portable = mean_and_deviation(Kernel::Portable, &wave);
-                assert_eq!(mean_and_deviation(kernel, &wave), portable, "{kernel:?}, {n}");
+            for isa in Isa::available() {
+                let portable = mean_and_deviation(Isa::Portable, &wave);
+                assert_eq!(mean_and_deviation(isa, &wave), portable, "{isa:?}, {n}");
             }
         }
     }

@@ -15,14 +15,15 @@ pub(super) struct Frames {
     n: usize,
     /// Quarters of the points that are not known to be zero: 1, 2 or 4.
     n_quarters: usize,
-    /// Half the taper of each sample that is read: zero behind the window. Half, because the last step adds two of each.
-    taper: Vec<f32>,
+    /// Half the window function at each sample that is read: zero behind the window. Half, because the last step adds
+    /// two of each.
+    half_window: Vec<f32>,
     /// `w^j, w^2j, w^3j` as pairs, for `j` in the quarter of each pass, pass after pass.
     twiddles: Vec<[f32; 6]>,
     /// Where a point of the spectrum lies after the passes.
-    places: Vec<usize>,
+    output_offsets: Vec<usize>,
     /// `exp(-i pi k / n)` for `k` up to `n / 2`.
-    turns: Vec<[f32; 2]>,
+    split_twiddles: Vec<[f32; 2]>,
 }
 
 /// Where the samples of a block of frames lie: sample `k` of the frame in lane `l` at `offsets[k] + l`.
@@ -42,8 +43,8 @@ impl Frames {
         }
         let n = n_fft / 2;
         let n_quarters = window.len().div_ceil(2).div_ceil(n / 4).next_power_of_two();
-        let mut taper: Vec<f32> = window.iter().map(|value| (0.5 * value) as f32).collect();
-        taper.resize(n_quarters * (n / 4) * 2, 0.0);
+        let mut half_window: Vec<f32> = window.iter().map(|value| (0.5 * value) as f32).collect();
+        half_window.resize(n_quarters * (n / 4) * 2, 0.0);
         let root = |k: usize, of: usize| {
             let (sin, cos) = (-TAU * k as f64 / of as f64).sin_cos();
             [cos as f32, sin as f32]
@@ -60,16 +61,16 @@ impl Frames {
         Some(Self {
             n,
             n_quarters,
-            taper,
+            half_window,
             twiddles,
-            places: (0..n).map(|k| place(k, n)).collect(),
-            turns: (0..=n / 2).map(|k| root(k, 2 * n)).collect(),
+            output_offsets: (0..n).map(|k| output_offset(k, n)).collect(),
+            split_twiddles: (0..=n / 2).map(|k| root(k, 2 * n)).collect(),
         })
     }
 
     /// Samples of a frame that are read: the window's, and zeros up to the end of a quarter.
     pub(super) fn n_read(&self) -> usize {
-        self.taper.len()
+        self.half_window.len()
     }
 
     /// Values of f32 that `work` needs for registers of `N` lanes.
@@ -77,37 +78,41 @@ impl Frames {
         2 * self.n * n_lanes
     }
 
-    /// `|X|^2` of `V::N` frames: bin `k` of lane `l` goes to `power[k * stride + l]`.
+    /// `|X|^2` of `L::N` frames: bin `k` of lane `l` goes to `power[k * stride + l]`.
     ///
-    /// `work`   `[work_length(V::N)]`, any content.
-    /// `power`  `[n_fft / 2 + 1]` rows of `stride` values, of which the first `V::N` are written.
-    /// Proof    `power_matches_the_f64_twin`, `every_kernel_gives_the_same_bits`.
-    ///
-    /// # Safety
-    /// The processor has the instructions of `V`.
+    /// `work`   `[work_length(L::N)]`, any content.
+    /// `power`  `[n_fft / 2 + 1]` rows of `stride` values, of which the first `L::N` are written.
+    /// Proof    `power_matches_the_f64_twin`, `every_instruction_set_gives_the_same_bits`.
     #[inline(always)]
-    pub(super) unsafe fn power<V: Lanes>(&self, samples: &Samples, work: &mut [f32], power: &mut [f32], stride: usize) {
-        assert!(samples.offsets.len() >= self.n_read() && work.len() >= self.work_length(V::N));
-        assert!(samples.offsets.iter().all(|offset| offset + V::N <= samples.values.len()));
-        assert!(stride >= V::N && power.len() >= self.n * stride + V::N);
-        // SAFETY: the lengths have just been checked, and the caller knows the processor.
+    pub(super) fn power<L: Lanes>(
+        &self,
+        lanes: L,
+        samples: &Samples,
+        work: &mut [f32],
+        power: &mut [f32],
+        stride: usize,
+    ) {
+        assert!(samples.offsets.len() >= self.n_read() && work.len() >= self.work_length(L::N));
+        assert!(samples.offsets.iter().all(|offset| offset + L::N <= samples.values.len()));
+        assert!(stride >= L::N && power.len() >= self.n * stride + L::N);
+        // SAFETY: the lengths have just been checked.
         unsafe {
-            self.first_pass::<V>(samples, work.as_mut_ptr());
-            self.other_passes::<V>(work.as_mut_ptr());
-            self.squares::<V>(work.as_ptr(), power.as_mut_ptr(), stride);
+            self.first_pass(lanes, samples, work.as_mut_ptr());
+            self.other_passes(lanes, work.as_mut_ptr());
+            self.squares(lanes, work.as_ptr(), power.as_mut_ptr(), stride);
         }
     }
 
-    /// Reads the samples, tapers them, and does the first pass on the quarters that are there.
+    /// Reads the samples, multiplies them by the window, and does the first pass on the quarters that are there.
     #[inline(always)]
-    unsafe fn first_pass<V: Lanes>(&self, samples: &Samples, work: *mut f32) {
+    unsafe fn first_pass<L: Lanes>(&self, lanes: L, samples: &Samples, work: *mut f32) {
         let quarter = self.n / 4;
         // SAFETY: `power` has checked that each offset leaves room for a register, and that `work` holds all points.
         unsafe {
-            let point = |index: usize| -> Complex<V> {
+            let point = |index: usize| -> Complex<L::V> {
                 let value = |k: usize| {
-                    V::load(samples.values.as_ptr().add(*samples.offsets.get_unchecked(k)))
-                        * V::splat(*self.taper.get_unchecked(k))
+                    let sample = lanes.load(samples.values.as_ptr().add(*samples.offsets.get_unchecked(k)));
+                    lanes.mul(sample, lanes.splat(*self.half_window.get_unchecked(k)))
                 };
                 (value(2 * index), value(2 * index + 1))
             };
@@ -117,17 +122,19 @@ impl Frames {
                     1 => [point(j); 4],
                     2 => {
                         let (a, b) = (point(j), point(j + quarter));
-                        [add(a, b), add_turned(a, b), sub(a, b), sub_turned(a, b)]
+                        [add(lanes, a, b), sub_i(lanes, a, b), sub(lanes, a, b), add_i(lanes, a, b)]
                     }
-                    _ => butterfly(point(j), point(j + quarter), point(j + 2 * quarter), point(j + 3 * quarter)),
+                    _ => {
+                        butterfly(lanes, [point(j), point(j + quarter), point(j + 2 * quarter), point(j + 3 * quarter)])
+                    }
                 };
-                store_turned(four, twiddles, work, j, quarter);
+                store_twiddled(lanes, four, twiddles, work, j, quarter);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn other_passes<V: Lanes>(&self, work: *mut f32) {
+    unsafe fn other_passes<L: Lanes>(&self, lanes: L, work: *mut f32) {
         let (mut size, mut first) = (self.n / 4, self.n / 4);
         // SAFETY: every index stays below `n`, and `work` holds `n` points.
         unsafe {
@@ -136,12 +143,14 @@ impl Frames {
                 for j in 0..quarter {
                     let twiddles = self.twiddles.get_unchecked(first + j);
                     for at in (j..self.n).step_by(size) {
-                        let point = |index: usize| load::<V>(work, at + index * quarter);
-                        let four = butterfly(point(0), point(1), point(2), point(3));
+                        let point = |index: usize| load(lanes, work, at + index * quarter);
+                        let four = butterfly(lanes, [point(0), point(1), point(2), point(3)]);
                         if j == 0 {
-                            four.into_iter().enumerate().for_each(|(index, z)| store(z, work, at + index * quarter));
+                            four.into_iter()
+                                .enumerate()
+                                .for_each(|(index, z)| store(lanes, z, work, at + index * quarter));
                         } else {
-                            store_turned(four, twiddles, work, at, quarter);
+                            store_twiddled(lanes, four, twiddles, work, at, quarter);
                         }
                     }
                 }
@@ -149,9 +158,9 @@ impl Frames {
             }
             if size == 2 {
                 for at in (0..self.n).step_by(2) {
-                    let (a, b) = (load::<V>(work, at), load::<V>(work, at + 1));
-                    store(add(a, b), work, at);
-                    store(sub(a, b), work, at + 1);
+                    let (a, b) = (load(lanes, work, at), load(lanes, work, at + 1));
+                    store(lanes, add(lanes, a, b), work, at);
+                    store(lanes, sub(lanes, a, b), work, at + 1);
                 }
             }
         }
@@ -159,107 +168,104 @@ impl Frames {
 
     /// Takes the spectra of even and odd samples apart, puts the frame's together, and squares.
     #[inline(always)]
-    unsafe fn squares<V: Lanes>(&self, work: *const f32, power: *mut f32, stride: usize) {
+    unsafe fn squares<L: Lanes>(&self, lanes: L, work: *const f32, power: *mut f32, stride: usize) {
         let n = self.n;
-        // SAFETY: places are below `n`; `power` has checked that rows 0 to `n` are there.
+        // SAFETY: offsets are below `n`; `power` has checked that rows 0 to `n` are there.
         unsafe {
-            for (k, turn) in self.turns.iter().enumerate() {
-                let a = load::<V>(work, *self.places.get_unchecked(k));
-                let b = load::<V>(work, *self.places.get_unchecked((n - k) % n));
-                let even = (a.0 + b.0, a.1 - b.1);
+            for (k, twiddle) in self.split_twiddles.iter().enumerate() {
+                let a = load(lanes, work, *self.output_offsets.get_unchecked(k));
+                let b = load(lanes, work, *self.output_offsets.get_unchecked((n - k) % n));
+                let even = (lanes.add(a.0, b.0), lanes.sub(a.1, b.1));
                 // -i (a - conj b)
-                let odd = (a.1 + b.1, b.0 - a.0);
-                let odd = times(odd, turn[0], turn[1]);
-                let square = |z: Complex<V>| z.0 * z.0 + z.1 * z.1;
-                square(add(even, odd)).store(power.add(k * stride));
-                square(sub(even, odd)).store(power.add((n - k) * stride));
+                let odd = (lanes.add(a.1, b.1), lanes.sub(b.0, a.0));
+                let odd = times(lanes, odd, twiddle[0], twiddle[1]);
+                let square = |z: Complex<L::V>| lanes.add(lanes.mul(z.0, z.0), lanes.mul(z.1, z.1));
+                lanes.store(power.add(k * stride), square(add(lanes, even, odd)));
+                lanes.store(power.add((n - k) * stride), square(sub(lanes, even, odd)));
             }
         }
     }
 }
 
 /// Where point `k` of a spectrum of `size` points lies after passes of radix 4 and a last one of radix 2.
-fn place(k: usize, size: usize) -> usize {
-    if size < 4 { k } else { k % 4 * (size / 4) + place(k / 4, size / 4) }
+fn output_offset(k: usize, size: usize) -> usize {
+    if size < 4 { k } else { k % 4 * (size / 4) + output_offset(k / 4, size / 4) }
 }
 
 #[inline(always)]
-fn add<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
-    (a.0 + b.0, a.1 + b.1)
+fn add<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+    (lanes.add(a.0, b.0), lanes.add(a.1, b.1))
 }
 
 #[inline(always)]
-fn sub<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
-    (a.0 - b.0, a.1 - b.1)
+fn sub<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+    (lanes.sub(a.0, b.0), lanes.sub(a.1, b.1))
 }
 
 /// `a - i b`.
 #[inline(always)]
-fn add_turned<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
-    (a.0 + b.1, a.1 - b.0)
+fn sub_i<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+    (lanes.add(a.0, b.1), lanes.sub(a.1, b.0))
 }
 
 /// `a + i b`.
 #[inline(always)]
-fn sub_turned<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
-    (a.0 - b.1, a.1 + b.0)
+fn add_i<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+    (lanes.sub(a.0, b.1), lanes.add(a.1, b.0))
 }
 
 /// The transform of four points.
 #[inline(always)]
-fn butterfly<V: Lanes>(a: Complex<V>, b: Complex<V>, c: Complex<V>, d: Complex<V>) -> [Complex<V>; 4] {
-    let (even, odd) = ((add(a, c), sub(a, c)), (add(b, d), sub(b, d)));
-    [add(even.0, odd.0), add_turned(even.1, odd.1), sub(even.0, odd.0), sub_turned(even.1, odd.1)]
+fn butterfly<L: Lanes>(lanes: L, [a, b, c, d]: [Complex<L::V>; 4]) -> [Complex<L::V>; 4] {
+    let (even, odd) = ((add(lanes, a, c), sub(lanes, a, c)), (add(lanes, b, d), sub(lanes, b, d)));
+    [add(lanes, even.0, odd.0), sub_i(lanes, even.1, odd.1), sub(lanes, even.0, odd.0), add_i(lanes, even.1, odd.1)]
 }
 
 /// `z (re + i im)`.
-///
-/// # Safety
-/// The processor has the instructions of `V`: there is a value.
 #[inline(always)]
-unsafe fn times<V: Lanes>(z: Complex<V>, re: f32, im: f32) -> Complex<V> {
-    // SAFETY: as above.
-    let (re, im) = unsafe { (V::splat(re), V::splat(im)) };
-    (z.0 * re - z.1 * im, z.0 * im + z.1 * re)
+fn times<L: Lanes>(lanes: L, z: Complex<L::V>, re: f32, im: f32) -> Complex<L::V> {
+    let (re, im) = (lanes.splat(re), lanes.splat(im));
+    (lanes.sub(lanes.mul(z.0, re), lanes.mul(z.1, im)), lanes.add(lanes.mul(z.0, im), lanes.mul(z.1, re)))
 }
 
 /// # Safety
 /// `work` holds point `at`.
 #[inline(always)]
-unsafe fn load<V: Lanes>(work: *const f32, at: usize) -> Complex<V> {
-    // SAFETY: a point is two registers.
-    unsafe { (V::load(work.add(2 * at * V::N)), V::load(work.add((2 * at + 1) * V::N))) }
+unsafe fn load<L: Lanes>(lanes: L, work: *const f32, at: usize) -> Complex<L::V> {
+    // SAFETY: the caller's contract; a point is two registers.
+    unsafe { (lanes.load(work.add(2 * at * L::N)), lanes.load(work.add((2 * at + 1) * L::N))) }
 }
 
 /// # Safety
 /// `work` holds point `at`.
 #[inline(always)]
-unsafe fn store<V: Lanes>(z: Complex<V>, work: *mut f32, at: usize) {
-    // SAFETY: a point is two registers.
+unsafe fn store<L: Lanes>(lanes: L, z: Complex<L::V>, work: *mut f32, at: usize) {
+    // SAFETY: the caller's contract; a point is two registers.
     unsafe {
-        z.0.store(work.add(2 * at * V::N));
-        z.1.store(work.add((2 * at + 1) * V::N));
+        lanes.store(work.add(2 * at * L::N), z.0);
+        lanes.store(work.add((2 * at + 1) * L::N), z.1);
     }
 }
 
-/// Stores four points a quarter apart, turned by their twiddles.
+/// Stores four points a quarter apart, multiplied by their twiddles.
 ///
 /// # Safety
 /// `work` holds them.
 #[inline(always)]
-unsafe fn store_turned<V: Lanes>(
-    four: [Complex<V>; 4],
+unsafe fn store_twiddled<L: Lanes>(
+    lanes: L,
+    four: [Complex<L::V>; 4],
     twiddles: &[f32; 6],
     work: *mut f32,
     at: usize,
     quarter: usize,
 ) {
     let [w1_re, w1_im, w2_re, w2_im, w3_re, w3_im] = *twiddles;
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller's contract.
     unsafe {
-        store(four[0], work, at);
-        store(times(four[1], w1_re, w1_im), work, at + quarter);
-        store(times(four[2], w2_re, w2_im), work, at + 2 * quarter);
-        store(times(four[3], w3_re, w3_im), work, at + 3 * quarter);
+        store(lanes, four[0], work, at);
+        store(lanes, times(lanes, four[1], w1_re, w1_im), work, at + quarter);
+        store(lanes, times(lanes, four[2], w2_re, w2_im), work, at + 2 * quarter);
+        store(lanes, times(lanes, four[3], w3_re, w3_im), work, at + 3 * quarter);
     }
 }

@@ -1,11 +1,11 @@
 //! Log-mel spectrogram of a recording: the whole front end in one pass, without an allocation.
 
-use super::ln::ln;
 use super::mel::MelBank;
 use super::profile::{FrontEnd, LogScale, PowerScale};
 use super::stft::{LANES, Stft, StftScratch};
 use crate::error::Result;
-use crate::simd::Kernel;
+use crate::simd::maths::ln;
+use crate::simd::{Job, Lanes};
 
 /// Plan of one front end: immutable, shared by threads.
 pub struct MelPlan {
@@ -77,7 +77,7 @@ impl MelPlan {
                 rows.for_each(|row| row[first_frame..first_frame + n_lanes].fill(silence));
                 return;
             };
-            self.bands.log_mel(self.stft.kernel, power, logs);
+            self.stft.isa.run(LogMel { bands: &self.bands, power, logs });
             for (row, logs) in rows.zip(&*logs) {
                 match row[first_frame..].first_chunk_mut() {
                     // Of a length that is known, this is one store and no call.
@@ -139,30 +139,6 @@ impl Bands {
         }
     }
 
-    fn log_mel(&self, kernel: Kernel, power: &[[f32; LANES]], logs: &mut [[f32; LANES]]) {
-        match kernel {
-            Kernel::Portable => self.log_mel_inline(power, logs),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX2.
-            Kernel::Avx2 => unsafe { self.log_mel_avx2(power, logs) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX-512.
-            Kernel::Avx512 => unsafe { self.log_mel_avx512(power, logs) },
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn log_mel_avx512(&self, power: &[[f32; LANES]], logs: &mut [[f32; LANES]]) {
-        self.log_mel_inline(power, logs);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn log_mel_avx2(&self, power: &[[f32; LANES]], logs: &mut [[f32; LANES]]) {
-        self.log_mel_inline(power, logs);
-    }
-
     /// `ln(max(weights x power, floor))` of a block of frames, one frame per lane.
     #[inline(always)]
     fn log_mel_inline(&self, power: &[[f32; LANES]], logs: &mut [[f32; LANES]]) {
@@ -184,11 +160,28 @@ impl Bands {
     }
 }
 
+/// [`Bands::log_mel_inline`] of a block of frames.
+struct LogMel<'a> {
+    bands: &'a Bands,
+    power: &'a [[f32; LANES]],
+    logs: &'a mut [[f32; LANES]],
+}
+
+impl Job for LogMel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        self.bands.log_mel_inline(self.power, self.logs);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::signal::profile::{MelNorm, MelScale, PROFILES, Window, profile};
     use crate::signal::twin;
+    use crate::simd::Isa;
     use crate::units::{SampleRate, Seed};
 
     /// Noise that swells and fades, with zeros on the right.
@@ -284,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_gives_the_same_bits() {
+    fn every_instruction_set_gives_the_same_bits() {
         for known in PROFILES {
             let mut plan = MelPlan::new(&known.front_end).expect("valid");
             let wave = wave(3, known.front_end.n_samples);
             let fast = spectrogram(&plan, &wave, &mut dirty(&plan));
-            for kernel in Kernel::known() {
-                plan.stft.kernel = kernel;
-                assert_eq!(fast, spectrogram(&plan, &wave, &mut dirty(&plan)), "{}, {kernel:?}", known.name);
+            for isa in Isa::available() {
+                plan.stft.isa = isa;
+                assert_eq!(fast, spectrogram(&plan, &wave, &mut dirty(&plan)), "{}, {isa:?}", known.name);
             }
         }
     }

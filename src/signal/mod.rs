@@ -4,13 +4,13 @@
 //! |---------------|-------------------------------------------------------------------------------|
 //! | [`profile`]   | every constant of a front end, and the named ones: `paper`, `lineage`...      |
 //! | [`condition`] | skip the offset, z-score, truncate or pad                                     |
-//! | [`window`]    | the taper of a frame                                                          |
+//! | [`window`]    | the window function of a frame                                                     |
 //! | [`stft`]      | short-time power spectrum                                                     |
 //! | `fourier`     | filters by way of the spectrum; with `stft` the only user of the FFT library   |
 //! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it                    |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
-//! | [`ln`]        | a logarithm that the compiler can vectorise, the same bits on every machine   |
 //! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
+//! | [`float16`]   | the precision that spectrograms are stored in                                 |
 //! | [`summary`]   | mean, deviation and extremes of a spectrogram                                  |
 //! | [`tiles`]     | the windows of frames that the network sees                                   |
 //!
@@ -19,9 +19,9 @@
 
 mod columns;
 pub mod condition;
+pub mod float16;
 pub(crate) mod fourier;
 mod frames;
-pub mod ln;
 pub mod log_mel;
 pub mod mel;
 pub mod profile;

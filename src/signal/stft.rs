@@ -9,10 +9,7 @@ use super::columns::Columns;
 use super::frames::{Frames, Samples};
 use super::profile::FrontEnd;
 use super::window::window;
-use crate::simd::Kernel;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::{Eight, Sixteen};
-use crate::simd::{Four, Lanes};
+use crate::simd::{Isa, Job, Lanes};
 
 /// Frames that are worked on together: one vector register of AVX-512, two of AVX2.
 pub(super) const LANES: usize = 16;
@@ -30,7 +27,7 @@ pub struct Stft {
     hop: usize,
     /// The window's samples begin this far into a frame of n_fft.
     window_start: usize,
-    pub(super) kernel: Kernel,
+    pub(super) isa: Isa,
 }
 
 /// All frames of a block at once.
@@ -66,7 +63,7 @@ impl Stft {
             n_fft: front_end.n_fft,
             hop: front_end.hop,
             window_start: (front_end.n_fft - front_end.window_length) / 2,
-            kernel: Kernel::fastest(),
+            isa: Isa::fastest(),
         }
     }
 
@@ -104,9 +101,10 @@ impl Stft {
         match &self.together {
             Some(together) => {
                 let begin = (first_frame * self.hop + self.window_start) as isize - (self.n_fft / 2) as isize;
-                together.columns.fill(self.kernel, wave, begin, &mut scratch.columns);
+                together.columns.fill(self.isa, wave, begin, &mut scratch.columns);
                 let samples = Samples { values: &scratch.columns, offsets: together.columns.offsets() };
-                together.frames.power_of_block(self.kernel, &samples, &mut scratch.work, power);
+                let (frames, work) = (&together.frames, scratch.work.as_mut_slice());
+                self.isa.run(PowerOfBlock { frames, samples, work, power: power.as_flattened_mut() });
             }
             None => self.power_one_by_one(wave, first_frame, n_lanes, scratch, power),
         }
@@ -150,50 +148,29 @@ impl Stft {
         let skip = before.saturating_sub(begin).min(self.window.len());
         let from = (begin + skip).saturating_sub(before).min(wave.len());
         let inside = self.window[skip..].iter().zip(&wave[from..]);
-        for (value, (taper, sample)) in frame[self.window_start + skip..].iter_mut().zip(inside) {
-            *value = taper * sample;
+        for (value, (weight, sample)) in frame[self.window_start + skip..].iter_mut().zip(inside) {
+            *value = weight * sample;
         }
     }
 }
 
-impl Frames {
-    /// `|X|^2` of a block of frames, in registers of the kernel's width.
-    fn power_of_block(&self, kernel: Kernel, samples: &Samples, work: &mut [f32], power: &mut [[f32; LANES]]) {
-        let power = power.as_flattened_mut();
-        match kernel {
-            // SAFETY: every processor has what the portable registers need.
-            Kernel::Portable => unsafe { self.power_of_lanes::<Four>(samples, work, power) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX2.
-            Kernel::Avx2 => unsafe { self.power_avx2(samples, work, power) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX-512.
-            Kernel::Avx512 => unsafe { self.power_avx512(samples, work, power) },
-        }
-    }
+/// `|X|^2` of a block of frames, as many at a time as a register holds.
+struct PowerOfBlock<'a> {
+    frames: &'a Frames,
+    samples: Samples<'a>,
+    work: &'a mut [f32],
+    /// `[n_bins][LANES]`.
+    power: &'a mut [f32],
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn power_avx2(&self, samples: &Samples, work: &mut [f32], power: &mut [f32]) {
-        // SAFETY: the processor has AVX2.
-        unsafe { self.power_of_lanes::<Eight>(samples, work, power) }
-    }
+impl Job for PowerOfBlock<'_> {
+    type Output = ();
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn power_avx512(&self, samples: &Samples, work: &mut [f32], power: &mut [f32]) {
-        // SAFETY: the processor has AVX-512.
-        unsafe { self.power_of_lanes::<Sixteen>(samples, work, power) }
-    }
-
-    /// # Safety
-    /// The processor has the instructions of `V`.
     #[inline(always)]
-    unsafe fn power_of_lanes<V: Lanes>(&self, samples: &Samples, work: &mut [f32], power: &mut [f32]) {
-        for lane in (0..LANES).step_by(V::N) {
-            let samples = Samples { values: &samples.values[lane..], offsets: samples.offsets };
-            // SAFETY: as the caller promises.
-            unsafe { self.power::<V>(&samples, work, &mut power[lane..], LANES) };
+    fn run<L: Lanes>(self, lanes: L) {
+        for lane in (0..LANES).step_by(L::N) {
+            let samples = Samples { values: &self.samples.values[lane..], offsets: self.samples.offsets };
+            self.frames.power(lanes, &samples, self.work, &mut self.power[lane..], LANES);
         }
     }
 }
@@ -210,8 +187,8 @@ mod tests {
     }
 
     /// `[n_frames][n_bins]`, from buffers full of rubbish.
-    fn power_of(front_end: &FrontEnd, wave: &[f32], kernel: Kernel) -> Vec<Vec<f32>> {
-        let stft = Stft { kernel, ..Stft::new(front_end) };
+    fn power_of(front_end: &FrontEnd, wave: &[f32], isa: Isa) -> Vec<Vec<f32>> {
+        let stft = Stft { isa, ..Stft::new(front_end) };
         let mut scratch = stft.scratch();
         let mut frames = Vec::new();
         for first in (0..front_end.n_frames()).step_by(LANES) {
@@ -248,9 +225,9 @@ mod tests {
                     };
                     let wave = noise(n_samples);
                     let expected = twin::power(&wave, &front_end);
-                    let power = power_of(&front_end, &wave, Kernel::Portable);
-                    for kernel in Kernel::known() {
-                        assert_eq!(power, power_of(&front_end, &wave, kernel), "{kernel:?}, {n_fft} {n_samples}");
+                    let power = power_of(&front_end, &wave, Isa::Portable);
+                    for isa in Isa::available() {
+                        assert_eq!(power, power_of(&front_end, &wave, isa), "{isa:?}, {n_fft} {n_samples}");
                     }
                     assert_eq!(power.len(), expected.len());
                     let largest = expected.iter().flatten().copied().fold(0.0, f64::max);
@@ -271,7 +248,7 @@ mod tests {
         let paper = profile("paper").expect("known");
         let mut wave = vec![0.0; paper.n_samples];
         wave[..1000].copy_from_slice(&noise(1000));
-        let power = power_of(&paper, &wave, Kernel::fastest());
+        let power = power_of(&paper, &wave, Isa::fastest());
         // Frame 9 reaches to sample 9 * 128 - 128 = 1024 on its left.
         assert!(power[9..].iter().flatten().all(|&value| value == 0.0));
         assert!(power[..8].iter().all(|frame| frame.iter().all(|&value| value > 0.0)));

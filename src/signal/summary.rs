@@ -1,6 +1,6 @@
 //! Mean, deviation and extremes of a spectrogram, in one pass.
 
-use crate::simd::Kernel;
+use crate::simd::{Isa, Job, Lanes};
 
 /// Partial sums, so that the loop does not wait for itself.
 const LANES: usize = 16;
@@ -19,33 +19,24 @@ pub struct Summary {
 ///
 /// Sums are in f64 and in a fixed order: the same bits on every machine. The deviation comes from the mean of squares,
 /// which for values of one size loses nothing that f32 had.
-/// Proof: `a_summary_by_hand_and_at_every_length`, `every_kernel_gives_the_same_bits`.
+/// Proof: `a_summary_by_hand_and_at_every_length`, `every_instruction_set_gives_the_same_bits`.
 pub fn summary(values: &[f32]) -> Summary {
-    summary_by(Kernel::fastest(), values)
+    summary_by(Isa::fastest(), values)
 }
 
-fn summary_by(kernel: Kernel, values: &[f32]) -> Summary {
-    match kernel {
-        Kernel::Portable => summary_inline(values),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX2.
-        Kernel::Avx2 => unsafe { summary_avx2(values) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: this kernel is chosen only where the processor has AVX-512.
-        Kernel::Avx512 => unsafe { summary_avx512(values) },
+fn summary_by(isa: Isa, values: &[f32]) -> Summary {
+    isa.run(Summarise(values))
+}
+
+struct Summarise<'a>(&'a [f32]);
+
+impl Job for Summarise<'_> {
+    type Output = Summary;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) -> Summary {
+        summary_inline(self.0)
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn summary_avx2(values: &[f32]) -> Summary {
-    summary_inline(values)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn summary_avx512(values: &[f32]) -> Summary {
-    summary_inline(values)
 }
 
 #[inline(always)]
@@ -103,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_gives_the_same_bits() {
+    fn every_instruction_set_gives_the_same_bits() {
         for n in [7, 16, 1_003] {
             let values = noise(n);
-            for kernel in Kernel::known() {
-                assert_eq!(summary_by(kernel, &values), summary_by(Kernel::Portable, &values), "{kernel:?}, {n}");
+            for isa in Isa::available() {
+                assert_eq!(summary_by(isa, &values), summary_by(Isa::Portable, &values), "{isa:?}, {n}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The taper of a frame.
+//! The window function of a frame.
 
 use std::f64::consts::TAU;
 

@@ -1,207 +1,64 @@
-//! Registers of values: the same additions and multiplications in every width, none of them fused.
-//!
-//! Whatever is written once over [`Lanes`] gives the same bits on every processor.
+//! Registers of values: one set of operations in every width.
 
-use std::ops::{Add, Mul, Sub};
-
-/// As many values of f32 as a register holds.
+/// What an instruction set does with one register of [`Lanes::N`] values of f32.
 ///
-/// A value comes only out of the `unsafe` constructors, whose callers know that the processor has the instructions; the
-/// operators need no further care.
-pub(crate) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    /// Values in it.
+/// A value of an implementing type is the proof that the processor has the instructions, so arithmetic is safe; only what
+/// follows a pointer is not.
+///
+/// [`Lanes::mul_add`] rounds once where the instruction set has a fused multiply-add, and twice on
+/// [`Portable`](super::Portable). A loop that must give the same bits everywhere uses [`Lanes::mul`] and
+/// [`Lanes::add`], which no compiler fuses.
+pub trait Lanes: Copy {
+    /// A register of [`Lanes::N`] values.
+    type V: Copy;
+    /// As many argmax indices, of at most seven bits.
+    type I: Copy;
+    /// Values in one register.
     const N: usize;
 
-    /// `N` values from `from` on, which need not be aligned.
+    /// The same value in every lane.
+    fn splat(self, value: f32) -> Self::V;
+
+    /// [`Lanes::N`] values from `from` on, which need not be aligned.
     ///
     /// # Safety
-    /// `from` points to `N` values; the processor has the instructions.
-    unsafe fn load(from: *const f32) -> Self;
+    /// [`Lanes::N`] floats are readable.
+    unsafe fn load(self, from: *const f32) -> Self::V;
 
-    /// `N` times the same value.
+    /// Puts a register to `to` and after, which need not be aligned.
     ///
     /// # Safety
-    /// The processor has the instructions.
-    unsafe fn splat(value: f32) -> Self;
+    /// [`Lanes::N`] floats are writable.
+    unsafe fn store(self, to: *mut f32, value: Self::V);
 
-    /// Puts its values to `to` and after, which need not be aligned.
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a * b + c`, fused where the instruction set can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// The same index in every lane.
+    fn index(self, index: u8) -> Self::I;
+
+    /// The low seven bits of each byte: the eighth is a flag of whoever stored it.
     ///
     /// # Safety
-    /// There is room for `N` values.
-    unsafe fn store(self, to: *mut f32);
-}
+    /// [`Lanes::N`] bytes are readable.
+    unsafe fn load_indices(self, from: *const u8) -> Self::I;
 
-/// What every machine can do: four lanes, which compilers turn into the vector instructions of any processor.
-#[derive(Clone, Copy)]
-pub(crate) struct Four([f32; 4]);
+    /// # Safety
+    /// [`Lanes::N`] bytes are writable.
+    unsafe fn store_indices(self, to: *mut u8, indices: Self::I);
 
-impl Lanes for Four {
-    const N: usize = 4;
+    /// `value` where the indices are equal, else 0.
+    fn keep_where(self, indices: Self::I, index: Self::I, value: Self::V) -> Self::V;
 
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller gives four values.
-        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
-    }
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self([value; 4])
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller has room for four values.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
-    }
-}
-
-impl Add for Four {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
-    }
-}
-
-impl Sub for Four {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
-    }
-}
-
-impl Mul for Four {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] * other.0[lane]))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Eight, Sixteen};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::ops::{Add, Mul, Sub};
-
-    use super::Lanes;
-
-    /// A register of AVX.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Eight(__m256);
-
-    /// A register of AVX-512.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Sixteen(__m512);
-
-    impl Lanes for Eight {
-        const N: usize = 8;
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: as the caller promises.
-            Self(unsafe { _mm256_loadu_ps(from) })
-        }
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            // SAFETY: as the caller promises.
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as the caller promises.
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-    }
-
-    impl Add for Eight {
-        type Output = Self;
-
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX.
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-    }
-
-    impl Sub for Eight {
-        type Output = Self;
-
-        #[inline(always)]
-        fn sub(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX.
-            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
-        }
-    }
-
-    impl Mul for Eight {
-        type Output = Self;
-
-        #[inline(always)]
-        fn mul(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX.
-            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
-        }
-    }
-
-    impl Lanes for Sixteen {
-        const N: usize = 16;
-
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            // SAFETY: as the caller promises.
-            Self(unsafe { _mm512_loadu_ps(from) })
-        }
-
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            // SAFETY: as the caller promises.
-            Self(unsafe { _mm512_set1_ps(value) })
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            // SAFETY: as the caller promises.
-            unsafe { _mm512_storeu_ps(to, self.0) }
-        }
-    }
-
-    impl Add for Sixteen {
-        type Output = Self;
-
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX-512.
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-    }
-
-    impl Sub for Sixteen {
-        type Output = Self;
-
-        #[inline(always)]
-        fn sub(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX-512.
-            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-        }
-    }
-
-    impl Mul for Sixteen {
-        type Output = Self;
-
-        #[inline(always)]
-        fn mul(self, other: Self) -> Self {
-            // SAFETY: there is a value, so the processor has AVX-512.
-            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
-        }
-    }
+    /// `(value, index)` where `value` is larger than the best, else the best and its index.
+    fn keep_larger(self, best: (Self::V, Self::I), value: Self::V, index: Self::I) -> (Self::V, Self::I);
 }

@@ -3,7 +3,7 @@
 //! A stage believes what it reads and not the recipe, so the driver asks first: what was made by other settings than the
 //! recipe's is refused by name, with both values and the command that mends it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
@@ -49,8 +49,9 @@ pub fn drive(ctx: &Ctx, stage: &dyn Stage) -> Result<Outcome> {
     begun.commit(done)
 }
 
-/// Brings up to date what `stage` reads and what follows from other tables in no time.
-fn derive(ctx: &Ctx, stage: &dyn Stage) -> Result<()> {
+/// Brings up to date what `stage` reads and what follows from other tables in no time; not for a stage that is refused.
+pub fn derive(ctx: &Ctx, stage: &dyn Stage) -> Result<()> {
+    open_some(ctx, stage, false)?;
     for (upstream, _) in stage.reads(ctx) {
         let upstream = self::stage(upstream)?;
         if upstream.is_derived() {
@@ -71,6 +72,8 @@ pub struct Begun<'a> {
     inputs: Inputs,
     last: Option<Commit>,
     orphans: BTreeSet<String>,
+    /// The plan that is committed, where other processes did the work.
+    plan: Option<String>,
     started: jiff::Timestamp,
     clock: Instant,
     _lock: StageLock,
@@ -79,12 +82,21 @@ pub struct Begun<'a> {
 impl<'a> Begun<'a> {
     /// Locks the stage, finishes or takes back what a killed run left, and opens what the stage reads.
     pub fn new(ctx: &'a Ctx, stage: &'a dyn Stage) -> Result<Self> {
+        Self::with(ctx, stage, None)
+    }
+
+    /// [`Begun::new`] for the commit of a plan: `inputs` are what it was made on, as far as no commit of the store says it.
+    pub fn of_plan(ctx: &'a Ctx, stage: &'a dyn Stage, inputs: Inputs, plan_id: &str) -> Result<Self> {
+        Ok(Self { plan: Some(plan_id.to_string()), ..Self::with(ctx, stage, Some(inputs))? })
+    }
+
+    fn with(ctx: &'a Ctx, stage: &'a dyn Stage, inputs: Option<Inputs>) -> Result<Self> {
         let (slot, settings) = (stage.slot(ctx), stage.settings(ctx));
         let lock = StageLock::acquire(&ctx.store, &slot)?;
         let orphans = ctx.pool.install(|| commit::recover(&ctx.store, &slot))?;
         let read = open(ctx, stage)?;
         say_what_is_behind(ctx, stage, &read);
-        let inputs = stage.inputs(ctx, &read)?;
+        let inputs = inputs.map_or_else(|| stage.inputs(ctx, &read), Ok)?;
         let last = last_of(ctx, stage)?;
         match &last {
             Some(last) => enter(ctx, last)?,
@@ -95,7 +107,36 @@ impl<'a> Begun<'a> {
             None => {}
         }
         let (started, clock) = (jiff::Timestamp::now(), Instant::now());
-        Ok(Self { ctx, stage, slot, settings, read, inputs, last, orphans, started, clock, _lock: lock })
+        Ok(Self { ctx, stage, slot, settings, read, inputs, last, orphans, plan: None, started, clock, _lock: lock })
+    }
+
+    /// What the stage last committed.
+    pub fn last(&self) -> Option<&Commit> {
+        self.last.as_ref()
+    }
+
+    /// Fingerprints of what it reads, by name.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The commits that it reads, by stage.
+    pub fn reads(&self) -> BTreeMap<String, CommitRef> {
+        self.read.all().map(|(stage, read)| (stage.to_string(), CommitRef::to(read))).collect()
+    }
+
+    /// Refuses to go on where other commits stand than those that a plan was made on.
+    pub fn check_unchanged(&self, reads: &BTreeMap<String, CommitRef>, last: Option<&CommitRef>) -> Result<()> {
+        let hint = "nothing was changed: plan again with `sermill plan`";
+        let refuse = |what: String| Err(Error::input(what).at(self.ctx.store.root()).hint(hint));
+        let now = self.reads();
+        if let Some((name, _)) = reads.iter().find(|(name, then)| now.get(*name) != Some(*then)) {
+            return refuse(format!("the plan is out of date: `{name}` has been run since"));
+        }
+        if self.last.as_ref().map(CommitRef::to).as_ref() != last {
+            return refuse(format!("the plan is out of date: `{}` has been run since", self.stage.name()));
+        }
+        Ok(())
     }
 
     /// The outcome of a stage whose last output still stands, whole.
@@ -137,9 +178,10 @@ impl<'a> Begun<'a> {
             seconds,
             ..row_of(ctx, stage, &done)
         };
+        let reads = self.reads();
         let mut commit = commit::blank(&self.slot, self.settings, done.output.clone());
         (commit.run_id, commit.inputs, commit.evidence) = (run_id, inputs, done.evidence.clone());
-        commit.reads = self.read.all().map(|(stage, read)| (stage.to_string(), CommitRef::to(read))).collect();
+        (commit.reads, commit.plan) = (reads, self.plan);
         (commit.n_usable, commit.n_rejected, commit.n_unread) = (done.n_usable, done.n_rejected, done.n_unread);
         commit.run = serde_json::to_value(row).map_err(|error| Error::bug("a run has no JSON form").because(error))?;
         publish_commit(ctx, commit, self.last.as_ref(), &done, self.orphans)?;
@@ -151,9 +193,17 @@ impl<'a> Begun<'a> {
 ///
 /// Errors: kind `Input` for a stage that never ran, and for one whose settings are not the recipe's.
 fn open(ctx: &Ctx, stage: &dyn Stage) -> Result<Read> {
+    open_some(ctx, stage, true)
+}
+
+/// [`open`], with those that the driver brings up to date or without them.
+fn open_some(ctx: &Ctx, stage: &dyn Stage, with_derived: bool) -> Result<Read> {
     let mut read = Read::default();
     for (name, needs) in stage.reads(ctx) {
         let upstream = self::stage(name)?;
+        if upstream.is_derived() && !with_derived {
+            continue;
+        }
         let commit = Commit::require(&ctx.store, &upstream.slot(ctx))?;
         if needs == Needs::Same
             && let Some(difference) = commit.settings.difference(&upstream.settings(ctx))

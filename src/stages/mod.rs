@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod report;
 pub mod roster;
 pub mod score;
+pub mod shards;
 pub mod train;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ pub struct Ctx {
     pub runtime_library: PathBuf,
     /// What training may hold; it changes no result.
     pub memory_limit: Bytes,
+    /// Recordings in a shard where that changes no result; `features` has a number of its own in the recipe.
+    pub shard_recordings: usize,
     /// Whether a run may keep less than half of what the last one had.
     pub accept_loss: bool,
     /// Where progress goes.

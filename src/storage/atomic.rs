@@ -208,7 +208,7 @@ pub fn publish_bytes(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Cont
 }
 
 /// [`write_aside`] for bytes that are already there.
-pub(super) fn write_bytes_aside(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Written> {
+pub fn write_bytes_aside(staging: &Path, target: &Path, bytes: &[u8]) -> Result<Written> {
     write_aside(staging, target, |file| file.write_all(bytes).map_err(|error| failed("cannot write", target, error)))
 }
 
@@ -307,8 +307,12 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Removes the temporaries that killed runs left in `staging`; whoever calls it holds the lock of that folder's stage.
 pub fn clear_temporaries(staging: &Path) -> Result<()> {
-    let is_temporary = |path: &&PathBuf| path.to_string_lossy().ends_with(PARTIAL);
-    entries(staging)?.iter().filter(is_temporary).try_for_each(|path| remove_file(path))
+    entries(staging)?.iter().filter(|path| is_temporary(path)).try_for_each(|path| remove_file(path))
+}
+
+/// Whether a name is that of a temporary.
+pub fn is_temporary(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(PARTIAL)
 }
 
 /// Opens (and makes) a file that stays open, such as a lock.

@@ -20,6 +20,7 @@ use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::publish::{not_whole, stem_of};
 use crate::storage::record::FileRecord;
+use crate::storage::seal::{Seal, sealed, unseal};
 use crate::storage::settings::Settings;
 use crate::units::Seed;
 
@@ -29,8 +30,6 @@ pub use crate::storage::recover::recover;
 const FORMAT: u32 = 3;
 /// Largest index file that is read.
 const LIMIT: u64 = 4 << 30;
-/// The key of a commit's own hash.
-const SEAL: &str = "blake3";
 
 /// The record that makes a stage's output count: readers of our own go through it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +66,9 @@ pub struct Commit {
     pub n_unread: u64,
     /// The run's row of the ledger, which is written after the commit.
     pub run: Value,
+    /// The plan whose shards it is made of, where other processes made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// A commit that another one read.
@@ -254,34 +256,16 @@ fn read_commit(store: &Store, key: &str, stage: &str) -> Result<Option<Commit>> 
     };
     let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
     let format = value.get("format").and_then(Value::as_u64);
-    let Some(object) = value.as_object_mut() else { return Err(damaged()) };
-    let Some(seal) = object.remove(SEAL) else {
+    match unseal(&mut value)? {
+        Seal::Sound => {}
         // Version 0.1.0 knew neither seal nor format.
-        return if format.is_none() && object.contains_key("run_id") { Ok(None) } else { Err(damaged()) };
-    };
-    if seal.as_str() != Some(seal_of(&value)?.as_str()) {
-        return Err(damaged());
+        Seal::Missing if format.is_none() && value.get("run_id").is_some() => return Ok(None),
+        Seal::Missing | Seal::Broken => return Err(damaged()),
     }
     if format != Some(FORMAT.into()) {
         return Ok(None);
     }
     serde_json::from_value(value).map(Some).map_err(|error| damaged().because(error))
-}
-
-/// The commit as JSON, with its own hash in it.
-fn sealed(commit: &Commit) -> Result<Vec<u8>> {
-    let no_form = |error| Error::bug("a commit has no JSON form").because(error);
-    let mut value = serde_json::to_value(commit).map_err(no_form)?;
-    let seal = seal_of(&value)?;
-    if let Some(object) = value.as_object_mut() {
-        object.insert(SEAL.into(), seal.into());
-    }
-    serde_json::to_vec_pretty(&value).map_err(no_form)
-}
-
-fn seal_of(value: &Value) -> Result<String> {
-    let text = serde_json::to_vec(value).map_err(|error| Error::bug("a value has no JSON form").because(error))?;
-    Ok(blake3::hash(&text).to_hex().to_string())
 }
 
 /// A commit of this form without files.
@@ -304,6 +288,7 @@ pub fn blank(stage: &str, settings: Settings, output: Fingerprint) -> Commit {
         n_rejected: 0,
         n_unread: 0,
         run: Value::Null,
+        plan: None,
     }
 }
 

@@ -6,7 +6,8 @@
 //! <store>/reports/<model_id>/                  report.md and its pictures
 //! <store>/index/<stage>.json                   what a stage last committed: the commit itself
 //! <store>/index/<stage>.pending.json           what it is about to commit; there for a moment, or after a crash
-//! <store>/plans/<stage>/*.plan                 work cut into shards, before it is done
+//! <store>/plans/<stage>/<plan_id>/             work cut into shards for other processes, until it is committed
+//! <store>/staging/<stage>/<plan_id>/           what they have finished of it
 //! <store>/staging/<stage>/                     unfinished work, and what a commit replaces until it stands; may be deleted
 //!                                              while nothing runs and no index/<stage>.pending.json is there
 //! <store>/locks/<stage>.lock                   held while a stage runs
@@ -107,7 +108,7 @@ impl Store {
         self.root.join("index").join(stage).join(name)
     }
 
-    /// Folder of the plan files of `stage`.
+    /// Folder of the plans of `stage`.
     pub fn plans(&self, stage: &str) -> PathBuf {
         self.root.join("plans").join(stage)
     }
@@ -115,6 +116,11 @@ impl Store {
     /// Folder for unfinished work of `stage`.
     pub fn staging(&self, stage: &str) -> PathBuf {
         self.root.join(Self::staging_key(stage))
+    }
+
+    /// Folder for finished shards of one plan of `stage`.
+    pub fn staging_of_plan(&self, stage: &str, plan_id: &str) -> PathBuf {
+        self.staging(stage).join(plan_id)
     }
 
     /// The lock of `stage`.

@@ -11,4 +11,5 @@ pub mod lock;
 pub mod publish;
 pub mod record;
 pub mod recover;
+pub mod seal;
 pub mod settings;

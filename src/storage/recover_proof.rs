@@ -14,9 +14,9 @@ use crate::storage::depot::folder::Folder;
 use crate::storage::depot::swap::Swap;
 use crate::storage::depot::{Depot, New, Object, Put, Stat};
 use crate::storage::fingerprint::Fingerprint;
-use crate::storage::settings::Settings;
 use crate::storage::publish::{OutFile, clear_staged, content_named, publish, staged_name};
 use crate::storage::record::Content;
+use crate::storage::settings::Settings;
 
 /// A folder whose operations that change something fail from one on, as if the process had ended there.
 struct Ending {

@@ -72,6 +72,12 @@ fn difference(name: &str, then: Option<&Value>, now: Option<&Value>) -> Option<D
         let within = keys.into_iter().find_map(|key| difference(&format!("{name}.{key}"), then.get(key), now.get(key)));
         return within;
     }
+    if let (Some(Value::Array(then)), Some(Value::Array(now))) = (then, now)
+        && then.len() == now.len()
+    {
+        let pairs = then.iter().zip(now).enumerate();
+        return pairs.into_iter().find_map(|(at, (a, b))| difference(&format!("{name}[{at}]"), Some(a), Some(b)));
+    }
     Some(Difference { name: name.to_string(), then: shown(then), now: shown(now) })
 }
 
@@ -101,6 +107,9 @@ mod tests {
         let more = then.clone().with("seed", 7);
         assert_eq!(then.difference(&more).expect("more").to_string(), "seed = nothing, the recipe says 7");
         assert_eq!(more.difference(&then).expect("less").to_string(), "seed = 7, the recipe says nothing");
+        let corpora = |root: &str| Settings::default().with("corpus", json!([{ "root": "a" }, { "root": root }]));
+        let found = corpora("b").difference(&corpora("c")).expect("another root");
+        assert_eq!(found.to_string(), "corpus[1].root = \"b\", the recipe says \"c\"");
         let long = Settings::default().with("a", "\u{e4}".repeat(100));
         let shown = long.difference(&Settings::default()).expect("long").then;
         assert!(shown.chars().count() < 70 && shown.ends_with("..."), "{shown}");

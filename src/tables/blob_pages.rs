@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
 
+use arrow::datatypes::ToByteSlice;
 use parquet::basic::{Compression, Encoding, PageType};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -255,8 +256,7 @@ fn too_long(length: usize) -> ParquetError {
 
 /// The bytes of values that are little-endian already.
 pub(super) fn bytes_of(values: &[u16]) -> &[u8] {
-    // SAFETY: two bytes for each value, and every byte is one.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), 2 * values.len()) }
+    values.to_byte_slice()
 }
 
 /// A number as Thrift's compact protocol writes it: zigzag, then seven bits a byte, the lowest first.

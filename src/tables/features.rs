@@ -2,8 +2,6 @@
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use half::f16;
-use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -11,7 +9,7 @@ use parquet::file::writer::SerializedFileWriter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::simd::Kernel;
+use crate::signal::float16::{narrow, widen};
 use crate::storage::atomic::Out;
 use crate::storage::fingerprint::Fingerprint;
 use crate::tables::blob_pages::{PageSink, bytes_of};
@@ -167,41 +165,6 @@ impl<'a> FeatureWriter<'a> {
     }
 }
 
-/// Narrows values to the bits of little-endian float16, rounded to nearest.
-fn narrow(log_mel: &[f32], bits: &mut [u16]) {
-    assert_eq!(log_mel.len(), bits.len(), "as many values");
-    let n_done = narrow_wide(log_mel, bits);
-    bits[n_done..].reinterpret_cast_mut::<f16>().convert_from_f32_slice(&log_mel[n_done..]);
-    if cfg!(target_endian = "big") {
-        bits.iter_mut().for_each(|bits| *bits = bits.to_le());
-    }
-}
-
-/// Narrows what fits into whole registers, where the processor has wide ones; gives their number of values.
-fn narrow_wide(log_mel: &[f32], bits: &mut [u16]) -> usize {
-    match Kernel::fastest() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the processor has AVX-512.
-        Kernel::Avx512 => unsafe { narrow_avx512(log_mel, bits) },
-        _ => 0,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn narrow_avx512(log_mel: &[f32], bits: &mut [u16]) -> usize {
-    use std::arch::x86_64::{_MM_FROUND_TO_NEAREST_INT, _mm256_storeu_si256, _mm512_cvtps_ph, _mm512_loadu_ps};
-    let (values, _) = log_mel.as_chunks::<16>();
-    for (values, bits) in values.iter().zip(bits.as_chunks_mut::<16>().0) {
-        // SAFETY: sixteen values are read and sixteen written; neither need be aligned.
-        unsafe {
-            let narrow = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(values.as_ptr()));
-            _mm256_storeu_si256(bits.as_mut_ptr().cast(), narrow);
-        }
-    }
-    16 * values.len()
-}
-
 /// What the spectrogram of an original is made from: its front end's definition, the recording's content, and what part of it.
 pub fn variant_of_original(fingerprint: &str, content_hash: &str, start_s: Option<f64>, end_s: Option<f64>) -> String {
     let part = start_s.zip(end_s).map(|(start_s, end_s)| format!("{start_s}-{end_s}"));
@@ -224,14 +187,11 @@ pub fn from_blob(blob: &[u8], log_mel: &mut [f32]) -> Result<()> {
             2 * log_mel.len()
         )));
     }
-    // Slices are widened by the processor's own instruction, single values by arithmetic.
-    let mut narrow = [f16::ZERO; 512];
-    for (values, bytes) in log_mel.chunks_mut(narrow.len()).zip(blob.chunks(2 * narrow.len())) {
-        let narrow = &mut narrow[..values.len()];
-        for (value, bytes) in narrow.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f16::from_le_bytes(*bytes);
-        }
-        narrow.convert_to_f32_slice(values);
+    let mut bits = [0; 512];
+    for (values, bytes) in log_mel.chunks_mut(bits.len()).zip(blob.chunks(2 * bits.len())) {
+        let bits = &mut bits[..values.len()];
+        bits.iter_mut().zip(bytes.as_chunks().0).for_each(|(bits, bytes)| *bits = u16::from_ne_bytes(*bytes));
+        widen(bits, values);
     }
     Ok(())
 }
@@ -250,6 +210,8 @@ impl FeatureRow {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::storage::atomic;
     use crate::tables::blobs::BlobFile;

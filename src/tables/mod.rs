@@ -11,15 +11,19 @@ pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
 pub mod folds;
+pub mod foreign;
 pub mod history;
+pub mod listing;
 pub mod manifest;
 pub mod metrics;
 mod page;
 pub mod predictions;
+pub mod probe_plan;
 mod ranged;
 mod reading;
 pub mod runs;
 pub mod schema;
+pub mod score_plan;
 pub mod spectrograms;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +33,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::Serialize;
@@ -39,7 +44,7 @@ use crate::storage::atomic;
 use crate::storage::layout::Store;
 use crate::tables::schema::{ColumnType, TableSchema};
 
-pub use reading::{TableFile, committed_parts, committed_rows, read_part, read_rows};
+pub use reading::{TableFile, committed_files, committed_parts, committed_rows, read_group, read_part, read_rows};
 
 /// A row type and the contract of its table.
 pub trait Row: Serialize + DeserializeOwned {
@@ -55,6 +60,9 @@ pub const TABLES: &[&str] = &[
     features::FeatureRow::SCHEMA,
     feature_index::FeatureIndexRow::SCHEMA,
     history::HistoryRow::SCHEMA,
+    listing::ListingRow::SCHEMA,
+    probe_plan::ProbePlanRow::SCHEMA,
+    score_plan::ScorePlanRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
@@ -95,6 +103,16 @@ impl<'a, R: Row> TableWriter<'a, R> {
     pub fn write(&mut self, rows: &[R]) -> Result<()> {
         let batch = to_batch(&self.schema, rows)?;
         self.writer.write(&batch).map_err(cannot_write)
+    }
+
+    /// Adds an entry to the file's key-value metadata.
+    pub fn note(&mut self, key: &str, value: &str) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_string(), value.to_string()));
+    }
+
+    /// Ends a row group: who reads it alone reads what was written since the last one.
+    pub fn end_group(&mut self) -> Result<()> {
+        self.writer.flush().map_err(cannot_write)
     }
 
     /// Ends the file.
@@ -207,6 +225,9 @@ mod tests {
         check(feature_plan::FeaturePlanRow::example());
         check(features::FeatureRow::example());
         check(history::HistoryRow::example());
+        check(listing::ListingRow::example());
+        check(probe_plan::ProbePlanRow::example());
+        check(score_plan::ScorePlanRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
         check(confusion::ConfusionRow::example());

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array};
 use arrow::record_batch::RecordBatch;
+use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::labels;
+use crate::network::dense::argmax;
 use crate::tables::manifest::Status;
 use crate::tables::reading::{AGAIN, TableFile};
 use crate::tables::{Row, arrow_writer_of, cannot_write, schema_of, to_batch};
@@ -54,6 +56,11 @@ pub struct Predictions {
 impl Predictions {
     /// Writes them as a Parquet file.
     pub fn write(&self, out: &mut (dyn std::io::Write + Send)) -> Result<()> {
+        self.write_noting(out, None)
+    }
+
+    /// [`Predictions::write`] with an entry of the file's key-value metadata.
+    pub fn write_noting(&self, out: &mut (dyn std::io::Write + Send), note: Option<(&str, String)>) -> Result<()> {
         let contract = schema_of::<PredictionRow>();
         let schema = contract.arrow_with(&self.classes);
         let mut writer = arrow_writer_of(&contract, schema.clone(), out)?;
@@ -66,6 +73,9 @@ impl Predictions {
             let batch = RecordBatch::try_new(schema.clone(), columns)
                 .map_err(|error| Error::bug("rows do not fit their schema").because(error))?;
             writer.write(&batch).map_err(cannot_write)?;
+        }
+        if let Some((key, value)) = note {
+            writer.append_key_value_metadata(KeyValue::new(key.to_string(), value));
         }
         writer.close().map(|_| ()).map_err(cannot_write)
     }
@@ -107,10 +117,9 @@ fn fill(rows: &mut [PredictionRow], parts: &[ArrayRef], class: usize) {
 impl PredictionRow {
     /// Fills `predicted`, `confidence` and the probabilities, given in the order of `classes`: the first of equal ones wins.
     pub fn set_probabilities(&mut self, classes: &[String], probabilities: &[f32]) {
-        let best =
-            (1..probabilities.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
-        self.predicted = classes.get(best).cloned();
-        self.confidence = probabilities.get(best).copied();
+        let best = argmax(probabilities);
+        self.predicted = best.and_then(|best| classes.get(best).cloned());
+        self.confidence = best.map(|best| probabilities[best]);
         self.probabilities = probabilities.to_vec();
     }
 

@@ -55,7 +55,7 @@ impl TableFile {
     }
 
     /// The columns whose names begin with `head`, in their order, each as the arrays of its batches.
-    pub fn columns(&self, head: &str) -> Result<Vec<(String, Vec<ArrayRef>)>> {
+    pub(super) fn columns(&self, head: &str) -> Result<Vec<(String, Vec<ArrayRef>)>> {
         let builder = self.builder()?;
         let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let names: Vec<String> = names.into_iter().filter(|name| name.starts_with(head)).collect();
@@ -72,6 +72,13 @@ impl TableFile {
     /// Its bytes, for another library.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// Refuses a file that is none of the table `R`, before another library reads it.
+    ///
+    /// Errors: kind `Input` for another table, another version, or a footer that cannot be read.
+    pub fn check<R: Row>(&self) -> Result<()> {
+        check_schema(&schema_of::<R>(), self.builder()?.schema()).map_err(|error| error.at(&self.path))
     }
 
     /// Number of rows, from its footer.
@@ -121,12 +128,31 @@ impl TableFile {
 
 /// Rows of one file with the columns `names` only, without reading the others; the fields of `P` name them.
 pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Result<Vec<P>> {
+    read_ranges::<R, P>(path, Some(names), None)
+}
+
+/// Rows of one row group, without reading the others.
+pub fn read_group<R: Row>(path: &Path, group: usize) -> Result<Vec<R>> {
+    read_ranges::<R, R>(path, None, Some(group))
+}
+
+fn read_ranges<R: Row, P: DeserializeOwned>(
+    path: &Path,
+    columns: Option<&[&str]>,
+    group: Option<usize>,
+) -> Result<Vec<P>> {
     let file = files::open(path).map_err(|error| cannot_read(path, error))?;
     let file = RangedFile::new(file).map_err(|error| cannot_read(path, error))?;
     let read = || {
-        let builder = begin(file.clone(), path)?;
+        let mut builder = begin(file.clone(), path)?;
+        if let Some(group) = group {
+            if group >= builder.metadata().num_row_groups() {
+                return Err(Error::input("the table is damaged: it has fewer row groups").at(path).hint(AGAIN));
+            }
+            builder = builder.with_row_groups(vec![group]);
+        }
         let mut rows: Vec<P> = Vec::new();
-        for batch in reader_of::<R, _>(builder, path, Some(names))? {
+        for batch in reader_of::<R, _>(builder, path, columns)? {
             rows.extend(serde_arrow::from_record_batch::<Vec<P>>(&batch?).map_err(|error| damaged(path, error))?);
         }
         Ok(rows)
@@ -140,13 +166,13 @@ pub fn read_part<R: Row, P: DeserializeOwned>(path: &Path, names: &[&str]) -> Re
 
 /// Types follow from Parquet's own schema: the Arrow schema beside it says nothing more, and one that is damaged can make the
 /// library panic.
-fn begin<T: ChunkReader + 'static>(source: T, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<T>> {
+pub(super) fn begin<T: ChunkReader + 'static>(source: T, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<T>> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     guarded(path, || ParquetRecordBatchReaderBuilder::try_new_with_options(source, options))
 }
 
 /// Runs Parquet's reader, which gives an error for most damage and panics at some.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
+pub(super) fn guarded<T>(path: &Path, read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(read) => read.map_err(|error| damaged(path, error)),
         Err(_) => Err(Error::input("the table is damaged: its reader broke off").at(path).hint(AGAIN)),
@@ -186,22 +212,27 @@ pub fn read_rows<R: Row>(path: &Path) -> Result<Vec<R>> {
     TableFile::open(path)?.rows()
 }
 
+/// The files of the table `R` among those of a commit, each read when it is asked for.
+pub fn committed_files<R: Row>(store: &Store, commit: &Commit) -> impl Iterator<Item = Result<TableFile>> {
+    let folder = store.relative(&folder_of::<R>(store)) + "/";
+    let own = commit.files.iter().filter(move |record| record.path.starts_with(&folder));
+    own.map(|record| TableFile::committed(store, record, &commit.stage))
+}
+
 /// All rows of the files of a commit.
 pub fn committed_rows<R: Row>(store: &Store, commit: &Commit) -> Result<Vec<R>> {
-    let folder = store.relative(&folder_of::<R>(store));
     let mut rows = Vec::new();
-    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
-        rows.extend(TableFile::committed(store, record, &commit.stage)?.rows::<R>()?);
+    for file in committed_files::<R>(store, commit) {
+        rows.extend(file?.rows::<R>()?);
     }
     Ok(rows)
 }
 
 /// [`committed_rows`] with the columns `names` only; the fields of `P` name them.
 pub fn committed_parts<R: Row, P: DeserializeOwned>(store: &Store, commit: &Commit, names: &[&str]) -> Result<Vec<P>> {
-    let folder = store.relative(&folder_of::<R>(store));
     let mut rows = Vec::new();
-    for record in commit.files.iter().filter(|record| record.path.starts_with(&folder)) {
-        rows.extend(TableFile::committed(store, record, &commit.stage)?.part::<R, P>(names)?);
+    for file in committed_files::<R>(store, commit) {
+        rows.extend(file?.part::<R, P>(names)?);
     }
     Ok(rows)
 }

@@ -1,5 +1,6 @@
 //! Spectrograms of committed shards: which there are, from the index; each by one positioned read, checked by its CRC.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -75,17 +76,18 @@ impl FeatureIndex {
     ///
     /// Errors: kind `Input` for a row of a shard that is not there.
     pub fn of(rows: Vec<FeatureIndexRow>, shards: Vec<FileRecord>) -> Result<Self> {
-        let ids: Vec<&str> = shards.iter().map(|record| id_of(&record.path)).collect();
+        let numbered = shards.iter().enumerate();
+        let numbers: HashMap<&str, u32> = numbered.map(|(at, record)| (id_of(&record.path), at as u32)).collect();
         let mut files = Vec::with_capacity(rows.len());
         // Rows of one shard stand together.
         let mut last = (String::new(), 0);
         for row in &rows {
             if row.shard != last.0 {
-                let file = ids.iter().position(|id| *id == row.shard).ok_or_else(|| {
+                let file = *numbers.get(row.shard.as_str()).ok_or_else(|| {
                     Error::input(format!("the index names shard `{}`, which is not there", row.shard))
                         .hint("run `sermill features` again")
                 })?;
-                last = (row.shard.clone(), file as u32);
+                last = (row.shard.clone(), file);
             }
             files.push(last.1);
         }

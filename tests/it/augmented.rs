@@ -86,7 +86,8 @@ fn copies_stored_and_drawn_anew_are_not_mixed() {
     let ended = run(&mill, "train", &[]);
     assert_eq!(ended.code, 2, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("hold stored copies") && ended.stderr.contains("sermill features"),
+        ended.stderr.contains("`features` was run with features.augmentations")
+            && ended.stderr.contains("sermill features"),
         "{}",
         ended.stderr
     );

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("corpora", 1),
     ("definition", 1),
     ("extract", 1),
+    ("labels", 1),
     ("metrics", 1),
     ("network", 1),
     ("pictures", 1),
@@ -27,11 +28,12 @@ const FLOORS: &[(&str, u32)] = &[
     ("progress", 2),
     ("storage", 2),
     ("tables", 3),
-    ("inspect", 4),
-    ("stages", 4),
-    ("verify", 4),
-    ("cli", 5),
-    ("commands", 6),
+    ("evaluation", 4),
+    ("inspect", 5),
+    ("stages", 5),
+    ("cli", 6),
+    ("verify", 6),
+    ("commands", 7),
 ];
 
 /// Libraries (or calls) that only one place may name.
@@ -45,10 +47,14 @@ const HOMES: &[(&str, &str)] = &[
     ("walkdir::", "src/scan.rs"),
     ("audio::decode_within(", "src/recordings.rs"),
     ("audio::check_heard(", "src/recordings.rs"),
-    ("polars::", "src/stages/report/slices.rs"),
+    ("csv_core::", "src/corpora/labelled/"),
+    ("arrow::", "src/tables/"),
+    ("parquet::", "src/tables/"),
+    ("serde_arrow::", "src/tables/"),
+    ("polars::", "src/evaluation/"),
     ("prost::", "src/network/onnx/"),
     ("indicatif::", "src/progress.rs"),
-    ("clap::", "src/cli.rs"),
+    ("clap::", "src/cli"),
 ];
 
 fn sources() -> BTreeMap<String, String> {
@@ -109,7 +115,7 @@ fn every_module_has_a_floor_and_uses_lower_floors_only() {
         for used in uses(&code(&text)) {
             match floors.get(used.as_str()) {
                 None => wrong.push(format!("{file} uses crate::{used}, which has no floor")),
-                Some(&other) if used != own && other > floor => {
+                Some(&other) if used != own && (other > floor || other == floor && floor > 2) => {
                     wrong.push(format!("{file} (floor {floor}) uses {used} (floor {other})"))
                 }
                 _ => {}

@@ -56,7 +56,7 @@ struct Reader {
 impl Reader {
     fn start(engine: &'static str, mill: &Mill) -> Self {
         let mut process = Command::new("python3")
-            .args(["-c", READER, engine, &mill.store().join("tables/features/v2").to_string_lossy()])
+            .args(["-c", READER, engine, &mill.folder("features").to_string_lossy()])
             .env("PYTHONPATH", libraries())
             .env("POLARS_MAX_THREADS", "1")
             .stdout(Stdio::piped())

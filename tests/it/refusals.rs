@@ -144,9 +144,15 @@ fn a_features_shard_that_is_cut_or_stored_otherwise_is_refused_by_name() {
     torn[at - 4] ^= 1;
     torn[at + blob.len() / 2] ^= 0x10;
     std::fs::write(&shard, &torn).expect("torn");
-    refused(&mill.stage("train", &[]), 2, &[&name, "not those that were written", "hint:"]);
+    refused(&mill.stage("train", &[]), 2, &[&name, "damaged", "hint:"]);
     std::fs::write(&shard, &bytes).expect("mended");
     mill.done("train", &[]);
+    // Scoring reads no shard whole: it checks each spectrogram that it reads.
+    std::fs::write(&shard, &torn).expect("torn");
+    let all = ["--set", "score.splits=[\"train\",\"validation\",\"test\"]"];
+    refused(&mill.stage("score", &all), 2, &[&name, "not those that were written", "hint:"]);
+    std::fs::write(&shard, &bytes).expect("mended");
+    mill.done("score", &all);
 }
 
 #[test]

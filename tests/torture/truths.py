@@ -106,7 +106,9 @@ def corrected(mill, reader, what):
     ended += [mill.run(mill.args(stage, corpora, store, sets)) for stage in ("ingest", "features", "score", "report")]
     problems = [problem for one in ended for problem in one.crash()]
     problems += [("exit-code", one.last()) for one in ended if one.code not in (0, 1)]
-    wanted = {row["path"]: (row["emotion"], row["speaker"] or None, row["sex"]) for row in rows}
+    # The recipe's name of the corpus goes before its speakers.
+    speaker = {row["path"]: f"mine-{row['speaker']}" if row["speaker"] else None for row in rows}
+    wanted = {row["path"]: (row["emotion"], speaker[row["path"]], row["sex"]) for row in rows}
     found = reader.select(store, "predictions", ["path", "emotion", "speaker", "sex"])
     wrong = [row for row in found if wanted[row[0].removeprefix("synthetic/")] != row[1:]]
     if wrong or not found:

@@ -5,9 +5,10 @@ use crate::network::kernels::elementwise::elu_slope;
 use crate::network::kernels::forward::Affine;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{gradient_row, kept, pixels, pixels_mut};
-use crate::network::kernels::{Job, Lanes, MAPS, Maps};
+use crate::network::kernels::{CHANNELS, Channels};
+use crate::simd::{Job, Lanes};
 
-/// What turns the gradient of a block's output into that of batch norm's output at the pooled places.
+/// What turns the gradient of a block's output into that of batch norm's output where values were pooled.
 pub struct Pooled<'a> {
     /// Shape of the pooled image.
     pub geometry: Geometry,
@@ -16,34 +17,34 @@ pub struct Pooled<'a> {
     pub dropout_scale: f32,
     /// In: pooled raw values. Out: the gradient with respect to batch norm's output there.
     pub raw: &'a mut [f32],
-    pub place: &'a [u8],
+    pub argmax: &'a [u8],
     /// Out: sums of that gradient and of it times the normalised value, `[blocks][2][16]`.
-    pub sums: &'a mut [[[f64; MAPS]; 2]],
+    pub sums: &'a mut [[[f64; CHANNELS]; 2]],
 }
 
 impl Pooled<'_> {
     /// One row of pixels of one block; `gradient` is that of the block's output.
     #[inline(always)]
-    fn row(&mut self, block: usize, y: usize, gradient: &[Maps]) {
+    fn row(&mut self, block: usize, y: usize, gradient: &[Channels]) {
         let [mean, inverse_deviation, scale, beta] = self.affine.block(block);
         let first = block * self.geometry.n_pixels() + y * self.geometry.width;
         let raw = &mut pixels_mut(self.raw)[first..first + self.geometry.width];
-        let place: &[[u8; MAPS]] = &self.place.as_chunks().0[first..first + self.geometry.width];
-        let (mut sum, mut product) = ([0.0f32; MAPS], [0.0f32; MAPS]);
-        for ((raw, place), gradient) in raw.iter_mut().zip(place).zip(gradient) {
-            let kept = kept(place);
-            for map in 0..MAPS {
-                let centred = raw[map] - mean[map];
-                let slope = elu_slope(centred * scale[map] + beta[map]) * self.dropout_scale;
-                let value = gradient[map] * (slope * kept[map]);
-                raw[map] = value;
-                sum[map] += value;
-                product[map] += value * (centred * inverse_deviation[map]);
+        let argmax: &[[u8; CHANNELS]] = &self.argmax.as_chunks().0[first..first + self.geometry.width];
+        let (mut sum, mut product) = ([0.0f32; CHANNELS], [0.0f32; CHANNELS]);
+        for ((raw, argmax), gradient) in raw.iter_mut().zip(argmax).zip(gradient) {
+            let kept = kept(argmax);
+            for channel in 0..CHANNELS {
+                let centred = raw[channel] - mean[channel];
+                let slope = elu_slope(centred * scale[channel] + beta[channel]) * self.dropout_scale;
+                let value = gradient[channel] * (slope * kept[channel]);
+                raw[channel] = value;
+                sum[channel] += value;
+                product[channel] += value * (centred * inverse_deviation[channel]);
             }
         }
-        for map in 0..MAPS {
-            self.sums[block][0][map] += f64::from(sum[map]);
-            self.sums[block][1][map] += f64::from(product[map]);
+        for channel in 0..CHANNELS {
+            self.sums[block][0][channel] += f64::from(sum[channel]);
+            self.sums[block][1][channel] += f64::from(product[channel]);
         }
     }
 }
@@ -56,10 +57,12 @@ pub struct PooledFrom<'a> {
 }
 
 impl Job for PooledFrom<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, _: L) {
         let geometry = self.pooled.geometry;
-        self.pooled.sums.fill([[0.0; MAPS]; 2]);
+        self.pooled.sums.fill([[0.0; CHANNELS]; 2]);
         for block in 0..geometry.n_blocks() {
             for y in 0..geometry.height {
                 let first = block * geometry.n_pixels() + y * geometry.width;
@@ -69,30 +72,30 @@ impl Job for PooledFrom<'_> {
     }
 }
 
-/// Per-map constants of batch norm's gradient, `[blocks * 16]`:
-/// `slope * (raw - mean) + offset`, and `scale` times the gradient at the pooled places.
+/// Per-channel constants of batch norm's gradient, `[blocks * 16]`:
+/// `scale_term * (raw - mean) + shift_term`, and `scale` times the gradient where values were pooled.
 #[derive(Clone, Copy)]
 pub struct AffineGradient<'a> {
     pub mean: &'a [f32],
-    pub slope: &'a [f32],
-    pub offset: &'a [f32],
+    pub scale_term: &'a [f32],
+    pub shift_term: &'a [f32],
     pub scale: &'a [f32],
 }
 
 /// One image back through a block whose raw convolution outputs were kept, down to what entered it.
 pub struct InnerBackward<'a> {
     pub method: Method,
-    /// The image that entered the block, with halo.
+    /// The image that entered the block, with padding.
     pub input: &'a [f32],
     pub input_geometry: Geometry,
     /// Shape of the convolution's output, and the pool's side.
     pub geometry: Geometry,
     pub pool: usize,
     pub affine: AffineGradient<'a>,
-    /// Gradient at the block's own pooled places, and the places.
+    /// Gradient of the block's own pooled values, and their argmax indices.
     pub gradient: &'a [f32],
-    pub place: &'a [u8],
-    /// In: raw convolution outputs with halo. Out: their gradient.
+    pub argmax: &'a [u8],
+    /// In: raw convolution outputs with padding. Out: their gradient.
     pub y: &'a mut [f32],
     /// Weight gradient of the images so far, packed.
     pub weight_gradient: &'a mut [f32],
@@ -110,7 +113,7 @@ pub struct InnerBackward<'a> {
 
 /// Where the gradient of a block's input goes.
 pub enum Sink<'a> {
-    /// On to the pooled places of the block before.
+    /// On to the pooled values of the block before.
     Before(Pooled<'a>),
     /// Into an image `[blocks][height][width][16]`.
     Image(&'a mut [f32]),
@@ -121,50 +124,43 @@ pub enum Sink<'a> {
 const STRIP_PIXELS: usize = 128;
 
 impl Job for InnerBackward<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
-        // SAFETY: `Isa::run` chose lanes that the machine has.
-        unsafe {
-            self.convolution_gradient::<L>();
-            self.weight_gradient::<L>();
-            self.input_gradient::<L>();
-        }
+    fn run<L: Lanes>(mut self, lanes: L) {
+        self.convolution_gradient(lanes);
+        self.weight_gradient(lanes);
+        self.input_gradient(lanes);
     }
 }
 
 impl InnerBackward<'_> {
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn weight_gradient<L: Lanes>(&mut self) {
+    fn weight_gradient<L: Lanes>(&mut self, lanes: L) {
         let geometry = self.geometry;
-        let rows = Rows { row: geometry.haloed_row(), plane: geometry.haloed_plane() };
+        let rows = Rows { row: geometry.padded_row(), plane: geometry.padded_plane() };
         let height = self.method.step_height((STRIP_PIXELS / geometry.width).clamp(1, geometry.height));
         let (method, image, input) = (self.method, self.input, self.input_geometry);
         let mut convolution = Convolution { method, image, input, scratch: &mut *self.scratch };
         for y0 in (0..geometry.height).step_by(height) {
             let y1 = (y0 + height).min(geometry.height);
-            let gradient = &self.y[geometry.haloed_at(y0, 0)..];
-            // SAFETY: the caller's contract.
-            unsafe { convolution.weight_gradient_rows::<L>((y0, y1), (gradient, rows), self.weight_gradient) };
+            let gradient = &self.y[geometry.padded_at(y0, 0)..];
+            convolution.weight_gradient_rows(lanes, (y0, y1), (gradient, rows), self.weight_gradient);
         }
     }
 
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn input_gradient<L: Lanes>(&mut self) {
+    fn input_gradient<L: Lanes>(&mut self, lanes: L) {
         let (geometry, height) = (self.input_geometry, self.method.step_height(1));
         let rows = Rows::strip(geometry, height);
         let (method, image, input) = (self.method, &*self.y, self.geometry);
         let mut convolution = Convolution { method, image, input, scratch: &mut *self.scratch };
         if let Sink::Before(before) = &mut self.sink {
-            before.sums.fill([[0.0; MAPS]; 2]);
+            before.sums.fill([[0.0; CHANNELS]; 2]);
         }
         for y0 in (0..geometry.height).step_by(height) {
             let y1 = (y0 + height).min(geometry.height);
-            // SAFETY: the caller's contract.
-            unsafe { convolution.rows::<L>((y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows)) };
+            convolution.rows(lanes, (y0, y1), (self.weights, self.no_bias), (&mut *self.strip, rows));
             for (block, strip) in self.strip.chunks_exact(rows.plane).enumerate() {
                 for (y, gradient) in (y0..y1).zip(strip.chunks_exact(rows.row)) {
                     match &mut self.sink {
@@ -180,29 +176,25 @@ impl InnerBackward<'_> {
     }
 
     /// Raw outputs become their gradient, in place.
-    ///
-    /// # Safety
-    /// [`Lanes`].
     #[inline(always)]
-    unsafe fn convolution_gradient<L: Lanes>(&mut self) {
+    fn convolution_gradient<L: Lanes>(&mut self, lanes: L) {
         let (geometry, pooled) = (self.geometry, self.geometry.pooled(self.pool));
         for block in 0..geometry.n_blocks() {
-            let AffineGradient { mean, slope, offset, scale } = self.affine;
-            let constants = [mean, slope, offset, scale].map(|values| &pixels(values)[block]);
+            let AffineGradient { mean, scale_term, shift_term, scale } = self.affine;
+            let constants = [mean, scale_term, shift_term, scale].map(|values| &pixels(values)[block]);
             for cell_row in 0..pooled.height {
-                let at = block * geometry.haloed_plane() + geometry.haloed_at(cell_row * self.pool, 0);
-                let first = (block * pooled.n_pixels() + cell_row * pooled.width) * MAPS;
-                let last = first + pooled.width * MAPS;
-                let peaks = (pixels(&self.gradient[first..last]), self.place[first..last].as_chunks().0);
-                let row = geometry.haloed_row() / MAPS;
-                // SAFETY: the caller's contract.
-                unsafe { gradient_row::<L>(pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants) };
+                let at = block * geometry.padded_plane() + geometry.padded_at(cell_row * self.pool, 0);
+                let first = (block * pooled.n_pixels() + cell_row * pooled.width) * CHANNELS;
+                let last = first + pooled.width * CHANNELS;
+                let peaks = (pixels(&self.gradient[first..last]), self.argmax[first..last].as_chunks().0);
+                let row = geometry.padded_row() / CHANNELS;
+                gradient_row(lanes, pixels_mut(&mut self.y[at..]), row, self.pool, peaks, constants);
             }
         }
     }
 }
 
-/// The sparse part of the first block's weight gradient for one image: the sum over pooled places of input times gradient.
+/// The sparse part of the first block's weight gradient for one image: the sum over pooled values of input times gradient.
 pub struct FirstBackward<'a> {
     /// The image `[height + 2][width + 2]`.
     pub image: &'a [f32],
@@ -210,59 +202,63 @@ pub struct FirstBackward<'a> {
     pub geometry: Geometry,
     pub pool: usize,
     pub gradient: &'a [f32],
-    pub place: &'a [u8],
+    pub argmax: &'a [u8],
     /// Weight gradient of the images so far, packed: `[blocks][9][16]`.
     pub weight_gradient: &'a mut [f32],
 }
 
 impl Job for FirstBackward<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, lanes: L) {
         let (pooled, row) = (self.geometry.pooled(self.pool), self.geometry.width + 2);
         assert!(self.image.len() >= (self.geometry.height + 2) * row, "image does not fit its geometry");
-        let cells = pixels(self.gradient).iter().zip(self.place.as_chunks::<MAPS>().0);
-        for (at, (gradient, place)) in cells.enumerate() {
+        let cells = pixels(self.gradient).iter().zip(self.argmax.as_chunks::<CHANNELS>().0);
+        for (at, (gradient, argmax)) in cells.enumerate() {
             let (block, cell) = (at / pooled.n_pixels(), at % pooled.n_pixels());
             let corner = cell / pooled.width * self.pool * row + cell % pooled.width * self.pool;
-            let sums = &mut self.weight_gradient[block * 9 * MAPS..][..9 * MAPS];
-            // SAFETY: `Isa::run` chose lanes that the machine has; patches of the cell's pixels lie within the halo.
-            unsafe { add_cell::<L>(self.image[corner..].as_ptr(), row, self.pool, (gradient, place), sums) };
+            let sums = &mut self.weight_gradient[block * 9 * CHANNELS..][..9 * CHANNELS];
+            // SAFETY: patches of the cell's pixels lie within the padding.
+            unsafe { add_cell(lanes, self.image[corner..].as_ptr(), row, self.pool, (gradient, argmax), sums) };
         }
     }
 }
 
-/// Adds one cell of one block: each map's gradient times the patch at its place.
+/// Adds one cell of one block: each channel's gradient times the patch at its argmax index.
 ///
 /// # Safety
-/// [`Lanes`]; `pool + 2` values of `pool + 2` rows are readable.
+/// `pool + 2` values of `pool + 2` rows are readable.
 #[inline(always)]
 unsafe fn add_cell<L: Lanes>(
+    lanes: L,
     image: *const f32,
     row: usize,
     pool: usize,
-    (gradient, place): (&Maps, &[u8; MAPS]),
+    (gradient, argmax): (&Channels, &[u8; CHANNELS]),
     sums: &mut [f32],
 ) {
-    for lane in (0..MAPS).step_by(L::N) {
-        // SAFETY: the caller's contract; `sums` holds 9 taps of 16 maps.
+    for lane in (0..CHANNELS).step_by(L::N) {
+        // SAFETY: the caller's contract; `sums` holds 9 taps of 16 channels.
         unsafe {
-            let (places, gradient) = (L::load_places(place.as_ptr().add(lane)), L::load(gradient.as_ptr().add(lane)));
+            let (argmax, gradient) =
+                (lanes.load_indices(argmax.as_ptr().add(lane)), lanes.load(gradient.as_ptr().add(lane)));
             let sums = sums.as_mut_ptr().add(lane);
-            let mut acc: [L::V; 9] = [L::splat(0.0); 9];
+            let mut acc: [L::V; 9] = [lanes.splat(0.0); 9];
             for (tap, acc) in acc.iter_mut().enumerate() {
-                *acc = L::load(sums.add(tap * MAPS));
+                *acc = lanes.load(sums.add(tap * CHANNELS));
             }
             for y in 0..pool {
                 for x in 0..pool {
-                    let here = L::keep_where(places, L::place((y * pool + x) as u8), gradient);
+                    let here = lanes.keep_where(argmax, lanes.index((y * pool + x) as u8), gradient);
                     for (tap, acc) in acc.iter_mut().enumerate() {
-                        let value = L::splat(*image.add((y + tap / 3) * row + x + tap % 3));
-                        *acc = L::mul_add(value, here, *acc);
+                        let value = lanes.splat(*image.add((y + tap / 3) * row + x + tap % 3));
+                        *acc = lanes.mul_add(value, here, *acc);
                     }
                 }
             }
             for (tap, acc) in acc.into_iter().enumerate() {
-                L::store(sums.add(tap * MAPS), acc);
+                lanes.store(sums.add(tap * CHANNELS), acc);
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Convolution 3x3 with zero padding: one output row forward, the weight gradient of one image, packing of weights.
 //!
-//! Packed weights are `[maps_out / 16][ky][maps_in / 16][kx][16 maps in][16 maps out]`, or, for an image of one map,
-//! `[maps_out / 16][ky][kx][16 maps out]`: the order in which the kernels read them.
+//! Packed weights are `[channels_out / 16][ky][channels_in / 16][kx][16 channels in][16 channels out]`, or, for an
+//! image of one channel, `[channels_out / 16][ky][kx][16 channels out]`: the order in which the kernels read them.
 
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::outer::{load_maps, outer, store_maps};
-use crate::network::kernels::{Lanes, MAPS};
+use crate::network::kernels::outer::{TileSizes, load_channels, outer, store_channels};
+use crate::simd::Lanes;
 
-/// An image with halo, as the kernels read it. `S` is the number of maps stored side by side: 16, or 1.
+/// An image with padding, as the kernels read it. `S` is the number of channels stored side by side: 16, or 1.
 #[derive(Clone, Copy)]
 pub struct Source<'a, const S: usize> {
     values: &'a [f32],
@@ -18,7 +19,7 @@ impl<'a, const S: usize> Source<'a, S> {
     /// `values` `[blocks][height + 2][width + 2][S]`.
     pub fn new(values: &'a [f32], geometry: Geometry) -> Self {
         let source = Self { values, geometry };
-        assert!(S == MAPS || (S == 1 && geometry.maps == 1), "images have 1 map or blocks of 16");
+        assert!(S == CHANNELS || (S == 1 && geometry.channels == 1), "images have 1 channel or blocks of 16");
         assert_eq!(values.len(), source.n_blocks() * source.plane(), "image does not fit its geometry");
         source
     }
@@ -34,12 +35,12 @@ impl<'a, const S: usize> Source<'a, S> {
         self.values[block * self.plane() + y * self.row() + x * S..].as_ptr()
     }
 
-    /// Blocks of `S` maps.
+    /// Blocks of `S` channels.
     pub fn n_blocks(self) -> usize {
-        self.geometry.maps.div_ceil(S)
+        self.geometry.channels.div_ceil(S)
     }
 
-    /// Floats of one row with halo.
+    /// Floats of one row with padding.
     pub fn row(self) -> usize {
         (self.geometry.width + 2) * S
     }
@@ -48,60 +49,60 @@ impl<'a, const S: usize> Source<'a, S> {
         (self.geometry.height + 2) * self.row()
     }
 
-    /// Packed floats of one block of output maps.
+    /// Packed floats of one block of output channels.
     fn packed_block(self) -> usize {
-        9 * self.n_blocks() * S * MAPS
+        9 * self.n_blocks() * S * CHANNELS
     }
 }
 
-/// Length of the packed weights of a convolution from images stored in blocks of `stored` maps (16 or 1).
-pub fn packed_len(maps_in: usize, maps_out: usize, stored: usize) -> usize {
-    maps_out.div_ceil(MAPS) * 9 * maps_in.next_multiple_of(stored) * MAPS
+/// Length of the packed weights of a convolution from images stored in blocks of `stored` channels (16 or 1).
+pub fn packed_len(channels_in: usize, channels_out: usize, stored: usize) -> usize {
+    channels_out.div_ceil(CHANNELS) * 9 * channels_in.next_multiple_of(stored) * CHANNELS
 }
 
-/// Index in packed weights of tap `(ky, kx)` from map `i` to map `o`.
+/// Index in packed weights of tap `(ky, kx)` from channel `i` to channel `o`.
 fn packed_at(n_in: usize, stored: usize, [ky, kx, i, o]: [usize; 4]) -> usize {
-    let row = (o / MAPS * 3 + ky) * n_in + i / stored;
-    ((row * 3 + kx) * stored + i % stored) * MAPS + o % MAPS
+    let row = (o / CHANNELS * 3 + ky) * n_in + i / stored;
+    ((row * 3 + kx) * stored + i % stored) * CHANNELS + o % CHANNELS
 }
 
-/// Packs a kernel `[3, 3, maps_in, maps_out]`; `stored` is 16, or 1 for images of one map.
-pub fn pack(kernel: &[f32], maps_in: usize, maps_out: usize, stored: usize, packed: &mut [f32]) {
-    let n_in = maps_in.div_ceil(stored);
+/// Packs a kernel `[3, 3, channels_in, channels_out]`; `stored` is 16, or 1 for images of one channel.
+pub fn pack(kernel: &[f32], channels_in: usize, channels_out: usize, stored: usize, packed: &mut [f32]) {
+    let n_in = channels_in.div_ceil(stored);
     for (at, &value) in kernel.iter().enumerate() {
-        let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
+        let (tap, i, o) = (at / (channels_in * channels_out), at / channels_out % channels_in, at % channels_out);
         packed[packed_at(n_in, stored, [tap / 3, tap % 3, i, o])] = value;
     }
 }
 
-/// Packs the kernel of the input gradient: taps turned around, maps in and out exchanged.
-pub fn pack_transposed(kernel: &[f32], maps_in: usize, maps_out: usize, packed: &mut [f32]) {
-    let n_in = maps_out.div_ceil(MAPS);
+/// Packs the kernel of the input gradient: taps turned around, channels in and out exchanged.
+pub fn pack_transposed(kernel: &[f32], channels_in: usize, channels_out: usize, packed: &mut [f32]) {
+    let n_in = channels_out.div_ceil(CHANNELS);
     for (at, &value) in kernel.iter().enumerate() {
-        let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
-        packed[packed_at(n_in, MAPS, [2 - tap / 3, 2 - tap % 3, o, i])] = value;
+        let (tap, i, o) = (at / (channels_in * channels_out), at / channels_out % channels_in, at % channels_out);
+        packed[packed_at(n_in, CHANNELS, [2 - tap / 3, 2 - tap % 3, o, i])] = value;
     }
 }
 
-/// The gradient of a kernel `[3, 3, maps_in, maps_out]` out of its packed form.
-pub fn unpack(packed: &[f32], maps_in: usize, maps_out: usize, stored: usize, gradient: &mut [f32]) {
-    let n_in = maps_in.div_ceil(stored);
+/// The gradient of a kernel `[3, 3, channels_in, channels_out]` out of its packed form.
+pub fn unpack(packed: &[f32], channels_in: usize, channels_out: usize, stored: usize, gradient: &mut [f32]) {
+    let n_in = channels_in.div_ceil(stored);
     for (at, value) in gradient.iter_mut().enumerate() {
-        let (tap, i, o) = (at / (maps_in * maps_out), at / maps_out % maps_in, at % maps_out);
+        let (tap, i, o) = (at / (channels_in * channels_out), at / channels_out % channels_in, at % channels_out);
         *value = packed[packed_at(n_in, stored, [tap / 3, tap % 3, i, o])];
     }
 }
 
 /// Row `y` of the convolution.
 ///
-/// `out`  starts at the row's first pixel in block 0; block `b` of the maps lies `b * out_plane` floats further;
+/// `out`  starts at the row's first pixel in block 0; block `b` of the channels lies `b * out_plane` floats further;
 ///        `[width][16]` are written in each.
-/// `bias` `[n_out * 16]`; `n_out` blocks of output maps.
+/// `bias` `[n_out * 16]`; `n_out` blocks of output channels.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn conv_row<L: Lanes, const S: usize>(
+pub fn conv_row<L: Lanes, const S: usize>(
+    lanes: L,
     source: Source<'_, S>,
     y: usize,
     weights: &[f32],
@@ -109,23 +110,23 @@ pub unsafe fn conv_row<L: Lanes, const S: usize>(
     out: &mut [f32],
     out_plane: usize,
 ) {
-    let n_out = bias.len() / MAPS;
+    let n_out = bias.len() / CHANNELS;
     assert!(y < source.geometry.height && weights.len() == n_out * source.packed_block());
-    assert!(out.len() >= (n_out - 1) * out_plane + source.geometry.width * MAPS);
+    assert!(out.len() >= (n_out - 1) * out_plane + source.geometry.width * CHANNELS);
     let mut block = 0;
     while block < n_out {
         let weights = &weights[block * source.packed_block()..];
-        let (bias, out) = (&bias[block * MAPS..], &mut out[block * out_plane..]);
-        // SAFETY: the caller's contract; the asserts above hold for the one or two blocks taken here.
+        let (bias, out) = (&bias[block * CHANNELS..], &mut out[block * out_plane..]);
+        // SAFETY: the asserts above hold for the one or two blocks taken here.
         unsafe {
             if L::BLOCKS == 2 && block + 2 <= n_out {
-                conv_row_tiles::<L, S, 2>(source, y, weights, bias, out, out_plane);
+                conv_row_tiles::<L, S, 2>(lanes, source, y, weights, bias, out, out_plane);
                 block += 2;
             } else {
-                match MAPS / L::N {
-                    1 => conv_row_tiles::<L, S, 1>(source, y, weights, bias, out, out_plane),
-                    2 => conv_row_tiles::<L, S, 2>(source, y, weights, bias, out, out_plane),
-                    _ => conv_row_tiles::<L, S, 4>(source, y, weights, bias, out, out_plane),
+                match CHANNELS / L::N {
+                    1 => conv_row_tiles::<L, S, 1>(lanes, source, y, weights, bias, out, out_plane),
+                    2 => conv_row_tiles::<L, S, 2>(lanes, source, y, weights, bias, out, out_plane),
+                    _ => conv_row_tiles::<L, S, 4>(lanes, source, y, weights, bias, out, out_plane),
                 }
                 block += 1;
             }
@@ -137,6 +138,7 @@ pub unsafe fn conv_row<L: Lanes, const S: usize>(
 /// As [`conv_row`], for the blocks that `V` registers cover.
 #[inline(always)]
 unsafe fn conv_row_tiles<L: Lanes, const S: usize, const V: usize>(
+    lanes: L,
     source: Source<'_, S>,
     y: usize,
     weights: &[f32],
@@ -151,17 +153,17 @@ unsafe fn conv_row_tiles<L: Lanes, const S: usize, const V: usize>(
             image: source.values.as_ptr().wrapping_add(y * source.row() + x * S),
             weights: weights.as_ptr(),
             bias: bias.as_ptr(),
-            out: out.as_mut_ptr().wrapping_add(x * MAPS),
+            out: out.as_mut_ptr().wrapping_add(x * CHANNELS),
             out_plane,
         };
         // SAFETY: a tile of P pixels starting at x stays within the row.
         unsafe {
             x += match width - x {
-                left if L::PIXELS == 8 && left >= 8 => conv_tile::<L, S, V, 8>(source, tile),
-                left if L::PIXELS == 6 && left >= 6 => conv_tile::<L, S, V, 6>(source, tile),
-                left if L::PIXELS >= 4 && left >= 4 => conv_tile::<L, S, V, 4>(source, tile),
-                left if left >= 2 => conv_tile::<L, S, V, 2>(source, tile),
-                _ => conv_tile::<L, S, V, 1>(source, tile),
+                left if L::PIXELS == 8 && left >= 8 => conv_tile::<L, S, V, 8>(lanes, source, tile),
+                left if L::PIXELS == 6 && left >= 6 => conv_tile::<L, S, V, 6>(lanes, source, tile),
+                left if L::PIXELS >= 4 && left >= 4 => conv_tile::<L, S, V, 4>(lanes, source, tile),
+                left if left >= 2 => conv_tile::<L, S, V, 2>(lanes, source, tile),
+                _ => conv_tile::<L, S, V, 1>(lanes, source, tile),
             };
         }
     }
@@ -183,23 +185,24 @@ struct Tile {
 /// As [`conv_row`]; the tile's pixels exist.
 #[inline(always)]
 unsafe fn conv_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
+    lanes: L,
     source: Source<'_, S>,
     tile: Tile,
 ) -> usize {
     let (row, plane, w_block) = (source.row(), source.plane(), source.packed_block());
     let mut weights = tile.weights;
-    // SAFETY: rows y..y + 3 and pixels x..x + P + 2 exist in every plane with halo; weights are read in their order.
+    // SAFETY: rows y..y + 3 and pixels x..x + P + 2 exist in every plane with padding; weights are read in their order.
     unsafe {
-        let mut acc = [load_maps::<L, V>(tile.bias, MAPS); P];
+        let mut acc = [load_channels::<L, V>(lanes, tile.bias, CHANNELS); P];
         for ky in 0..3 {
             for block in 0..source.n_blocks() {
                 let image = tile.image.add(ky * row + block * plane);
-                outer::<L, P, V, S, 1>(&mut acc, image, weights, w_block, 3 * S);
-                weights = weights.add(3 * S * MAPS);
+                outer::<L, P, V, S, 1>(lanes, &mut acc, image, weights, w_block, 3 * S);
+                weights = weights.add(3 * S * CHANNELS);
             }
         }
         for (p, sums) in acc.into_iter().enumerate() {
-            store_maps::<L, V>(tile.out.add(p * MAPS), tile.out_plane, sums);
+            store_channels::<L, V>(lanes, tile.out.add(p * CHANNELS), tile.out_plane, sums);
         }
     }
     P
@@ -210,10 +213,10 @@ unsafe fn conv_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
 /// `gradient` starts at pixel `(y0, 0)` of block 0 of the gradient of the convolution's output; its rows are
 /// `row` floats apart, its blocks `plane` floats.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn weight_gradient_rows<L: Lanes, const S: usize>(
+pub fn weight_gradient_rows<L: Lanes, const S: usize>(
+    lanes: L,
     source: Source<'_, S>,
     (y0, y1): (usize, usize),
     gradient: &[f32],
@@ -222,7 +225,7 @@ pub unsafe fn weight_gradient_rows<L: Lanes, const S: usize>(
 ) {
     let n_out = sums.len() / source.packed_block();
     assert!(y0 < y1 && y1 <= source.geometry.height && sums.len() == n_out * source.packed_block());
-    assert!(gradient.len() >= (n_out - 1) * plane + (y1 - y0 - 1) * row + source.geometry.width * MAPS);
+    assert!(gradient.len() >= (n_out - 1) * plane + (y1 - y0 - 1) * row + source.geometry.width * CHANNELS);
     let mut block = 0;
     while block < n_out {
         let strip = Strip {
@@ -233,16 +236,16 @@ pub unsafe fn weight_gradient_rows<L: Lanes, const S: usize>(
             n_rows: y1 - y0,
             sums: sums[block * source.packed_block()..].as_mut_ptr(),
         };
-        // SAFETY: the caller's contract; the asserts above hold for the one or two blocks taken here.
+        // SAFETY: the asserts above hold for the one or two blocks taken here.
         unsafe {
             if L::BLOCKS == 2 && block + 2 <= n_out {
-                weight_gradient_strip::<L, S, 2>(source, strip);
+                weight_gradient_strip::<L, S, 2>(lanes, source, strip);
                 block += 2;
             } else {
-                match MAPS / L::N {
-                    1 => weight_gradient_strip::<L, S, 1>(source, strip),
-                    2 => weight_gradient_strip::<L, S, 2>(source, strip),
-                    _ => weight_gradient_strip::<L, S, 4>(source, strip),
+                match CHANNELS / L::N {
+                    1 => weight_gradient_strip::<L, S, 1>(lanes, source, strip),
+                    2 => weight_gradient_strip::<L, S, 2>(lanes, source, strip),
+                    _ => weight_gradient_strip::<L, S, 4>(lanes, source, strip),
                 }
                 block += 1;
             }
@@ -264,23 +267,27 @@ struct Strip {
 /// # Safety
 /// As [`weight_gradient_rows`], for the blocks that `V` registers cover.
 #[inline(always)]
-unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(source: Source<'_, S>, strip: Strip) {
+unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(
+    lanes: L,
+    source: Source<'_, S>,
+    strip: Strip,
+) {
     for block in 0..source.n_blocks() {
         for ky in 0..3 {
-            // Packed order is [ky][block][kx][map in].
-            let sums = strip.sums.wrapping_add((ky * source.n_blocks() + block) * 3 * S * MAPS);
+            // Packed order is [ky][block][kx][channel in].
+            let sums = strip.sums.wrapping_add((ky * source.n_blocks() + block) * 3 * S * CHANNELS);
             let image = strip.image.wrapping_add(block * source.plane() + ky * source.row());
-            // SAFETY: rows ky.. of the strip and all taps exist in the plane with halo; `MAPS_IN` divides 16.
+            // SAFETY: rows ky.. of the strip and all taps exist in the plane with padding; `CHANNELS_IN` divides 16.
             unsafe {
                 let mut at = 0;
                 while at < 3 * S {
-                    let here = Strip { image: image.wrapping_add(at), sums: sums.wrapping_add(at * MAPS), ..strip };
+                    let here = Strip { image: image.wrapping_add(at), sums: sums.wrapping_add(at * CHANNELS), ..strip };
                     at += match S {
-                        // One map: the three taps of a row side by side.
-                        1 => weight_gradient_tile::<L, S, V, 3>(source, here),
-                        _ if L::MAPS_IN == 8 => weight_gradient_tile::<L, S, V, 8>(source, here),
-                        _ if L::MAPS_IN == 4 => weight_gradient_tile::<L, S, V, 4>(source, here),
-                        _ => weight_gradient_tile::<L, S, V, 2>(source, here),
+                        // One channel: the three taps of a row side by side.
+                        1 => weight_gradient_tile::<L, S, V, 3>(lanes, source, here),
+                        _ if L::CHANNELS_IN == 8 => weight_gradient_tile::<L, S, V, 8>(lanes, source, here),
+                        _ if L::CHANNELS_IN == 4 => weight_gradient_tile::<L, S, V, 4>(lanes, source, here),
+                        _ => weight_gradient_tile::<L, S, V, 2>(lanes, source, here),
                     };
                 }
             }
@@ -288,28 +295,29 @@ unsafe fn weight_gradient_strip<L: Lanes, const S: usize, const V: usize>(source
     }
 }
 
-/// `P` input maps (or taps) side by side; returns `P`.
+/// `P` input channels (or taps) side by side; returns `P`.
 ///
 /// # Safety
 /// As [`weight_gradient_rows`].
 #[inline(always)]
 unsafe fn weight_gradient_tile<L: Lanes, const S: usize, const V: usize, const P: usize>(
+    lanes: L,
     source: Source<'_, S>,
     strip: Strip,
 ) -> usize {
     let (width, sums_block) = (source.geometry.width, source.packed_block());
     // SAFETY: the strip's rows of image and gradient exist; sums has P rows of 16 in each block.
     unsafe {
-        let mut acc = [load_maps::<L, V>(strip.sums, sums_block); P];
+        let mut acc = [load_channels::<L, V>(lanes, strip.sums, sums_block); P];
         for (p, sums) in acc.iter_mut().enumerate() {
-            *sums = load_maps::<L, V>(strip.sums.add(p * MAPS), sums_block);
+            *sums = load_channels::<L, V>(lanes, strip.sums.add(p * CHANNELS), sums_block);
         }
         for y in 0..strip.n_rows {
             let (image, gradient) = (strip.image.add(y * source.row()), strip.gradient.add(y * strip.gradient_row));
-            outer::<L, P, V, 1, S>(&mut acc, image, gradient, strip.gradient_plane, width);
+            outer::<L, P, V, 1, S>(lanes, &mut acc, image, gradient, strip.gradient_plane, width);
         }
         for (p, sums) in acc.into_iter().enumerate() {
-            store_maps::<L, V>(strip.sums.add(p * MAPS), sums_block, sums);
+            store_channels::<L, V>(lanes, strip.sums.add(p * CHANNELS), sums_block, sums);
         }
     }
     P

@@ -1,8 +1,8 @@
-//! Sums over the 3x3 patches of an image of one map: what block 1's batch statistics and the dense part of its
+//! Sums over the 3x3 patches of an image of one channel: what block 1's batch statistics and the dense part of its
 //! weight gradient are made of, in `f64`.
 
 use crate::network::kernels::geometry::Geometry;
-use crate::network::kernels::{Job, Lanes};
+use crate::simd::{Job, Lanes};
 
 /// Taps of a 3x3 patch.
 pub const TAPS: usize = 9;
@@ -45,8 +45,10 @@ pub struct Patches<'a> {
 }
 
 impl Job for Patches<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, _: L) {
         let (width, stride) = (self.geometry.width, self.geometry.width + 2);
         *self.sums = PatchSums::default();
         for y in 0..self.geometry.height {
@@ -96,11 +98,11 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::kernels::Isa;
+    use crate::simd::Isa;
 
     #[test]
     fn sums_count_every_patch_once_with_zeros_around() {
-        let geometry = Geometry { height: 2, width: 19, maps: 1 };
+        let geometry = Geometry { height: 2, width: 19, channels: 1 };
         let mut image = vec![0.0; 4 * 21];
         for y in 0..2 {
             for x in 0..19 {

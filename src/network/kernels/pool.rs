@@ -1,44 +1,45 @@
-//! Max pool on raw convolution outputs, its place, the moments of rows, and the way back.
+//! Max pool on raw convolution outputs, the argmax, the moments of rows, and the way back.
 //!
 //! ELU and batch norm's affine map are monotone, so the maximum after them is the maximum of the raw values where
 //! gamma is not negative, and the minimum where it is: only pooled values ever need the affine map and the ELU.
 
-use crate::network::dropout::Dropout;
-use crate::network::kernels::{Lanes, MAPS, Maps};
+use crate::network::kernels::dropout::Dropout;
+use crate::network::kernels::{CHANNELS, Channels};
+use crate::simd::Lanes;
 
-/// Set in a place byte when dropout removed the pooled value.
+/// Set in the byte of an argmax index when dropout removed the pooled value.
 pub const DROPPED: u8 = 0x80;
 
 /// 0 where dropout removed the value, else 1. (Bytes apart from floats: together they do not become vector instructions.)
 #[inline(always)]
-pub fn kept(place: &[u8; MAPS]) -> Maps {
-    std::array::from_fn(|map| f32::from(1 - (place[map] >> 7)))
+pub fn kept(argmax: &[u8; CHANNELS]) -> Channels {
+    std::array::from_fn(|channel| f32::from(1 - (argmax[channel] >> 7)))
 }
 
 /// Sets [`DROPPED`] where `dropout` removes a value; `first` is the position of the first pixel in the batch.
 #[inline(always)]
-pub fn drop_places(dropout: Dropout, first: usize, places: &mut [[u8; MAPS]]) {
+pub fn drop_indices(dropout: Dropout, first: usize, argmax: &mut [[u8; CHANNELS]]) {
     if dropout.scale == 1.0 {
         return;
     }
-    for (pixel, place) in places.iter_mut().enumerate() {
+    for (pixel, argmax) in argmax.iter_mut().enumerate() {
         let dropped = dropout.dropped(first + pixel);
-        for map in 0..MAPS {
-            place[map] |= u8::from(dropped[map]) << 7;
+        for channel in 0..CHANNELS {
+            argmax[channel] |= u8::from(dropped[channel]) << 7;
         }
     }
 }
 
 /// Views floats as pixels of one block.
 #[inline(always)]
-pub fn pixels(values: &[f32]) -> &[Maps] {
-    values.as_chunks::<MAPS>().0
+pub fn pixels(values: &[f32]) -> &[Channels] {
+    values.as_chunks::<CHANNELS>().0
 }
 
 /// Views floats as pixels of one block.
 #[inline(always)]
-pub fn pixels_mut(values: &mut [f32]) -> &mut [Maps] {
-    values.as_chunks_mut::<MAPS>().0
+pub fn pixels_mut(values: &mut [f32]) -> &mut [Channels] {
+    values.as_chunks_mut::<CHANNELS>().0
 }
 
 /// Pools one row of cells of one block and, if they are wanted, adds the sum and sum of squares of its values to `moments`
@@ -48,80 +49,81 @@ pub fn pixels_mut(values: &mut [f32]) -> &mut [Maps] {
 /// wanted and -1 where the smallest. Out: the value and its index in the cell (`y * pool + x`, the first of equals).
 /// Moments are summed in `f32` as differences from the first pixel, so a large mean costs no precision.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn pool_row<L: Lanes>(
-    rows: &[Maps],
+pub fn pool_row<L: Lanes>(
+    lanes: L,
+    rows: &[Channels],
     row: usize,
     pool: usize,
-    sign: &Maps,
-    (raw, place): (&mut [Maps], &mut [[u8; MAPS]]),
-    moments: Option<&mut [[f64; MAPS]; 2]>,
+    sign: &Channels,
+    (raw, argmax): (&mut [Channels], &mut [[u8; CHANNELS]]),
+    moments: Option<&mut [[f64; CHANNELS]; 2]>,
 ) {
     let width = raw.len() * pool;
-    assert!(place.len() == raw.len() && rows.len() >= (pool - 1) * row + width);
-    let mut sums = [[0.0f32; MAPS]; 2];
-    for lane in (0..MAPS).step_by(L::N) {
-        // SAFETY: the caller's contract; pixels within the lengths checked above.
+    assert!(width > 0 && argmax.len() == raw.len() && rows.len() >= (pool - 1) * row + width, "cells of a row");
+    let mut sums = [[0.0f32; CHANNELS]; 2];
+    for lane in (0..CHANNELS).step_by(L::N) {
+        // SAFETY: pixels within the lengths checked above.
         unsafe {
-            let sign = L::load(sign.as_ptr().add(lane));
-            let shift = L::load(rows.as_ptr().cast::<f32>().add(lane));
-            let (mut sum, mut squares) = (L::splat(0.0), L::splat(0.0));
-            for (cell, (raw, place)) in raw.iter_mut().zip(place.iter_mut()).enumerate() {
-                let mut best = (L::splat(f32::NEG_INFINITY), L::place(0));
+            let sign = lanes.load(sign.as_ptr().add(lane));
+            let shift = lanes.load(rows.as_ptr().cast::<f32>().add(lane));
+            let (mut sum, mut squares) = (lanes.splat(0.0), lanes.splat(0.0));
+            for (cell, (raw, argmax)) in raw.iter_mut().zip(argmax.iter_mut()).enumerate() {
+                let mut best = (lanes.splat(f32::NEG_INFINITY), lanes.index(0));
                 for y in 0..pool {
                     for x in 0..pool {
-                        let value = L::load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
-                        let difference = L::sub(value, shift);
-                        sum = L::add(sum, difference);
-                        squares = L::mul_add(difference, difference, squares);
-                        best = L::keep_larger(best, L::mul(value, sign), L::place((y * pool + x) as u8));
+                        let value = lanes.load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
+                        let difference = lanes.sub(value, shift);
+                        sum = lanes.add(sum, difference);
+                        squares = lanes.mul_add(difference, difference, squares);
+                        best = lanes.keep_larger(best, lanes.mul(value, sign), lanes.index((y * pool + x) as u8));
                     }
                 }
-                L::store(raw.as_mut_ptr().add(lane), L::mul(best.0, sign));
-                L::store_places(place.as_mut_ptr().add(lane), best.1);
+                lanes.store(raw.as_mut_ptr().add(lane), lanes.mul(best.0, sign));
+                lanes.store_indices(argmax.as_mut_ptr().add(lane), best.1);
             }
-            L::store(sums[0].as_mut_ptr().add(lane), sum);
-            L::store(sums[1].as_mut_ptr().add(lane), squares);
+            lanes.store(sums[0].as_mut_ptr().add(lane), sum);
+            lanes.store(sums[1].as_mut_ptr().add(lane), squares);
         }
     }
     let Some(moments) = moments else { return };
     let n = (width * pool) as f64;
-    for map in 0..MAPS {
-        let (sum, squares, shift) = (f64::from(sums[0][map]), f64::from(sums[1][map]), f64::from(rows[0][map]));
-        moments[0][map] += sum + n * shift;
-        moments[1][map] += squares + shift * (2.0 * sum + n * shift);
+    for channel in 0..CHANNELS {
+        let (sum, squares, shift) =
+            (f64::from(sums[0][channel]), f64::from(sums[1][channel]), f64::from(rows[0][channel]));
+        moments[0][channel] += sum + n * shift;
+        moments[1][channel] += squares + shift * (2.0 * sum + n * shift);
     }
 }
 
 /// Turns raw convolution outputs of one row of cells into their gradient, in place:
-/// `slope * (value - mean) + offset`, and `scale * gradient` more at the pooled places.
+/// `scale_term * (value - mean) + shift_term`, and `scale * gradient` more where values were pooled.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn gradient_row<L: Lanes>(
-    rows: &mut [Maps],
+pub fn gradient_row<L: Lanes>(
+    lanes: L,
+    rows: &mut [Channels],
     row: usize,
     pool: usize,
-    (gradient, place): (&[Maps], &[[u8; MAPS]]),
-    constants: [&Maps; 4],
+    (gradient, argmax): (&[Channels], &[[u8; CHANNELS]]),
+    constants: [&Channels; 4],
 ) {
-    assert!(place.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool);
-    for lane in (0..MAPS).step_by(L::N) {
-        // SAFETY: the caller's contract; pixels within the lengths checked above.
+    assert!(argmax.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool, "cells of a row");
+    for lane in (0..CHANNELS).step_by(L::N) {
+        // SAFETY: pixels within the lengths checked above.
         unsafe {
-            let [mean, slope, offset, scale] = constants.map(|values| L::load(values.as_ptr().add(lane)));
-            for (cell, (gradient, place)) in gradient.iter().zip(place).enumerate() {
-                let peak = L::mul(scale, L::load(gradient.as_ptr().add(lane)));
-                let places = L::load_places(place.as_ptr().add(lane));
+            let [mean, scale_term, shift_term, scale] = constants.map(|values| lanes.load(values.as_ptr().add(lane)));
+            for (cell, (gradient, argmax)) in gradient.iter().zip(argmax).enumerate() {
+                let peak = lanes.mul(scale, lanes.load(gradient.as_ptr().add(lane)));
+                let indices = lanes.load_indices(argmax.as_ptr().add(lane));
                 for y in 0..pool {
                     for x in 0..pool {
                         let at = rows.as_mut_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane);
-                        let dense = L::mul_add(slope, L::sub(L::load(at), mean), offset);
-                        let here = L::place((y * pool + x) as u8);
-                        L::store(at, L::add(dense, L::keep_where(places, here, peak)));
+                        let dense = lanes.mul_add(scale_term, lanes.sub(lanes.load(at), mean), shift_term);
+                        let here = lanes.index((y * pool + x) as u8);
+                        lanes.store(at, lanes.add(dense, lanes.keep_where(indices, here, peak)));
                     }
                 }
             }
@@ -132,48 +134,57 @@ pub unsafe fn gradient_row<L: Lanes>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::kernels::{Isa, Job};
+    use crate::simd::{Isa, Job};
 
     struct Row<'a> {
-        rows: &'a [Maps],
+        rows: &'a [Channels],
         pool: usize,
-        sign: &'a Maps,
-        raw: &'a mut [Maps],
-        place: &'a mut [[u8; MAPS]],
-        moments: &'a mut [[f64; MAPS]; 2],
+        sign: &'a Channels,
+        raw: &'a mut [Channels],
+        argmax: &'a mut [[u8; CHANNELS]],
+        moments: &'a mut [[f64; CHANNELS]; 2],
     }
 
     impl Job for Row<'_> {
+        type Output = ();
+
         #[inline(always)]
-        fn run<L: Lanes>(self) {
+        fn run<L: Lanes>(self, lanes: L) {
             let row = self.raw.len() * self.pool;
-            let out = (self.raw, self.place);
-            // SAFETY: `Isa::run` chose lanes that the machine has.
-            unsafe { pool_row::<L>(self.rows, row, self.pool, self.sign, out, Some(self.moments)) };
+            let out = (self.raw, self.argmax);
+            pool_row(lanes, self.rows, row, self.pool, self.sign, out, Some(self.moments));
         }
     }
 
     #[test]
     fn pool_takes_the_largest_or_the_smallest_and_names_the_first_of_equals() {
-        let rows: Vec<Maps> = [1.0f32, 3.0, 3.0, -2.0].iter().map(|&value| [value; MAPS]).collect();
-        let mut sign = [1.0; MAPS];
+        let rows: Vec<Channels> = [1.0f32, 3.0, 3.0, -2.0].iter().map(|&value| [value; CHANNELS]).collect();
+        let mut sign = [1.0; CHANNELS];
         sign[5] = -1.0;
         for isa in Isa::available() {
-            let (mut raw, mut place, mut moments) = ([[9.0; MAPS]], [[9u8; MAPS]], [[0.0; MAPS]; 2]);
-            isa.run(Row { rows: &rows, pool: 2, sign: &sign, raw: &mut raw, place: &mut place, moments: &mut moments });
-            assert_eq!((raw[0][0], place[0][0]), (3.0, 1), "{isa:?}");
-            assert_eq!((raw[0][5], place[0][5]), (-2.0, 3), "{isa:?}");
+            let (mut raw, mut argmax, mut moments) = ([[9.0; CHANNELS]], [[9u8; CHANNELS]], [[0.0; CHANNELS]; 2]);
+            isa.run(Row {
+                rows: &rows,
+                pool: 2,
+                sign: &sign,
+                raw: &mut raw,
+                argmax: &mut argmax,
+                moments: &mut moments,
+            });
+            assert_eq!((raw[0][0], argmax[0][0]), (3.0, 1), "{isa:?}");
+            assert_eq!((raw[0][5], argmax[0][5]), (-2.0, 3), "{isa:?}");
             assert_eq!((moments[0][7], moments[1][7]), (5.0, 23.0), "{isa:?}");
         }
     }
 
     #[test]
     fn moments_survive_a_large_mean() {
-        let rows: Vec<Maps> = (0..64).map(|i| [10_000.0 + (i % 2) as f32; MAPS]).collect();
+        let rows: Vec<Channels> = (0..64).map(|i| [10_000.0 + (i % 2) as f32; CHANNELS]).collect();
         for isa in Isa::available() {
-            let (mut raw, mut place, mut moments) = ([[0.0; MAPS]; 16], [[0u8; MAPS]; 16], [[0.0; MAPS]; 2]);
-            let sign = &[1.0; MAPS];
-            isa.run(Row { rows: &rows, pool: 2, sign, raw: &mut raw, place: &mut place, moments: &mut moments });
+            let (mut raw, mut argmax, mut moments) =
+                ([[0.0; CHANNELS]; 16], [[0u8; CHANNELS]; 16], [[0.0; CHANNELS]; 2]);
+            let sign = &[1.0; CHANNELS];
+            isa.run(Row { rows: &rows, pool: 2, sign, raw: &mut raw, argmax: &mut argmax, moments: &mut moments });
             let mean = moments[0][3] / 64.0;
             assert_eq!((mean, moments[1][3] / 64.0 - mean * mean), (10_000.5, 0.25), "{isa:?}");
         }

@@ -21,7 +21,7 @@ use crate::network::onnx::proto::{
     AttributeProto, FLOAT, GraphProto, INT64, IR_VERSION, ModelProto, NodeProto, OPSET, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, ValueInfoProto,
 };
-use crate::network::parameters::Parameters;
+use crate::network::parameters::{BlockTensors, Parameters};
 use crate::network::spec::NetworkSpec;
 
 /// Name of the graph's input, `[n, n_mels, n_frames]`, float.
@@ -133,17 +133,17 @@ impl Graph {
     /// Convolution, batch norm with the moving statistics, ELU, max pool; channels first.
     fn block(&mut self, spec: &NetworkSpec, parameters: &Parameters, index: usize, input: String) -> String {
         let name = |part: &str| format!("block{}.{part}", index + 1);
-        let [kernel, others @ ..] = parameters.block(index) else { unreachable!("a block has six tensors") };
+        let BlockTensors { kernel, bias, gamma, beta, mean, variance } = parameters.block(index);
         let &[_, _, maps_in, maps_out] = &kernel.shape[..] else { unreachable!("a kernel has four axes") };
         let weights = channels_first(&kernel.values, maps_in, maps_out);
         let weights = self.floats(&kernel.name, &[maps_out, maps_in, 3, 3], &weights);
-        let others: Vec<String> =
-            others.iter().map(|tensor| self.floats(&tensor.name, &tensor.shape, &tensor.values)).collect();
-        let [bias, gamma, beta, mean, variance] = &others[..] else { unreachable!("five tensors follow the kernel") };
+        let [bias, gamma, beta, mean, variance] =
+            [bias, gamma, beta, mean, variance].map(|tensor| self.floats(&tensor.name, &tensor.shape, &tensor.values));
         let same = vec![AttributeProto::ints("kernel_shape", &[3, 3]), AttributeProto::ints("pads", &[1, 1, 1, 1])];
-        let maps = self.node("Conv", &name("conv"), &[&input, &weights, bias], same);
+        let maps = self.node("Conv", &name("conv"), &[&input, &weights, &bias], same);
         let epsilon = vec![AttributeProto::float("epsilon", spec.batch_norm_epsilon)];
-        let maps = self.node("BatchNormalization", &name("batch_norm"), &[&maps, gamma, beta, mean, variance], epsilon);
+        let maps =
+            self.node("BatchNormalization", &name("batch_norm"), &[&maps, &gamma, &beta, &mean, &variance], epsilon);
         let maps = self.node("Elu", &name("elu"), &[&maps], vec![AttributeProto::float("alpha", 1.0)]);
         let pool = [spec.blocks[index].pool as i64; 2];
         let pool = vec![AttributeProto::ints("kernel_shape", &pool), AttributeProto::ints("strides", &pool)];

@@ -87,38 +87,38 @@ impl Twin {
         gradient: &mut Tensors,
     ) -> Vec<Vec<f64>> {
         let (at, tensors) = (index * TENSORS_PER_BLOCK, self.block(index));
-        let maps = trace.raw[0].maps;
+        let channels = trace.raw[0].channels;
         let n = (trace.raw.len() * trace.raw[0].height * trace.raw[0].width) as f64;
         let normal = |image: usize, from: usize| {
-            let map = from % maps;
-            (trace.raw[image].values[from] - trace.mean[map]) * trace.inverse_deviation[map]
+            let channel = from % channels;
+            (trace.raw[image].values[from] - trace.mean[channel]) * trace.inverse_deviation[channel]
         };
         let mut d_norm: Vec<Vec<f64>> = trace.raw.iter().map(|image| vec![0.0; image.values.len()]).collect();
         for (image, d_out) in d_out.iter().enumerate() {
             for (pooled, d) in d_out.iter().enumerate() {
-                let from = trace.places[image][pooled];
-                let z = tensors[2][from % maps] * normal(image, from) + tensors[3][from % maps];
+                let from = trace.argmax[image][pooled];
+                let z = tensors[2][from % channels] * normal(image, from) + tensors[3][from % channels];
                 let slope = if z > 0.0 { 1.0 } else { z.exp() };
                 d_norm[image][from] += d * trace.factors[image][pooled] * slope;
             }
         }
         for (image, d_norm) in d_norm.iter().enumerate() {
             for (from, d) in d_norm.iter().enumerate() {
-                gradient[at + 2][from % maps] += d * normal(image, from);
-                gradient[at + 3][from % maps] += d;
+                gradient[at + 2][from % channels] += d * normal(image, from);
+                gradient[at + 3][from % channels] += d;
             }
         }
         let mut d_input: Vec<Vec<f64>> = trace.input.iter().map(|image| vec![0.0; image.values.len()]).collect();
         for (image, d_norm) in d_norm.iter().enumerate() {
             for (from, d) in d_norm.iter().enumerate() {
-                let map = from % maps;
-                let (d_gamma, d_beta) = (gradient[at + 2][map], gradient[at + 3][map]);
-                let d_raw = tensors[2][map]
-                    * trace.inverse_deviation[map]
+                let channel = from % channels;
+                let (d_gamma, d_beta) = (gradient[at + 2][channel], gradient[at + 3][channel]);
+                let d_raw = tensors[2][channel]
+                    * trace.inverse_deviation[channel]
                     * (d - d_beta / n - normal(image, from) * d_gamma / n);
-                gradient[at + 1][map] += d_raw;
-                let (y, x) = (from / maps / trace.raw[image].width, from / maps % trace.raw[image].width);
-                self.backward_conv(index, (y, x, map, d_raw), &trace.input[image], &mut d_input[image], gradient);
+                gradient[at + 1][channel] += d_raw;
+                let (y, x) = (from / channels / trace.raw[image].width, from / channels % trace.raw[image].width);
+                self.backward_conv(index, (y, x, channel, d_raw), &trace.input[image], &mut d_input[image], gradient);
             }
         }
         d_input
@@ -132,14 +132,14 @@ impl Twin {
         d_input: &mut [f64],
         gradient: &mut Tensors,
     ) {
-        let (at, maps) = (index * TENSORS_PER_BLOCK, self.spec.blocks[index].n_maps);
+        let (at, channels) = (index * TENSORS_PER_BLOCK, self.spec.blocks[index].n_maps);
         for tap in 0..9 {
             let (from_y, from_x) = (y + tap / 3, x + tap % 3);
             if from_y < 1 || from_y > input.height || from_x < 1 || from_x > input.width {
                 continue;
             }
-            for i in 0..input.maps {
-                let (from, weight) = (input.at(from_y - 1, from_x - 1, i), (tap * input.maps + i) * maps + o);
+            for i in 0..input.channels {
+                let (from, weight) = (input.at(from_y - 1, from_x - 1, i), (tap * input.channels + i) * channels + o);
                 gradient[at][weight] += d * input.values[from];
                 d_input[from] += d * self.tensors[at][weight];
             }
@@ -153,8 +153,9 @@ impl Twin {
             let mut sum = vec![0.0; image.values.len()];
             for (window, values) in windows.iter().enumerate() {
                 for (at, value) in values.iter().enumerate() {
-                    let (y, x, map) = (at / (width * image.maps), at / image.maps % width, at % image.maps);
-                    sum[image.at(y, window * hop + x, map)] += value;
+                    let (y, x, channel) =
+                        (at / (width * image.channels), at / image.channels % width, at % image.channels);
+                    sum[image.at(y, window * hop + x, channel)] += value;
                 }
             }
             sum

@@ -8,8 +8,9 @@ mod plan;
 mod shard;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use serde_json::{Map, json};
@@ -22,13 +23,14 @@ use crate::progress::Meter;
 use crate::recordings;
 use crate::signal::mel::MelBank;
 use crate::split::Protocol;
+use crate::stages::shards::{self, Counted, Counts, Finish, Finished, Job, Seen, Shard, Sharded};
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, last_of, stage_table};
-use crate::storage::atomic::{self, Written};
 use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
-use crate::storage::publish::{OutFile, content_named, stem_of};
+use crate::storage::publish::{OutFile, content_named};
 use crate::storage::record::FileRecord;
 use crate::storage::settings::Settings;
+use crate::tables::feature_plan::FeaturePlanRow;
 use crate::tables::features::FeatureRow;
 use crate::tables::manifest::Status;
 use crate::tables::spectrograms::{INDEX, shard_stem};
@@ -86,13 +88,44 @@ impl Stage for Features {
     }
 
     fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
-        let work = Work::new(ctx, ctx.corpora.clone())?;
+        shards::run(self, ctx, read)
+    }
+}
+
+impl Sharded for Features {
+    type Row = FeaturePlanRow;
+    type Plan = FeaturePlan;
+    type Made = Made;
+
+    fn plan(&self, ctx: &Ctx, read: &Read, _seen: &mut Seen) -> Result<FeaturePlan> {
+        let work = Work::new(ctx)?;
         work.say_notes()?;
-        let plan = work.plan(read)?;
-        let meter = ctx.progress.begin("features", plan.n_new() as u64);
-        let made = work.make_all(&work.maker(meter.as_ref()), &plan)?;
-        drop(meter);
-        work.finish(plan, made)
+        work.plan(read)
+    }
+
+    fn shards<'p>(&self, plan: &'p FeaturePlan) -> Vec<Shard<'p, FeaturePlanRow>> {
+        plan.new_shards().map(|(id, shard)| Shard { id, rows: &shard.rows }).collect()
+    }
+
+    fn make(&self, ctx: &Ctx, _seen: &Seen, jobs: &[Job<FeaturePlanRow>], done: Finish<Made>) -> Result<()> {
+        let work = Work::new(ctx)?;
+        let meter = ctx.progress.begin("features", jobs.iter().map(|job| job.n_rows as u64).sum());
+        work.make_all(&work.maker(meter.as_ref()), jobs, done)
+    }
+
+    fn open(&self, ctx: &Ctx, file: &Path, id: &str, rows: &[FeaturePlanRow]) -> Result<Option<Made>> {
+        shard::whole(file, id, rows, ctx.pipeline.stored_copies())
+    }
+
+    fn fold(&self, ctx: &Ctx, _read: &Read, plan: FeaturePlan, made: Vec<Made>) -> Result<Done> {
+        Work::new(ctx)?.finish(plan, made)
+    }
+}
+
+impl Counted for Made {
+    fn counts(&self) -> Counts {
+        let (n_rejected, n_unread) = (self.n_rejected, self.n_unread);
+        Counts { n_rows: self.n_rows, n_rejected, n_unread, n_bytes: self.content.n_bytes }
     }
 }
 
@@ -109,7 +142,7 @@ fn hears_others(ctx: &Ctx) -> bool {
 }
 
 /// All shards that the manifest asks for, and which of them stand.
-struct FeaturePlan {
+pub struct FeaturePlan {
     shards: BTreeMap<String, PlannedShard>,
     old: OldShards,
 }
@@ -129,7 +162,6 @@ impl FeaturePlan {
 /// One run of the stage over its shards.
 struct Work<'a> {
     ctx: &'a Ctx,
-    corpora: PathBuf,
     extractor: Extractor,
     /// Of the front end's definition.
     fingerprint: Fingerprint,
@@ -138,12 +170,11 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(ctx: &'a Ctx, corpora: PathBuf) -> Result<Self> {
+    fn new(ctx: &'a Ctx) -> Result<Self> {
         let (config, seed) = (&ctx.pipeline.features, ctx.pipeline.pipeline.seed);
         let extractor = Extractor::new(&config.front_end, &config.augmentations, seed)?;
         Ok(Self {
             ctx,
-            corpora,
             extractor: extractor.with_limit(ctx.pipeline.recording_limit()),
             fingerprint: Fingerprint::of([Definition::of(&config.front_end).to_string()]),
             copies: Fingerprint::of([augment::definition(&config.augmentations)?, seed.0.to_string()]),
@@ -174,33 +205,31 @@ impl<'a> Work<'a> {
 
     fn maker<'m>(&'m self, meter: &'m dyn Meter) -> ShardMaker<'m> {
         let fingerprints = [&self.fingerprint, &self.copies];
-        ShardMaker::new(&self.extractor, fingerprints, &self.corpora, self.ctx.pipeline.stored_copies(), meter)
+        ShardMaker::new(&self.extractor, fingerprints, &self.ctx.corpora, self.ctx.pipeline.stored_copies(), meter)
     }
 
     /// Makes shards side by side on the pool. One more thread waits for the disk: it syncs what is finished while the pool
     /// goes on, and the pool waits when it is as many shards ahead as it has threads.
-    fn make_all(&self, maker: &ShardMaker, plan: &FeaturePlan) -> Result<BTreeMap<String, Made>> {
-        let staging = self.ctx.store.staging("features");
-        let waiting = waiting_in(&staging)?;
-        let jobs: Vec<(&String, &PlannedShard)> = plan.new_shards().collect();
-        let (send, finished) = sync_channel::<(Written, PathBuf)>(self.ctx.n_threads());
+    fn make_all(&self, maker: &ShardMaker, jobs: &[Job<FeaturePlanRow>], done: Finish<Made>) -> Result<()> {
+        let (send, finished) = sync_channel::<(usize, Made, Instant)>(self.ctx.n_threads());
         std::thread::scope(|scope| {
-            let sync = |(written, staged): (Written, PathBuf)| written.publish(&staged).map(|_| ());
+            let sync = |(at, mut made, clock): (usize, Made, Instant)| {
+                let was_there = made.written.is_none();
+                if let Some(written) = made.written.take() {
+                    written.publish(&made.staged)?;
+                }
+                done(at, made, Finished { was_there, seconds: clock.elapsed().as_secs_f64() })
+            };
             let syncing = scope.spawn(move || finished.into_iter().try_for_each(sync));
             let made = self.ctx.pool.install(|| {
                 // One at a time, so that every thread has one as long as there are any.
-                let each = jobs.par_iter().with_max_len(1).map(|&(id, shard)| {
-                    let waiting = waiting.get(&shard_stem(id)).cloned();
-                    let job = ShardJob { id, rows: &shard.rows, staging: staging.clone(), waiting };
-                    let mut made = maker.make(&job)?;
-                    if let Some(written) = made.written.take() {
-                        // A receiver that is gone has failed to sync; its error is the one that counts.
-                        let sent = send.send((written, made.staged.clone()));
-                        sent.map_err(|_| Error::bug("the thread that syncs shards is gone"))?;
-                    }
-                    Ok((id.clone(), made))
-                });
-                each.collect()
+                jobs.par_iter().enumerate().with_max_len(1).try_for_each(|(at, job)| {
+                    let clock = Instant::now();
+                    let made = self.make_one(maker, job)?;
+                    // A receiver that is gone has failed to sync; its error is the one that counts.
+                    let sent = send.send((at, made, clock));
+                    sent.map_err(|_| Error::bug("the thread that syncs shards is gone"))
+                })
             });
             drop(send);
             syncing.join().unwrap_or_else(|_| Err(Error::bug("the thread that syncs shards broke off")))?;
@@ -208,26 +237,35 @@ impl<'a> Work<'a> {
         })
     }
 
+    fn make_one(&self, maker: &ShardMaker, job: &Job<FeaturePlanRow>) -> Result<Made> {
+        let rows = job.rows()?;
+        if let Some(made) = job.waits(|file| shard::whole(file, job.id, &rows, maker.n_copies))? {
+            maker.meter.advance(rows.len() as u64);
+            return Ok(made);
+        }
+        maker.make(&ShardJob { id: job.id, rows: &rows, staging: job.staging.to_path_buf() })
+    }
+
     /// The output of the stage: shards that stand and shards that were made, and the index of their rows.
-    fn finish(&self, plan: FeaturePlan, mut made: BTreeMap<String, Made>) -> Result<Done> {
+    fn finish(&self, plan: FeaturePlan, made: Vec<Made>) -> Result<Done> {
         let (ctx, store) = (self.ctx, &self.ctx.store);
         let n_done = plan.n_new() as u64;
         let n_variants = u64::from(ctx.pipeline.stored_copies()) + 1;
-        let first = made.values().find_map(|made| made.first_unread.clone());
-        let n_unread: u64 = made.values().map(|made| made.n_unread).sum();
+        let first = made.iter().find_map(|made| made.first_unread.clone());
+        let n_unread: u64 = made.iter().map(|made| made.n_unread).sum();
         let first = first.as_ref().map(|(path, reason)| (path.as_str(), reason.as_str()));
         recordings::check_unread((n_unread / n_variants) as usize, n_done as usize, first)?;
         let folder = store.relative(&folder_of::<FeatureRow>(store));
         let (n_recordings, n_shards) =
             (plan.shards.values().map(|shard| shard.rows.len()).sum::<usize>(), plan.shards.len());
-        let (mut files, mut index, mut old) = (Vec::new(), Vec::new(), plan.old);
+        let (mut files, mut index, mut old, mut made) = (Vec::new(), Vec::new(), plan.old, made.into_iter());
         for (id, shard) in &plan.shards {
             if let Some(stands) = old.remove(id) {
                 index.extend(stands.rows);
                 files.push(OutFile::kept(stands.record));
                 continue;
             }
-            let made = made.remove(id).ok_or_else(|| Error::bug("a shard that was not made"))?;
+            let made = made.next().ok_or_else(|| Error::bug("a shard that was not made"))?;
             // A shard that lacks a recording is made anew next time: its rows name no plan that they fulfil.
             let fulfilled = if made.n_unread == 0 { shard.fingerprints.as_slice() } else { &[] };
             index.extend(with_plan(made.index, fulfilled));
@@ -275,13 +313,4 @@ impl<'a> Work<'a> {
             ..Evidence::default()
         }
     }
-}
-
-/// What killed runs finished, by the stem of its name.
-fn waiting_in(staging: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let name = |path: PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        (stem_of(&name).to_string(), path)
-    };
-    Ok(atomic::entries(staging)?.into_iter().map(name).collect())
 }

@@ -10,6 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::files;
 use crate::split::Split;
+use crate::stages::shards::shard_id;
 use crate::stages::{Ctx, Read};
 use crate::storage::atomic;
 use crate::storage::commit::Commit;
@@ -174,7 +175,7 @@ pub(super) fn old_shards(
     let records: Vec<&FileRecord> = old.values().map(|shard| &shard.record).collect();
     let states: Vec<State> = records.par_iter().map(|record| record.state(store)).collect::<Result<_>>()?;
     let mut states = states.into_iter();
-    old.retain(|_, _| states.next() == Some(State::Whole));
+    old.retain(|_, shard| states.next() == Some(State::Whole) && shard.plan().is_some());
     Ok(old)
 }
 
@@ -246,8 +247,4 @@ pub(super) fn with_plan(mut rows: Vec<FeatureIndexRow>, plan: &[Fingerprint]) ->
         row.plan = own.map_or(String::new(), |plan| plan.as_str().to_string());
     }
     rows
-}
-
-fn shard_id(settings: &Fingerprint, rows: &[Fingerprint]) -> String {
-    Fingerprint::of_value(&(settings, rows)).short().to_string()
 }

@@ -12,6 +12,7 @@ use crate::files;
 use crate::progress::Meter;
 use crate::recordings;
 use crate::signal::summary::summary;
+use crate::stages::shards;
 use crate::storage::atomic::{self, Written};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::publish::content_named;
@@ -26,6 +27,8 @@ use crate::voices::VoiceCache;
 
 /// Key of the note in a shard that says how many of its rows the machine failed at.
 pub(super) const UNREAD: &str = "sermill.unread";
+/// Key of the note that says at which recording it failed first, and how; only where it did.
+const FIRST_UNREAD: &str = "sermill.first_unread";
 
 /// Where one shard comes from and goes to.
 pub struct ShardJob<'a> {
@@ -34,8 +37,6 @@ pub struct ShardJob<'a> {
     pub rows: &'a [FeaturePlanRow],
     /// Folder where the output waits for its place.
     pub staging: PathBuf,
-    /// An output of this plan that a killed run left there.
-    pub waiting: Option<PathBuf>,
 }
 
 /// What became of one shard.
@@ -111,17 +112,10 @@ impl<'a> ShardMaker<'a> {
     /// Computes one shard from its plan: a pure, idempotent function with one output file, which is visible once it is
     /// published.
     ///
-    /// An output that waits already and is whole is left alone. A recording that cannot be used becomes rows with a
-    /// reason. Memory: one recording, the spectrograms of one row group twice, and the voices of a
+    /// A recording that cannot be used becomes rows with a reason. Memory: one recording, the spectrograms of one row group twice, and the voices of a
     /// [`VoiceCache`], however long the shard is.
     pub fn make(&self, job: &ShardJob) -> Result<Made> {
         let n_rows = (job.rows.len() * (self.n_copies as usize + 1)) as u64;
-        if let Some(waiting) = &job.waiting
-            && let Some(made) = whole(waiting, job.id, n_rows)?
-        {
-            self.meter.advance(job.rows.len() as u64);
-            return Ok(made);
-        }
         let waiting = self.buffers.lock().expect("no panic while buffers are handed over").pop();
         let mut buffers = waiting.unwrap_or_else(|| Buffers {
             scratch: self.extractor.scratch(),
@@ -147,6 +141,9 @@ impl<'a> ShardMaker<'a> {
                 self.meter.advance(1);
             }
             writer.note(UNREAD, &n_unread.to_string());
+            if let Some(first) = &first_unread {
+                writer.note(FIRST_UNREAD, &serde_json::json!(first).to_string());
+            }
             (buffers.narrow, index) = writer.finish()?;
             Ok(())
         })?;
@@ -224,27 +221,28 @@ impl<'a> ShardMaker<'a> {
     }
 }
 
-/// An output of an earlier run, if it is whole and the machine failed at none of its recordings; anything else is made anew.
+/// An output of these rows that waits, if it is whole; anything else is made anew.
 ///
 /// Errors: those that say nothing about the file, because the machine failed at it.
-pub(super) fn whole(waiting: &Path, id: &str, n_rows: u64) -> Result<Option<Made>> {
-    let damaged_is_none = |error: Error| if error.kind() == ErrorKind::Input { Ok(None) } else { Err(error) };
+pub(super) fn whole(waiting: &Path, id: &str, rows: &[FeaturePlanRow], n_copies: u32) -> Result<Option<Made>> {
     match opened(waiting, id) {
-        Ok(Some(made)) => Ok((made.n_rows == n_rows).then_some(made)),
-        Ok(None) => Ok(None),
-        Err(error) => damaged_is_none(error),
+        Ok(made) => Ok(made.filter(|made| is_of(made, rows, n_copies))),
+        Err(error) if error.kind() == ErrorKind::Input => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
+/// Whether a shard has each copy of each recording, in order.
+fn is_of(made: &Made, rows: &[FeaturePlanRow], n_copies: u32) -> bool {
+    let wanted = rows.iter().flat_map(|row| (0..=n_copies).map(move |copy| (row.recording_id.as_str(), copy)));
+    made.index.iter().map(|row| (row.recording_id.as_str(), row.copy)).eq(wanted)
+}
+
 fn opened(waiting: &Path, id: &str) -> Result<Option<Made>> {
+    let Some(content) = shards::whole(waiting, id)? else { return Ok(None) };
     let file = TableFile::open(waiting)?;
-    let content = Content::of(&file.bytes());
-    let named = content_named(&shard_stem(id), &content);
-    if waiting.file_name().and_then(|name| name.to_str()) != Some(named.as_str())
-        || file.note(UNREAD)?.as_deref() != Some("0")
-    {
-        return Ok(None);
-    }
+    let Some(n_unread) = file.note(UNREAD)?.and_then(|n| n.parse().ok()) else { return Ok(None) };
+    let first = file.note(FIRST_UNREAD)?;
     let index = index_of_shard(waiting, id)?;
     Ok(Some(Made {
         written: None,
@@ -252,8 +250,8 @@ fn opened(waiting: &Path, id: &str) -> Result<Option<Made>> {
         content,
         n_rows: index.len() as u64,
         n_rejected: index.iter().filter(|row| row.status == Status::Rejected).count() as u64,
-        n_unread: 0,
-        first_unread: None,
+        n_unread,
+        first_unread: first.and_then(|text| serde_json::from_str(&text).ok()),
         index,
     }))
 }
@@ -311,7 +309,7 @@ mod tests {
         let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
         let fingerprint = Fingerprint::of(["test"]);
         let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 0, &Silent);
-        let job = ShardJob { id: "1", rows: &[row], staging: path("staging"), waiting: None };
+        let job = ShardJob { id: "1", rows: &[row], staging: path("staging") };
         let made = maker.make(&job).expect("made");
         assert_eq!((made.n_rows, made.n_rejected, made.n_unread), (1, 1, 0));
         made.written.expect("nothing waits").publish(&made.staged).expect("published");
@@ -338,14 +336,14 @@ mod tests {
         let maker = ShardMaker::new(&extractor, [&fingerprint, &fingerprint], folder.path(), 1, &Silent);
         let value_bytes = 2 * front_end.n_mels * front_end.n_frames();
         let plans = [40, 400].map(|n_recordings| vec![row.clone(); n_recordings]);
-        let job = |n_recordings: usize, waiting| {
+        let job = |n_recordings: usize| {
             let n = plans.iter().position(|plan| plan.len() == n_recordings).expect("planned");
-            ShardJob { id: ["a", "b"][n], rows: &plans[n], staging: path("staging"), waiting }
+            ShardJob { id: ["a", "b"][n], rows: &plans[n], staging: path("staging") }
         };
         let mut waiting = None;
         // Two rows a recording: row groups are written when they are full, and nothing is kept but room for one.
         for n_recordings in [40, 400, 40] {
-            let made = maker.make(&job(n_recordings, None)).expect("made");
+            let made = maker.make(&job(n_recordings)).expect("made");
             made.written.expect("nothing waits").publish(&made.staged).expect("published");
             assert_eq!(TableFile::open(&made.staged).and_then(|file| file.n_rows()).expect("a table"), made.n_rows);
             assert_eq!((made.n_rows, made.n_rejected, made.n_unread), (2 * n_recordings as u64, 0, 0));
@@ -359,14 +357,15 @@ mod tests {
                 "{n_recordings} recordings keep {kept} bytes, a row group has {group}"
             );
         }
-        // What waits is taken when it is whole, and made anew when a bit of it is off.
+        // What waits is taken when it is whole and of these rows, and made anew when a bit of it is off.
         let (file, content) = waiting.expect("the last one");
-        assert!(maker.make(&job(40, Some(file.clone()))).expect("made").written.is_none());
+        let waits = |n: usize| whole(&file, "a", &plans[n], 1).expect("read").map(|made| made.content);
+        assert_eq!((waits(0), waits(1)), (Some(content.clone()), None));
         let mut bytes = std::fs::read(&file).expect("read");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         atomic::publish_bytes(folder.path(), &file, &bytes).expect("damaged");
-        let again = maker.make(&job(40, Some(file))).expect("made");
-        assert!(again.written.is_some() && again.content == content);
+        assert_eq!(waits(0), None);
+        assert!(maker.make(&job(40)).expect("made").content == content);
     }
 }

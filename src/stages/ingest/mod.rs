@@ -10,22 +10,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind as IoErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::audio;
 use crate::config::CorpusRoot;
 use crate::corpora::{self, Corpus, Label, Labeller};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
-use crate::recordings::{self, Buffers};
+use crate::recordings;
 use crate::scan::{Listing, PassedOver, ScannedFile, recordings_below, stamp_of};
+use crate::stages::shards::{self, Finish, Job, Seen, Shard, Sharded, shard_id};
 use crate::stages::{Ctx, Done, Inputs, Read, Stage, last_of, stage_rows};
 use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::settings::Settings;
-use crate::tables::manifest::{ManifestRow, Status};
+use crate::tables::foreign::columns_as_text;
+use crate::tables::manifest::{ManifestRow, Status, sound_key};
+use crate::tables::probe_plan::ProbePlanRow;
 
-use probe::{Cache, Probed, Rules, probe};
+use probe::{Cache, Probes, Rules};
 
 /// Raised when the same recordings would give other rows.
 const REVISION: u32 = 4;
@@ -44,8 +45,8 @@ struct Found {
 }
 
 /// A corpus folder, opened.
-struct Opened<'a> {
-    root: &'a CorpusRoot,
+struct Opened {
+    root: CorpusRoot,
     corpus: &'static dyn Corpus,
     labeller: Box<dyn Labeller>,
     /// Lines of its labels that no recording was found for.
@@ -54,14 +55,24 @@ struct Opened<'a> {
     passed_over: PassedOver,
 }
 
-/// All that a run would read: folders, labels, recordings.
-struct Scan<'a> {
-    opened: Vec<Opened<'a>>,
+/// All that a run reads: folders, labels, recordings.
+struct Scan {
+    opened: Vec<Opened>,
     /// Corpora whose folders are not there.
-    absent: Vec<&'a CorpusRoot>,
+    absent: Vec<CorpusRoot>,
     /// In the order of their ids.
     found: Vec<Found>,
     inputs: Inputs,
+}
+
+/// What there is to open.
+pub struct IngestPlan {
+    scan: Scan,
+    rules: Rules,
+    /// Of each recording, what is known of it from the last run.
+    known: Vec<Option<ManifestRow>>,
+    /// The others: ids and rows.
+    shards: Vec<(String, Vec<ProbePlanRow>)>,
 }
 
 impl Stage for Ingest {
@@ -81,38 +92,78 @@ impl Stage for Ingest {
         if ctx.pipeline.ingest.corpus.is_empty() {
             return Err(Error::recipe("there is no [[ingest.corpus]]").hint("name at least one folder of recordings"));
         }
-        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind).map(|_| ()))
+        ctx.pipeline.ingest.corpus.iter().try_for_each(|root| corpora::corpus(&root.kind)?.check(&root.options()))
     }
 
     fn settings(&self, ctx: &Ctx) -> Settings {
         let rules = Rules::of(&ctx.pipeline);
-        Settings::of_revision(REVISION).with("ingest", &ctx.pipeline.ingest).with("front_end", rules)
+        Settings::of_revision(REVISION).with("ingest", &ctx.pipeline.ingest).with("ingest.rules", rules)
     }
 
-    fn inputs(&self, ctx: &Ctx, _read: &Read) -> Result<Inputs> {
-        scan(ctx).map(|scan| scan.inputs)
+    fn inputs(&self, ctx: &Ctx, read: &Read) -> Result<Inputs> {
+        let mut seen = self.look(ctx, read)?;
+        scan(ctx, &mut seen).map(|scan| scan.inputs)
     }
 
-    fn run(&self, ctx: &Ctx, _read: &Read, _inputs: &Inputs) -> Result<Done> {
-        let scan = scan(ctx)?;
+    fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
+        shards::run(self, ctx, read)
+    }
+}
+
+impl Sharded for Ingest {
+    type Row = ProbePlanRow;
+    type Plan = IngestPlan;
+    type Made = Probes;
+
+    fn look(&self, ctx: &Ctx, _read: &Read) -> Result<Seen> {
+        Ok(Seen { folders: look(ctx)?, ..Seen::default() })
+    }
+
+    fn plan(&self, ctx: &Ctx, _read: &Read, seen: &mut Seen) -> Result<IngestPlan> {
+        let scan = scan(ctx, seen)?;
         said::before(ctx, &scan);
         if scan.found.is_empty() {
-            let folders: Vec<String> = scan.opened.iter().map(|one| files::text_of(&folder(ctx, one.root))).collect();
+            let folders: Vec<String> = scan.opened.iter().map(|one| files::text_of(&folder(ctx, &one.root))).collect();
             return Err(Error::input("there is no recording").at_place(folders.join("`, `")).hint(format!(
                 "recordings end in {}; choose another folder with --corpora",
                 audio::EXTENSIONS.join(", ")
             )));
         }
         let rules = Rules::of(&ctx.pipeline);
-        let (probed, n_reused) = probe_all(ctx, &scan.found, &rules)?;
-        let unread: Vec<&ManifestRow> = probed.iter().filter(|one| one.is_unread).map(|one| &one.row).collect();
-        let first = unread.first().map(|row| (row.path.as_str(), row.reject_reason.as_deref().unwrap_or_default()));
-        recordings::check_unread(unread.len(), probed.len(), first)?;
-        let n_unread = unread.len() as u64;
-        let probes: Vec<ManifestRow> = probed.into_iter().map(|one| one.row).collect();
-        let mut rows = probes.clone();
-        for (row, found) in rows.iter_mut().zip(&scan.found) {
-            label(row, &scan.opened[found.corpus_idx], Path::new(&found.scanned.relative));
+        let cache = Cache::read(&ctx.store, last_of(ctx, self)?.as_ref(), rules)?;
+        let known: Vec<Option<ManifestRow>> = scan.found.iter().map(|found| cache.get(found)).collect();
+        let open = scan.found.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(found, _)| found.to_row());
+        let settings = self.settings(ctx).fingerprint();
+        let shards = cut(open.collect(), ctx.shard_recordings, &settings);
+        Ok(IngestPlan { scan, rules, known, shards })
+    }
+
+    fn shards<'p>(&self, plan: &'p IngestPlan) -> Vec<Shard<'p, ProbePlanRow>> {
+        plan.shards.iter().map(|(id, rows)| Shard { id, rows }).collect()
+    }
+
+    fn make(&self, ctx: &Ctx, _seen: &Seen, jobs: &[Job<ProbePlanRow>], done: Finish<Probes>) -> Result<()> {
+        probe::make(ctx, jobs, done)
+    }
+
+    fn open(&self, _ctx: &Ctx, file: &Path, id: &str, rows: &[ProbePlanRow]) -> Result<Option<Probes>> {
+        probe::open(file, id, rows)
+    }
+
+    fn fold(&self, ctx: &Ctx, _read: &Read, plan: IngestPlan, made: Vec<Probes>) -> Result<Done> {
+        let IngestPlan { scan, rules, known, .. } = plan;
+        let n_unread: u64 = made.iter().map(|made| made.note.n_unread).sum();
+        let first = made.iter().find_map(|made| made.note.first_unread.clone());
+        let first = first.as_ref().map(|(path, reason)| (path.as_str(), reason.as_str()));
+        recordings::check_unread(n_unread as usize, known.len(), first)?;
+        let n_reused = known.iter().flatten().count() as u64;
+        let mut made = made.into_iter().flat_map(|made| made.rows);
+        let probes: Option<Vec<ManifestRow>> = known.into_iter().map(|known| known.or_else(|| made.next())).collect();
+        let probes = probes.ok_or_else(|| Error::bug("a recording that was not opened"))?;
+        let mut rows = Vec::with_capacity(probes.len());
+        for (row, found) in probes.iter().zip(&scan.found) {
+            let opened = &scan.opened[found.corpus_idx];
+            rows.extend(labelled(row.clone(), opened, Path::new(&found.scanned.relative)));
         }
         mark_duplicates(&mut rows);
         let mut files = vec![stage_rows(&ctx.store, "ingest", MANIFEST, &rows)?];
@@ -125,7 +176,7 @@ impl Stage for Ingest {
             // What the driver looked at may have changed since.
             inputs: Some(scan.inputs.clone()),
             n_usable: rows.iter().filter(|row| row.is_eligible()).count() as u64,
-            n_done: rows.len() as u64 - n_reused,
+            n_done: scan.found.len() as u64 - n_reused,
             n_reused,
             n_rejected: rows.iter().filter(|row| row.status == Status::Rejected).count() as u64,
             n_unread,
@@ -134,21 +185,16 @@ impl Stage for Ingest {
     }
 }
 
-/// What the bytes of each recording say, in order, and how many of them were not opened again.
-fn probe_all(ctx: &Ctx, found: &[Found], rules: &Rules) -> Result<(Vec<Probed>, u64)> {
-    let cache = Cache::read(&ctx.store, last_of(ctx, &Ingest)?.as_ref(), *rules)?;
-    let meter = ctx.progress.begin("ingest", found.len() as u64);
-    let probed: Vec<(Probed, bool)> = ctx.pool.install(|| {
-        let look = |buffers: &mut Buffers, found: &Found| {
-            let known = cache.get(found).map(|row| (row, true));
-            let row = known.map_or_else(|| probe(found, rules, buffers).map(|row| (row, false)), Ok);
-            meter.advance(1);
-            row
-        };
-        found.par_iter().map_init(Buffers::default, look).collect::<Result<_>>()
-    })?;
-    let n_reused = probed.iter().filter(|(_, reused)| *reused).count() as u64;
-    Ok((probed.into_iter().map(|(row, _)| row).collect(), n_reused))
+/// Recordings that must be opened, as shards.
+fn cut(open: Vec<ProbePlanRow>, shard_recordings: usize, settings: &Fingerprint) -> Vec<(String, Vec<ProbePlanRow>)> {
+    let mut open = open.into_iter().peekable();
+    let mut shards = Vec::new();
+    while open.peek().is_some() {
+        let rows: Vec<ProbePlanRow> = open.by_ref().take(shard_recordings).collect();
+        let fingerprints: Vec<Fingerprint> = rows.iter().map(Fingerprint::of_value).collect();
+        shards.push((shard_id(settings, &fingerprints), rows));
+    }
+    shards
 }
 
 fn folder(ctx: &Ctx, root: &CorpusRoot) -> PathBuf {
@@ -164,39 +210,50 @@ fn is_folder(place: &Path) -> Result<bool> {
     }
 }
 
-/// Looks at all folders once; those that are not there are an error, or left out if the recipe allows it.
-fn scan(ctx: &Ctx) -> Result<Scan<'_>> {
+/// Lists all folders once; those that are not there are an error, or left out if the recipe allows it.
+fn look(ctx: &Ctx) -> Result<Vec<(String, Listing)>> {
+    let mut folders = Vec::new();
+    for root in &ctx.pipeline.ingest.corpus {
+        let place = folder(ctx, root);
+        if is_folder(&place)? {
+            folders.push((root.name.clone(), recordings_below(&place)?));
+        } else if ctx.pipeline.ingest.require_all {
+            return Err(Error::input(format!("the folder of corpus `{}` is not there", root.name))
+                .at(&place)
+                .hint("choose another place with --corpora, or set [ingest] require_all = false"));
+        }
+    }
+    if folders.is_empty() {
+        return Err(Error::input("no corpus folder is there")
+            .at(&ctx.corpora)
+            .hint("choose another place with --corpora"));
+    }
+    Ok(folders)
+}
+
+/// Opens the labels of all folders that were listed, and gives each recording its id. The listings are taken.
+fn scan(ctx: &Ctx, seen: &mut Seen) -> Result<Scan> {
     let skip: BTreeSet<&str> = ctx.pipeline.ingest.skip.iter().map(String::as_str).collect();
     let (mut opened, mut absent, mut found, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut listings: HashMap<String, Listing> = std::mem::take(&mut seen.folders).into_iter().collect();
     for root in &ctx.pipeline.ingest.corpus {
         let corpus = corpora::corpus(&root.kind)?;
-        let place = folder(ctx, root);
-        if !is_folder(&place)? {
-            if ctx.pipeline.ingest.require_all {
-                return Err(Error::input(format!("the folder of corpus `{}` is not there", root.name))
-                    .at(&place)
-                    .hint("choose another place with --corpora, or set [ingest] require_all = false"));
-            }
-            absent.push(root);
+        let Some(Listing { recordings: scanned, mut passed_over }) = listings.remove(&root.name) else {
+            absent.push(root.clone());
             continue;
-        }
-        // A CSV of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
-        let table = place.join("labels.csv");
+        };
+        // A table of labels is no recording, but rows follow from it. Its stamp is older than what is read of it.
+        let (options, place) = (root.options(), folder(ctx, root));
+        let table = place.join(options.table_path());
         labels.push(stamp_of(&table)?);
-        let labeller = corpus.open(&place)?;
-        let Listing { recordings: scanned, mut passed_over } = recordings_below(&place)?;
-        if root.kind == "labelled" && labels.last().is_some_and(Option::is_some) {
+        let labeller = corpus.open(&place, &options, columns_as_text)?;
+        if !corpus.has_own_speakers() && labels.last().is_some_and(Option::is_some) {
             passed_over.leave_out(&table);
         }
         let unmatched = labeller.unmatched(&scanned.iter().map(|scanned| scanned.relative.as_str()).collect());
         let rows = scanned.into_iter().map(|scanned| row_of(root, opened.len(), scanned));
         found.extend(rows.filter(|found| !skip.contains(found.recording_id.as_str())));
-        opened.push(Opened { root, corpus, labeller, unmatched, passed_over });
-    }
-    if opened.is_empty() {
-        return Err(Error::input("no corpus folder is there")
-            .at(&ctx.corpora)
-            .hint("choose another place with --corpora"));
+        opened.push(Opened { root: root.clone(), corpus, labeller, unmatched, passed_over });
     }
     found.sort_by(|a, b| a.recording_id.cmp(&b.recording_id));
     let stamps: Vec<_> =
@@ -214,40 +271,72 @@ fn row_of(root: &CorpusRoot, corpus_idx: usize, scanned: ScannedFile) -> Found {
     Found { recording_id, corpus_idx, path: files::text_of(&path), scanned }
 }
 
-fn label(row: &mut ManifestRow, opened: &Opened, relative: &Path) {
-    row.corpus = opened.root.name.clone();
-    let label = match opened.labeller.label(relative) {
-        Ok(label) => label,
-        Err(error) => {
-            if row.status == Status::Ok {
-                row.status = Status::Rejected;
-                row.reject_reason = Some(error.reason());
-            }
-            return;
+impl Found {
+    /// What a shard says of it.
+    fn to_row(&self) -> ProbePlanRow {
+        let ScannedFile { stamp, obstacle, .. } = &self.scanned;
+        ProbePlanRow {
+            recording_id: self.recording_id.clone(),
+            path: self.path.clone(),
+            file_size: stamp.size,
+            changed_ns: stamp.changed_ns,
+            status_ns: stamp.status_ns,
+            obstacle: obstacle.as_ref().map(|obstacle| obstacle.reason.clone()),
+            may_pass: obstacle.as_ref().is_some_and(|obstacle| obstacle.may_pass),
         }
-    };
-    let Label { speaker, sex, emotion, emotion_original, intensity, statement, repetition, .. } = label.clone();
-    (row.age, row.language) = (label.age, label.language);
-    (row.given_split, row.given_fold) = (label.split, label.fold);
-    (row.start_s, row.end_s) = (label.start_s, label.end_s);
-    row.speaker = speaker;
-    row.sex = sex.map(|sex| sex.name().to_string());
-    row.emotion = emotion;
-    row.emotion_original = emotion_original;
-    row.intensity = intensity;
-    row.statement = statement;
-    row.repetition = repetition;
+    }
 }
 
-/// Of usable recordings with the same bytes the first by id goes on; the others name it.
+/// The rows of a recording: one, or one for each part that its corpus labels; what is wrong with a label is a reason.
+fn labelled(row: ManifestRow, opened: &Opened, relative: &Path) -> Vec<ManifestRow> {
+    let row = ManifestRow { corpus: opened.root.name.clone(), ..row };
+    match opened.labeller.labels(relative) {
+        Ok(labels) => labels.into_iter().map(|label| with_label(row.clone(), label, opened)).collect(),
+        Err(_) if row.status == Status::Rejected => vec![row],
+        Err(error) => {
+            vec![ManifestRow { status: Status::Rejected, reject_reason: Some(error.reason()), ..row }]
+        }
+    }
+}
+
+fn with_label(row: ManifestRow, label: Label, opened: &Opened) -> ManifestRow {
+    let recording_id = match label.start_s.zip(label.end_s) {
+        Some((start_s, end_s)) => format!("{}#{start_s}-{end_s}", row.recording_id),
+        None => row.recording_id.clone(),
+    };
+    let speaker = match opened.corpus.has_own_speakers() {
+        true => label.speaker,
+        false => label.speaker.map(|speaker| format!("{}-{speaker}", row.corpus)),
+    };
+    ManifestRow {
+        recording_id,
+        speaker,
+        sex: label.sex.map(|sex| sex.name().to_string()),
+        age: label.age,
+        language: label.language,
+        emotion: label.emotion,
+        emotion_original: label.emotion_original,
+        intensity: label.intensity,
+        statement: label.statement,
+        repetition: label.repetition,
+        given_split: label.split,
+        given_fold: label.fold,
+        start_s: label.start_s,
+        end_s: label.end_s,
+        ..row
+    }
+}
+
+/// Of usable recordings with the same sound the first by id goes on; the others name it.
 fn mark_duplicates(rows: &mut [ManifestRow]) {
     let mut first: HashMap<String, String> = HashMap::new();
     for row in rows.iter_mut().filter(|row| row.status == Status::Ok) {
         let Some(hash) = &row.content_hash else { continue };
-        match first.get(hash) {
+        let sound = sound_key(hash, row.start_s, row.end_s);
+        match first.get(&sound) {
             Some(original) => row.duplicate_of = Some(original.clone()),
             None => {
-                first.insert(hash.clone(), row.recording_id.clone());
+                first.insert(sound, row.recording_id.clone());
             }
         }
     }

@@ -1,21 +1,29 @@
 //! What the bytes of one recording say, and the memory of it between two runs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Instant;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Found, REVISION};
 use crate::audio::{Budget, Channel};
 use crate::config::Pipeline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
+use crate::progress::Meter;
 use crate::recordings::{Buffers, Reader};
-use crate::scan::Stamp;
-use crate::stages::{stage_bytes, stage_rows};
+use crate::scan::{Obstacle, Stamp};
+use crate::stages::shards::part::{Note, open_part, stage_part};
+use crate::stages::shards::{Counted, Counts, Finish, Finished, Job};
+use crate::stages::{Ctx, stage_bytes, stage_rows};
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
 use crate::storage::publish::{OutFile, stem_of};
-use crate::tables::TableFile;
 use crate::tables::manifest::{ManifestRow, Status};
+use crate::tables::probe_plan::ProbePlanRow;
+use crate::tables::{TableFile, TableWriter};
 use crate::units::{Bytes, SampleRate};
 
 /// What of a recipe decides what is said of a recording, beside its bytes.
@@ -40,37 +48,96 @@ impl Rules {
     }
 }
 
-/// A row as far as the bytes of its recording say it.
-#[derive(Clone)]
-pub(super) struct Probed {
-    pub(super) row: ManifestRow,
-    /// The machine failed at it: the reason of its row may be gone the next time.
-    pub(super) is_unread: bool,
+/// What the bytes of a shard's recordings say.
+pub struct Probes {
+    /// In the order of the plan; labels are not in them.
+    pub(super) rows: Vec<ManifestRow>,
+    pub(super) note: Note,
+    n_bytes: u64,
 }
 
-/// Everything about a recording that its bytes alone say.
+impl Counted for Probes {
+    fn counts(&self) -> Counts {
+        let n_rejected = self.rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
+        Counts { n_rows: self.rows.len() as u64, n_rejected, n_unread: self.note.n_unread, n_bytes: self.n_bytes }
+    }
+}
+
+/// Opens the recordings of shards, side by side on the pool.
+pub(super) fn make(ctx: &Ctx, jobs: &[Job<ProbePlanRow>], done: Finish<Probes>) -> Result<()> {
+    let rules = Rules::of(&ctx.pipeline);
+    let meter = ctx.progress.begin("ingest", jobs.iter().map(|job| job.n_rows as u64).sum());
+    ctx.pool.install(|| {
+        jobs.par_iter().enumerate().with_max_len(1).try_for_each(|(at, job)| {
+            let (clock, rows) = (Instant::now(), job.rows()?);
+            let finished = |was_there| Finished { was_there, seconds: clock.elapsed().as_secs_f64() };
+            if let Some(made) = job.waits(|file| open(file, job.id, &rows))? {
+                meter.advance(rows.len() as u64);
+                return done(at, made, finished(true));
+            }
+            let mut made = probe_all(ctx, &rows, &rules, meter.as_ref())?;
+            if job.is_kept {
+                let (key, note) = made.note.entry()?;
+                let content = stage_part(job, |out| {
+                    let mut writer = TableWriter::<ManifestRow>::new(out)?;
+                    made.rows.chunks(1024).try_for_each(|rows| writer.write(rows))?;
+                    writer.note(key, &note);
+                    writer.finish()
+                })?;
+                made.n_bytes = content.n_bytes;
+            }
+            done(at, made, finished(false))
+        })
+    })
+}
+
+fn probe_all(ctx: &Ctx, rows: &[ProbePlanRow], rules: &Rules, meter: &dyn Meter) -> Result<Probes> {
+    let look = |buffers: &mut Buffers, row: &ProbePlanRow| {
+        let probed = probe(row, &ctx.corpora.join(files::path_of(&row.path)), rules, buffers);
+        meter.advance(1);
+        probed
+    };
+    let probed: Vec<(ManifestRow, bool)> = rows.par_iter().map_init(Buffers::default, look).collect::<Result<_>>()?;
+    let mut note = Note { n_done: rows.len() as u64, ..Note::default() };
+    for (row, _) in probed.iter().filter(|(_, is_unread)| *is_unread) {
+        note.unread(&row.path, row.reject_reason.as_deref().unwrap_or_default());
+    }
+    Ok(Probes { rows: probed.into_iter().map(|(row, _)| row).collect(), note, n_bytes: 0 })
+}
+
+/// A finished shard that waits in `file`, if it is whole and of these rows.
+pub(super) fn open(file: &Path, id: &str, rows: &[ProbePlanRow]) -> Result<Option<Probes>> {
+    let Some((found, note, content)) = open_part(file, id, TableFile::rows::<ManifestRow>)? else { return Ok(None) };
+    let is_of_rows = found.iter().map(|row| &row.recording_id).eq(rows.iter().map(|row| &row.recording_id));
+    Ok(is_of_rows.then_some(Probes { rows: found, note, n_bytes: content.n_bytes }))
+}
+
+/// Everything about a recording that its bytes alone say, and whether the machine failed at it: then the reason of its row may be
+/// gone the next time.
 ///
 /// Errors: those for which no recording is to blame.
-pub(super) fn probe(found: &Found, rules: &Rules, buffers: &mut Buffers) -> Result<Probed> {
+fn probe(plan: &ProbePlanRow, file: &Path, rules: &Rules, buffers: &mut Buffers) -> Result<(ManifestRow, bool)> {
     let mut row = ManifestRow {
-        recording_id: found.recording_id.clone(),
-        path: found.path.clone(),
-        file_size: found.scanned.stamp.size,
+        recording_id: plan.recording_id.clone(),
+        path: plan.path.clone(),
+        file_size: plan.file_size,
         ..ManifestRow::default()
     };
-    let Err(error) = fill(&mut row, found, rules, buffers) else { return Ok(Probed { row, is_unread: false }) };
+    let Err(error) = fill(&mut row, plan, file, rules, buffers) else { return Ok((row, false)) };
     let is_unread = match error.kind() {
         ErrorKind::Recording => false,
         ErrorKind::Unreadable => true,
-        _ => return Err(error.or_at(&found.scanned.file)),
+        _ => return Err(error.or_at(file)),
     };
-    Ok(Probed { row: reject(row, error.reason()), is_unread })
+    Ok((reject(row, error.reason()), is_unread))
 }
 
 /// Fills what can be said, until an error says why no more can.
-fn fill(row: &mut ManifestRow, found: &Found, rules: &Rules, buffers: &mut Buffers) -> Result<()> {
-    found.scanned.check()?;
-    let content_hash = rules.reader().read(&found.scanned.file, buffers)?;
+fn fill(row: &mut ManifestRow, plan: &ProbePlanRow, file: &Path, rules: &Rules, buffers: &mut Buffers) -> Result<()> {
+    if let Some(reason) = &plan.obstacle {
+        Obstacle { reason: reason.clone(), may_pass: plan.may_pass }.check()?;
+    }
+    let content_hash = rules.reader().read(file, buffers)?;
     row.content_hash = Some(content_hash.to_hex().to_string());
     let opened = rules.reader().decode(None, buffers)?;
     let (decoded, n_samples, levels) = (&opened.decoded, opened.n_samples(), opened.levels());
@@ -142,7 +209,7 @@ impl Cache {
     }
 
     /// The row of a recording that was read before and has not changed.
-    pub(super) fn get(&self, found: &Found) -> Option<Probed> {
+    pub(super) fn get(&self, found: &Found) -> Option<ManifestRow> {
         // A file that could not be read may be readable now, though its stamp is the same.
         let row = self.rows.get(&found.recording_id).filter(|row| row.content_hash.is_some())?;
         let same =
@@ -153,7 +220,7 @@ impl Cache {
             }
             _ => self.has_same_rules,
         };
-        (same && still_fits && row.path == found.path).then(|| Probed { row: row.clone(), is_unread: false })
+        (same && still_fits && row.path == found.path).then(|| row.clone())
     }
 
     /// Writes the cache of this run, as files of the stage's output.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Opened, Scan, folder};
 use crate::files;
+use crate::labels::Verdict;
 use crate::scan::PassedOver;
 use crate::stages::Ctx;
 use crate::tables::manifest::{ManifestRow, Status};
@@ -79,6 +80,13 @@ pub(super) fn words(rows: &[&ManifestRow]) -> BTreeMap<String, usize> {
     counts
 }
 
+/// Those words among them that the recipe's label set does not know: neither a class nor left out for a reason.
+fn without_class(ctx: &Ctx, rows: &[&ManifestRow]) -> BTreeMap<String, usize> {
+    let mut counts = words(rows);
+    counts.retain(|word, _| ctx.pipeline.labels.verdict(word) == Verdict::Unknown);
+    counts
+}
+
 /// Counts of one corpus beside those of the complete one.
 fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
     let own: Vec<&ManifestRow> = rows.iter().filter(|row| row.corpus == opened.root.name).collect();
@@ -90,6 +98,16 @@ fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
         let (name, n, all) = (&opened.root.name, own.len(), expected.recordings);
         ctx.progress.say(&format!("ingest: corpus `{name}` holds {n} recordings here, {all} when complete"));
     }
+    let (words, unknown) = (words(&own), without_class(ctx, &own));
+    if !unknown.is_empty() {
+        let counts: Vec<String> = unknown.iter().map(|(word, n)| format!("`{word}` ({n})")).collect();
+        let (name, set) = (&opened.root.name, &ctx.pipeline.labels.set);
+        ctx.progress.say(&format!(
+            "ingest: corpus `{name}`: label set `{set}` has no class for {}: scored, but no part of training or of any number; \
+             say under [labels] words what they mean",
+            counts.join(", ")
+        ));
+    }
     json!({
         "corpus": opened.root.name,
         "kind": opened.corpus.name(),
@@ -98,6 +116,7 @@ fn corpus_summary(ctx: &Ctx, opened: &Opened, rows: &[ManifestRow]) -> Value {
         "speakers": speakers.len(),
         "rejected": own.iter().filter(|row| row.status == Status::Rejected).count(),
         "duplicates": own.iter().filter(|row| row.duplicate_of.is_some()).count(),
-        "per_emotion": words(&own),
+        "per_emotion": words,
+        "without_class": unknown,
     })
 }

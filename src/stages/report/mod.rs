@@ -1,15 +1,14 @@
 //! `report`: predictions become metrics, confusions, and a page with pictures.
 
 mod page;
-mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 use serde_json::{Map, json};
 
 use crate::error::{Error, Result};
-use crate::metrics::{Confusion, Interval, uar_interval};
+use crate::evaluation::{self, About, Evaluation, SliceCounts};
+use crate::metrics::Confusion;
 use crate::pictures::{EpochPoint, SpectrogramView, confusion_svg, curves_svg, spectrogram_svg};
 use crate::split::Protocol;
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_bytes, stage_rows};
@@ -18,16 +17,12 @@ use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::publish::{OutFile, stem_of};
 use crate::storage::settings::Settings;
-use crate::tables::confusion::ConfusionRow;
 use crate::tables::history::HistoryRow;
-use crate::tables::manifest::Status;
 use crate::tables::metrics::MetricRow;
-use crate::tables::predictions::PredictionRow;
 use crate::tables::spectrograms::FeatureIndex;
-use crate::tables::{TableFile, committed_parts, folder_of};
+use crate::tables::{TableFile, folder_of};
 
 use page::{Page, markdown, percent};
-use slices::{Slice, slices};
 
 /// Raised when the same predictions would give other numbers.
 const REVISION: u32 = 3;
@@ -59,34 +54,35 @@ impl Stage for Report {
 
     fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
         // What predictions say of themselves counts, whatever the recipe of the day says.
-        vec![("score", Needs::AsItIs), ("features", Needs::AsItIs)]
+        let mut reads = vec![("score", Needs::AsItIs), ("features", Needs::AsItIs)];
+        reads.extend(evaluation::reads_manifest().then_some(("ingest", Needs::AsItIs)));
+        reads
     }
 
     fn inputs(&self, _ctx: &Ctx, read: &Read) -> Result<Inputs> {
-        Ok(Inputs::from([("score".to_string(), read.commit("score")?.output.clone())]))
+        // The spectrograms are pictures on the page; no number depends on them.
+        let mut inputs = read.outputs();
+        inputs.remove("features");
+        Ok(inputs)
     }
 
     fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
         let (store, score) = (&ctx.store, read.commit("score")?);
         let told = Told::of(ctx, score)?;
         let model_id = told.model_id.clone();
-        let slices = slices(store, score, &told.classes)?;
-        let mut metrics = Vec::new();
-        let mut confusion_rows = Vec::new();
-        let mut confusions = Vec::new();
-        for slice in &slices {
-            let confusion = Confusion::from_pairs(told.classes.len(), slice.pairs.iter().copied());
-            metrics.extend(metric_rows(ctx, &told, slice, &confusion)?);
-            confusion_rows.extend(cells(&told, slice, &confusion));
-            if slice.name == "all" {
-                confusions.push((slice.split.clone(), confusion));
-            }
-        }
+        let manifest = if evaluation::reads_manifest() { Some(read.commit("ingest")?) } else { None };
+        let predictions = Evaluation::open(store, score, manifest)?;
+        let counts = predictions.count(&told.classes)?;
+        let about = told.about(ctx);
+        let metrics: Vec<MetricRow> = counts.iter().flat_map(|slice| slice.metric_rows(&about)).collect();
+        let confusion_rows: Vec<_> = counts.iter().flat_map(|slice| slice.confusion_rows(&about)).collect();
+        let confusions: Vec<(String, Confusion)> =
+            counts.into_iter().filter(SliceCounts::is_all).map(|all| (all.split, all.confusion)).collect();
         let mut files = vec![
             stage_rows(store, "report", &model_id, &metrics)?,
             stage_rows(store, "report", &model_id, &confusion_rows)?,
         ];
-        files.extend(stage_page(ctx, read, &told, &metrics, &confusions)?);
+        files.extend(stage_page(ctx, read, &told, &predictions.examples()?, &metrics, &confusions)?);
         metrics.iter().filter(|row| row.metric == "uar" && row.slice == "all").for_each(|uar| {
             let accuracy =
                 metrics.iter().find(|row| row.metric == "accuracy" && row.slice == "all" && row.split == uar.split);
@@ -146,61 +142,17 @@ impl Told {
         let windows = score.evidence.windows.ok_or_else(|| unsaid("windows"))?;
         Ok(Self { model_id, classes, protocol, warning: said, windows })
     }
-}
 
-fn metric_rows(ctx: &Ctx, told: &Told, slice: &Slice, confusion: &Confusion) -> Result<Vec<MetricRow>> {
-    let row = |class: &str, metric: &str, value: Option<f64>, interval: Option<Interval>, support: u64| MetricRow {
-        model_id: told.model_id.clone(),
-        pipeline: ctx.pipeline.pipeline.name.clone(),
-        protocol: told.protocol.clone(),
-        split: slice.split.clone(),
-        slice: slice.name.clone(),
-        class: class.into(),
-        metric: metric.into(),
-        value,
-        low: interval.map(|interval| interval.low),
-        high: interval.map(|interval| interval.high),
-        interval: None,
-        n_classes: None,
-        support,
-    };
-    let groups: Vec<&str> = slice.groups.iter().map(String::as_str).collect();
-    let seed = ctx.pipeline.pipeline.seed.derive("bootstrap", &[slice.split.as_bytes(), slice.name.as_bytes()]);
-    let uar = uar_interval(told.classes.len(), &slice.pairs, Some(&groups), ctx.pipeline.report.bootstrap, seed)?;
-    let total = confusion.total();
-    let wilson = confusion.accuracy_interval();
-    let n_classes = Some(confusion.n_occurring() as u32);
-    let mean_of = |row: MetricRow| MetricRow { n_classes, ..row };
-    let kind = |interval: Option<Interval>, kind: &str| interval.map(|_| kind.to_string());
-    let mut rows = vec![
-        MetricRow { interval: kind(wilson, "items"), ..row("all", "accuracy", confusion.accuracy(), wilson, total) },
-        mean_of(MetricRow { interval: kind(uar, slice.drawn), ..row("all", "uar", confusion.uar(), uar, total) }),
-        mean_of(row("all", "macro_f1", confusion.macro_f1(), None, total)),
-    ];
-    for (index, class) in told.classes.iter().enumerate() {
-        let score = confusion.class(index);
-        for (metric, value) in [("precision", score.precision), ("recall", score.recall), ("f1", score.f1)] {
-            rows.push(row(class, metric, value, None, score.support));
+    fn about<'a>(&'a self, ctx: &'a Ctx) -> About<'a> {
+        About {
+            model_id: &self.model_id,
+            pipeline: &ctx.pipeline.pipeline.name,
+            protocol: &self.protocol,
+            classes: &self.classes,
+            n_resamples: ctx.pipeline.report.bootstrap,
+            seed: ctx.pipeline.pipeline.seed,
         }
     }
-    Ok(rows)
-}
-
-fn cells(told: &Told, slice: &Slice, confusion: &Confusion) -> Vec<ConfusionRow> {
-    let classes = &told.classes;
-    let cell = |truth: usize, said: usize| ConfusionRow {
-        model_id: told.model_id.clone(),
-        protocol: told.protocol.clone(),
-        split: slice.split.clone(),
-        slice: slice.name.clone(),
-        emotion: classes[truth].clone(),
-        predicted: classes[said].clone(),
-        count: confusion.count(truth, said),
-    };
-    (0..classes.len())
-        .flat_map(|truth| (0..classes.len()).map(move |said| (truth, said)))
-        .map(|(a, b)| cell(a, b))
-        .collect()
 }
 
 /// Page and pictures: the files of one folder.
@@ -208,6 +160,7 @@ fn stage_page(
     ctx: &Ctx,
     read: &Read,
     told: &Told,
+    examples: &BTreeMap<String, String>,
     metrics: &[MetricRow],
     confusions: &[(String, Confusion)],
 ) -> Result<Vec<OutFile>> {
@@ -232,7 +185,7 @@ fn stage_page(
         let caption = format!("Confusion, {split} side, protocol {}", told.protocol);
         add(format!("confusion-{split}.svg"), caption.clone(), confusion_svg(confusion, &told.classes, &caption))?;
     }
-    for (emotion, svg) in example_spectrograms(ctx, read, told)? {
+    for (emotion, svg) in example_spectrograms(ctx, read, told, examples)? {
         add(format!("spectrogram-{emotion}.svg"), format!("Log-mel spectrogram, {emotion}"), svg)?;
     }
     let page = Page {
@@ -258,18 +211,22 @@ fn history_of(store: &Store, model_id: &str) -> Result<Vec<HistoryRow>> {
     record.map_or(Ok(Vec::new()), |record| TableFile::committed(store, record, "train")?.rows())
 }
 
-/// One original recording of each class: the first by id.
-fn example_spectrograms(ctx: &Ctx, read: &Read, told: &Told) -> Result<Vec<(String, String)>> {
+/// A picture for each class, of the recording that stands for it.
+fn example_spectrograms<'a>(
+    ctx: &Ctx,
+    read: &Read,
+    told: &Told,
+    examples: &'a BTreeMap<String, String>,
+) -> Result<Vec<(&'a str, String)>> {
     let (store, features) = (&ctx.store, read.commit("features")?);
     let front_end = features.evidence.front_end.as_ref();
     let front_end = front_end.ok_or_else(|| Error::bug("features committed no front end"))?;
-    let examples = examples(store, read.commit("score")?)?;
     let index = FeatureIndex::read(store, features)?;
     let spectrograms = index.spectrograms(store)?;
     let mut scratch = Vec::new();
     let mut pictures = Vec::new();
     for (class, recording_id) in examples {
-        let row = index.rows.iter().position(|row| row.copy == 0 && row.recording_id == recording_id);
+        let row = index.rows.iter().position(|row| row.copy == 0 && row.recording_id == *recording_id);
         let Some((row, place)) = row.and_then(|row| Some((&index.rows[row], index.place(row)?))) else { continue };
         let (n_mels, n_frames) = (row.n_mels as usize, row.n_frames as usize);
         let mut log_mel = vec![0.0; n_mels * n_frames];
@@ -286,31 +243,9 @@ fn example_spectrograms(ctx: &Ctx, read: &Read, told: &Told) -> Result<Vec<(Stri
             window: told.windows.0,
             hop: told.windows.1,
         };
-        pictures.push((class, spectrogram_svg(&view)?));
+        pictures.push((class.as_str(), spectrogram_svg(&view)?));
     }
     Ok(pictures)
-}
-
-/// For each class the first original recording with it, by id, among those that were scored.
-fn examples(store: &Store, score: &Commit) -> Result<BTreeMap<String, String>> {
-    #[derive(Deserialize)]
-    struct Part {
-        recording_id: String,
-        copy: u32,
-        emotion: Option<String>,
-        status: Status,
-    }
-    let columns = ["recording_id", "copy", "emotion", "status"];
-    let mut first: BTreeMap<String, String> = BTreeMap::new();
-    for Part { recording_id, copy, emotion, status } in committed_parts::<PredictionRow, Part>(store, score, &columns)?
-    {
-        let Some(emotion) = emotion.filter(|_| copy == 0 && status == Status::Ok) else { continue };
-        let known = first.entry(emotion).or_insert_with(|| recording_id.clone());
-        if recording_id < *known {
-            *known = recording_id;
-        }
-    }
-    Ok(first)
 }
 
 fn summarise(ctx: &Ctx, told: &Told, metrics: &[MetricRow], n_files: usize) -> Done {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use half::f16;
-
 use crate::audio::Part;
 use crate::augment::{Donor, Ring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Copy, ExtractScratch, Extractor};
 use crate::files;
 use crate::recordings::Buffers;
+use crate::signal::float16::stored_precision;
 use crate::split::Split;
 use crate::stages::Ctx;
 use crate::stages::roster::Roster;
@@ -112,9 +111,8 @@ impl Fresh {
         let heard = read.and_then(|()| reader.decode(*part, &mut buffers)?.heard());
         let made = heard.and_then(|recording| {
             self.extractor.extract(&recording, &[copy], &mut scratch, |spectrogram| {
-                for (value, made) in log_mel.iter_mut().zip(spectrogram.log_mel) {
-                    *value = f16::from_f32(*made).to_f32();
-                }
+                log_mel.copy_from_slice(spectrogram.log_mel);
+                stored_precision(log_mel);
                 Ok(())
             })
         });
@@ -160,6 +158,7 @@ mod tests {
             corpora: folder.join("corpora"),
             input: None,
             runtime_library: PathBuf::new(),
+            shard_recordings: 1,
             memory_limit: crate::units::Bytes(4_000_000_000),
             accept_loss: false,
             progress: Box::new(Silent),

@@ -15,10 +15,12 @@ pub mod stream;
 use std::path::Path;
 use std::time::Instant;
 
+use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
 use crate::error::{Error, Result};
+use crate::network::dense::{argmax, cross_entropy};
 use crate::network::network::{Network, Trainer};
 use crate::network::optimiser::SgdConfig;
 use crate::network::spec::NetworkSpec;
@@ -30,6 +32,7 @@ use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
 use crate::storage::settings::Settings;
 use crate::tables::history::HistoryRow;
+use crate::tables::spectrograms::shards_of;
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
@@ -93,6 +96,9 @@ impl Stage for Train {
         if !warning.is_empty() {
             ctx.progress.say(&format!("train: {warning}"));
         }
+        // Every spectrogram is checked when it is read; what is damaged is named before hours have gone into the rest.
+        let shards = shards_of(&ctx.store, read.commit("features")?);
+        ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
         let roster = Roster::read(&ctx.store, read.commit("ingest")?, Some(read.commit("folds")?))?;
         let (train, held_out) = TrainingItems::open(ctx, read.commit("features")?, &roster, monitored, &spec)?;
         drop(roster);
@@ -114,7 +120,7 @@ impl Stage for Train {
         // `epochs` is left out: raising it goes on with the same run.
         let run_key = Fingerprint::of_value(&(run_settings(ctx).fingerprint(), inputs));
         let mut run = Run::start(ctx, &spec, &run_key, &model_id)?;
-        while run.goes_on() {
+        while run.is_unfinished() {
             run.epoch(&train, &held_out)?;
         }
         let history = run.checkpoint.history_of(&model_id);
@@ -197,12 +203,12 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_unfinished(&self) -> bool {
         let config = &self.ctx.pipeline.train;
         self.checkpoint.epochs_done() < config.epochs && self.checkpoint.epochs_without_better() < config.patience
     }
 
-    /// One pass over the training side, a look at the monitored side, a checkpoint.
+    /// One pass over the training side, an evaluation of the monitored side, a checkpoint.
     fn epoch(&mut self, train: &TrainingItems, held_out: &Dataset) -> Result<()> {
         let ctx = self.ctx;
         let config = &ctx.pipeline.train;
@@ -225,7 +231,7 @@ impl<'a> Run<'a> {
         })?;
         drop(meter);
         let seconds = clock.elapsed().as_secs_f64();
-        let (monitored_loss, monitored_accuracy) = self.look(held_out)?;
+        let (monitored_loss, monitored_accuracy) = self.evaluate(held_out)?;
         let n = train.len() as f64;
         let row = HistoryRow {
             model_id: String::new(),
@@ -249,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     /// Mean cross-entropy and accuracy on a side, dropout off, moving statistics.
-    fn look(&mut self, data: &Dataset) -> Result<(f64, f64)> {
+    fn evaluate(&mut self, data: &Dataset) -> Result<(f64, f64)> {
         let ctx = self.ctx;
         let meter = ctx.progress.begin("held out", data.len() as u64);
         let all: Vec<usize> = (0..data.len()).collect();
@@ -257,8 +263,8 @@ impl<'a> Run<'a> {
         each_batch(data, &all, ctx.pipeline.train.batch, |batch| {
             self.predict(batch)?;
             for (row, &label) in self.probabilities.chunks_exact(self.spec.n_classes).zip(&batch.labels) {
-                loss -= f64::from(row[label].max(f32::MIN_POSITIVE)).ln();
-                n_right += usize::from(row.iter().all(|&other| other <= row[label]));
+                loss += cross_entropy(row[label]);
+                n_right += usize::from(argmax(row) == Some(label));
             }
             meter.advance(batch.labels.len() as u64);
             Ok(())

@@ -3,20 +3,24 @@
 //! An image is cut into tiles of 4 x 4 outputs. A few rows of tiles at a time are transformed, multiplied with the
 //! transformed weights at each of 36 positions, and transformed back, so that all of it stays in the second-level cache.
 //!
-//! Packed weights are `[36][maps_out / 16][maps_in][16 maps out]`, transformed images `[36][maps / 16][tiles][16]` with a
-//! gap after each position: without it the 36 places of a value would fall on one set of the first-level cache.
+//! Packed weights are `[36][channels_out / 16][channels_in][16 channels out]`, transformed images `[36][channels /
+//! 16][tiles][16]` with a gap after each position: without it the 36 positions of a value would fall on one set of the
+//! first-level cache.
 
 mod product;
+#[cfg(test)]
+mod proof;
 mod transform;
 mod weights;
 
 pub use transform::TILE;
 pub use weights::{Pack, Unpack, packed_len};
 
+use crate::network::kernels::CHANNELS;
 use crate::network::kernels::conv::Source;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::winograd::transform::{PATCH, POSITIONS};
-use crate::network::kernels::{Lanes, MAPS};
+use crate::simd::Lanes;
 
 /// Tiles that are worked on together, or one row of tiles if that is more.
 const TILES: usize = 16;
@@ -53,10 +57,10 @@ impl Tiling {
 
     /// Floats between two positions of a transformed image of `n_blocks` blocks.
     fn stride(self, n_blocks: usize) -> usize {
-        (n_blocks * self.rows * self.across + 1) * MAPS
+        (n_blocks * self.rows * self.across + 1) * CHANNELS
     }
 
-    /// Floats of a transformed group of an image with `n_blocks` blocks of maps.
+    /// Floats of a transformed group of an image with `n_blocks` blocks of channels.
     pub fn transformed_len(self, n_blocks: usize) -> usize {
         POSITIONS * self.stride(n_blocks)
     }
@@ -74,38 +78,40 @@ pub struct Scratch<'a> {
 ///
 /// `weights` packed; `bias` `[n_out * 16]`; `out` starts at the first pixel of the first row.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn conv_rows<L: Lanes>(
+pub fn conv_rows<L: Lanes>(
+    lanes: L,
     tiling: Tiling,
-    source: Source<'_, MAPS>,
+    source: Source<'_, CHANNELS>,
     (y0, y1): (usize, usize),
     (weights, bias): (&[f32], &[f32]),
     scratch: &mut Scratch<'_>,
     (out, rows): (&mut [f32], Rows),
 ) {
-    let (n_in, n_out) = (source.n_blocks(), bias.len() / MAPS);
-    assert_eq!(weights.len(), POSITIONS * n_out * n_in * MAPS * MAPS, "packed weights");
-    assert!(out.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + tiling.across * TILE * MAPS);
+    let (n_in, n_out) = (source.n_blocks(), bias.len() / CHANNELS);
+    assert_eq!(weights.len(), POSITIONS * n_out * n_in * CHANNELS * CHANNELS, "packed weights");
+    assert!(
+        out.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + tiling.across * TILE * CHANNELS
+    );
     assert!(scratch.right.len() >= tiling.transformed_len(n_out));
-    // SAFETY: the caller's contract; lengths are checked here and in the parts.
+    // SAFETY: the lengths of what a tile reads and writes are checked above and in the parts.
     unsafe {
-        transform_patches::<L>(tiling, source, (y0, y1), scratch.left);
+        transform_patches(lanes, tiling, source, (y0, y1), scratch.left);
         let n_tiles = (y1 - y0) * tiling.across;
         for position in 0..POSITIONS {
             let left = &scratch.left[position * tiling.stride(n_in)..];
-            let weights = &weights[position * n_out * n_in * MAPS * MAPS..];
+            let weights = &weights[position * n_out * n_in * CHANNELS * CHANNELS..];
             let out = &mut scratch.right[position * tiling.stride(n_out)..];
-            product::multiply::<L>(left, weights, out, n_tiles, (n_in, n_out));
+            product::multiply(lanes, left, weights, out, n_tiles, (n_in, n_out));
         }
         for block in 0..n_out {
-            let bias = &bias[block * MAPS..][..MAPS];
+            let bias = &bias[block * CHANNELS..][..CHANNELS];
             for tile in 0..n_tiles {
                 let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
-                let from = scratch.right[(block * n_tiles + tile) * MAPS..].as_ptr();
-                let to = out[block * rows.plane + y * rows.row + x * MAPS..].as_mut_ptr();
-                transform_back::<L>(from, tiling.stride(n_out), bias.as_ptr(), to, rows.row);
+                let from = scratch.right[(block * n_tiles + tile) * CHANNELS..].as_ptr();
+                let to = out[block * rows.plane + y * rows.row + x * CHANNELS..].as_mut_ptr();
+                transform_back(lanes, from, tiling.stride(n_out), bias.as_ptr(), to, rows.row);
             }
         }
     }
@@ -115,54 +121,54 @@ pub unsafe fn conv_rows<L: Lanes>(
 ///
 /// `gradient` starts at the first pixel of the first row of the gradient of the convolution's output.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 #[inline(always)]
-pub unsafe fn weight_gradient_rows<L: Lanes>(
+pub fn weight_gradient_rows<L: Lanes>(
+    lanes: L,
     tiling: Tiling,
-    source: Source<'_, MAPS>,
+    source: Source<'_, CHANNELS>,
     (y0, y1): (usize, usize),
     (gradient, rows): (&[f32], Rows),
     scratch: &mut Scratch<'_>,
     sums: &mut [f32],
 ) {
     let n_in = source.n_blocks();
-    let n_out = sums.len() / (POSITIONS * n_in * MAPS * MAPS);
+    let n_out = sums.len() / (POSITIONS * n_in * CHANNELS * CHANNELS);
     let n_tiles = (y1 - y0) * tiling.across;
-    assert_eq!(sums.len(), POSITIONS * n_out * n_in * MAPS * MAPS, "packed gradient");
-    let width = tiling.across * TILE * MAPS;
+    assert_eq!(sums.len(), POSITIONS * n_out * n_in * CHANNELS * CHANNELS, "packed gradient");
+    let width = tiling.across * TILE * CHANNELS;
     assert!(gradient.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + width);
     assert!(scratch.right.len() >= tiling.transformed_len(n_out) && n_tiles <= tiling.rows * tiling.across);
-    // SAFETY: the caller's contract; lengths are checked above and in the parts.
+    // SAFETY: the lengths of what a tile reads and writes are checked above and in the parts.
     unsafe {
-        transform_patches::<L>(tiling, source, (y0, y1), scratch.left);
+        transform_patches(lanes, tiling, source, (y0, y1), scratch.left);
         for block in 0..n_out {
             for tile in 0..n_tiles {
                 let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
-                let from = gradient[block * rows.plane + y * rows.row + x * MAPS..].as_ptr();
-                let to = scratch.right[(block * n_tiles + tile) * MAPS..].as_mut_ptr();
-                transform_gradient::<L>(from, rows.row, to, tiling.stride(n_out));
+                let from = gradient[block * rows.plane + y * rows.row + x * CHANNELS..].as_ptr();
+                let to = scratch.right[(block * n_tiles + tile) * CHANNELS..].as_mut_ptr();
+                transform_gradient(lanes, from, rows.row, to, tiling.stride(n_out));
             }
         }
         for position in 0..POSITIONS {
             let left = &scratch.left[position * tiling.stride(n_in)..];
             let right = &scratch.right[position * tiling.stride(n_out)..];
-            let sums = &mut sums[position * n_out * n_in * MAPS * MAPS..];
-            product::add_gradient::<L>(left, right, sums, n_tiles, (n_in, n_out));
+            let sums = &mut sums[position * n_out * n_in * CHANNELS * CHANNELS..];
+            product::add_gradient(lanes, left, right, sums, n_tiles, (n_in, n_out));
         }
     }
 }
 
 /// `B' d B` of every tile in tile rows `y0..y1` and every block.
 ///
-/// # Safety
-/// [`Lanes`]. Lengths are checked.
+/// Panics when a length does not fit.
 // Written by rows of the half-done square: by columns it is 20 % slower, the registers spill.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn transform_patches<L: Lanes>(
+fn transform_patches<L: Lanes>(
+    lanes: L,
     tiling: Tiling,
-    source: Source<'_, MAPS>,
+    source: Source<'_, CHANNELS>,
     (y0, y1): (usize, usize),
     out: &mut [f32],
 ) {
@@ -174,24 +180,24 @@ unsafe fn transform_patches<L: Lanes>(
         for tile in 0..n_tiles {
             let (y, x) = ((y0 + tile / tiling.across) * TILE, tile % tiling.across * TILE);
             let from = source.at(block, y, x);
-            let to = out[(block * n_tiles + tile) * MAPS..].as_mut_ptr();
-            for lane in (0..MAPS).step_by(L::N) {
-                // SAFETY: a patch of 6 x 6 pixels from (y, x) lies within the halo; `out` has room at each position.
+            let to = out[(block * n_tiles + tile) * CHANNELS..].as_mut_ptr();
+            for lane in (0..CHANNELS).step_by(L::N) {
+                // SAFETY: a patch of 6 x 6 pixels from (y, x) lies within the padding; `out` has room at each position.
                 unsafe {
                     let (from, to) = (from.add(lane), to.add(lane));
-                    let mut half = [[L::splat(0.0); PATCH]; PATCH];
+                    let mut half = [[lanes.splat(0.0); PATCH]; PATCH];
                     for column in 0..PATCH {
-                        let mut values = [L::splat(0.0); PATCH];
+                        let mut values = [lanes.splat(0.0); PATCH];
                         for (row, value) in values.iter_mut().enumerate() {
-                            *value = L::load(from.add(row * source.row() + column * MAPS));
+                            *value = lanes.load(from.add(row * source.row() + column * CHANNELS));
                         }
-                        for (row, value) in transform::input::<L>(values).into_iter().enumerate() {
+                        for (row, value) in transform::input(lanes, values).into_iter().enumerate() {
                             half[row][column] = value;
                         }
                     }
                     for (row, values) in half.into_iter().enumerate() {
-                        for (column, value) in transform::input::<L>(values).into_iter().enumerate() {
-                            L::store(to.add((row * PATCH + column) * stride), value);
+                        for (column, value) in transform::input(lanes, values).into_iter().enumerate() {
+                            lanes.store(to.add((row * PATCH + column) * stride), value);
                         }
                     }
                 }
@@ -203,28 +209,35 @@ unsafe fn transform_patches<L: Lanes>(
 /// `A' m A` plus bias of one tile of one block.
 ///
 /// # Safety
-/// [`Lanes`]; 36 positions `stride` apart are readable, four rows `row` apart writable.
+/// 36 positions `stride` apart are readable, four rows `row` apart writable.
 // Written by rows of the half-done square: by columns it is 20 % slower, the registers spill.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn transform_back<L: Lanes>(from: *const f32, stride: usize, bias: *const f32, to: *mut f32, row: usize) {
-    for lane in (0..MAPS).step_by(L::N) {
+unsafe fn transform_back<L: Lanes>(
+    lanes: L,
+    from: *const f32,
+    stride: usize,
+    bias: *const f32,
+    to: *mut f32,
+    row: usize,
+) {
+    for lane in (0..CHANNELS).step_by(L::N) {
         // SAFETY: the caller's contract.
         unsafe {
-            let (from, to, bias) = (from.add(lane), to.add(lane), L::load(bias.add(lane)));
-            let mut half = [[L::splat(0.0); PATCH]; TILE];
+            let (from, to, bias) = (from.add(lane), to.add(lane), lanes.load(bias.add(lane)));
+            let mut half = [[lanes.splat(0.0); PATCH]; TILE];
             for column in 0..PATCH {
-                let mut values = [L::splat(0.0); PATCH];
+                let mut values = [lanes.splat(0.0); PATCH];
                 for (row, value) in values.iter_mut().enumerate() {
-                    *value = L::load(from.add((row * PATCH + column) * stride));
+                    *value = lanes.load(from.add((row * PATCH + column) * stride));
                 }
-                for (row, value) in transform::output::<L>(values).into_iter().enumerate() {
+                for (row, value) in transform::output(lanes, values).into_iter().enumerate() {
                     half[row][column] = value;
                 }
             }
             for (y, values) in half.into_iter().enumerate() {
-                for (x, value) in transform::output::<L>(values).into_iter().enumerate() {
-                    L::store(to.add(y * row + x * MAPS), L::add(value, bias));
+                for (x, value) in transform::output(lanes, values).into_iter().enumerate() {
+                    lanes.store(to.add(y * row + x * CHANNELS), lanes.add(value, bias));
                 }
             }
         }
@@ -234,28 +247,28 @@ unsafe fn transform_back<L: Lanes>(from: *const f32, stride: usize, bias: *const
 /// `A dY A'` of one tile of one block.
 ///
 /// # Safety
-/// [`Lanes`]; four rows `row` apart are readable, 36 positions `stride` apart writable.
+/// four rows `row` apart are readable, 36 positions `stride` apart writable.
 // Written by rows of the half-done square: by columns it is 20 % slower, the registers spill.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn transform_gradient<L: Lanes>(from: *const f32, row: usize, to: *mut f32, stride: usize) {
-    for lane in (0..MAPS).step_by(L::N) {
+unsafe fn transform_gradient<L: Lanes>(lanes: L, from: *const f32, row: usize, to: *mut f32, stride: usize) {
+    for lane in (0..CHANNELS).step_by(L::N) {
         // SAFETY: the caller's contract.
         unsafe {
             let (from, to) = (from.add(lane), to.add(lane));
-            let mut half = [[L::splat(0.0); TILE]; PATCH];
+            let mut half = [[lanes.splat(0.0); TILE]; PATCH];
             for x in 0..TILE {
-                let mut values = [L::splat(0.0); TILE];
+                let mut values = [lanes.splat(0.0); TILE];
                 for (y, value) in values.iter_mut().enumerate() {
-                    *value = L::load(from.add(y * row + x * MAPS));
+                    *value = lanes.load(from.add(y * row + x * CHANNELS));
                 }
-                for (row, value) in transform::output_gradient::<L>(values).into_iter().enumerate() {
+                for (row, value) in transform::output_gradient(lanes, values).into_iter().enumerate() {
                     half[row][x] = value;
                 }
             }
             for (row, values) in half.into_iter().enumerate() {
-                for (column, value) in transform::output_gradient::<L>(values).into_iter().enumerate() {
-                    L::store(to.add((row * PATCH + column) * stride), value);
+                for (column, value) in transform::output_gradient(lanes, values).into_iter().enumerate() {
+                    lanes.store(to.add((row * PATCH + column) * stride), value);
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::kaiser::Window;
 use super::phases::{DEGREE, Phases};
 
 /// Immutable tables, shared by threads.
-pub(super) struct Bank {
+pub(super) struct FilterBank {
     /// `[n_tables][width][terms]`.
     taps: Vec<Taps>,
     /// Samples under the filters of all outputs of a block.
@@ -15,7 +15,7 @@ pub(super) struct Bank {
     pub(super) phases: Phases,
 }
 
-impl Bank {
+impl FilterBank {
     /// Tables from `from` to `to`, in lowest terms, for a filter of `half` inputs on each side.
     pub(super) fn new(from: u64, to: u64, phases: Phases, cutoff: f64, half: usize) -> Self {
         let window = Window::new();
@@ -31,14 +31,14 @@ impl Bank {
                     match phases {
                         Phases::Exact => {
                             let phase = table * BLOCK as u64 * from % to + lane * from;
-                            let late = phase as f64 / to as f64 + ahead;
-                            sample[0].0[lane as usize] = window.impulse(cutoff, late) as f32;
+                            let delay = phase as f64 / to as f64 + ahead;
+                            sample[0].0[lane as usize] = window.impulse(cutoff, delay) as f32;
                         }
                         Phases::Segments(n) => {
-                            let late = (lane * from) as f64 / to as f64 + ahead;
+                            let delay = (lane * from) as f64 / to as f64 + ahead;
                             let at = |node: f64| {
                                 let phase = (table as f64 + 0.5 + 0.5 * node) / n as f64;
-                                window.impulse(cutoff, phase + late)
+                                window.impulse(cutoff, phase + delay)
                             };
                             for (taps, value) in sample.iter_mut().zip(quadratic(at)) {
                                 taps.0[lane as usize] = value as f32;

@@ -1,31 +1,31 @@
 //! The order in which the resampler makes its blocks: those that meet the same taps one after the other.
 //!
 //! In order of time, every block meets other taps, and all of them stream through the processor again and again. The
-//! pattern repeats after some periods of `to` outputs and `from` inputs, so it is sorted once, a stretch at a time.
+//! pattern repeats after some periods of `to` outputs and `from` inputs, so it is sorted once, a super-period at a time.
 
 use super::blocks::BLOCK;
 use super::phases::{Phases, periods};
 
-/// At least this many blocks of a stretch share each table, however short the pattern is.
+/// At least this many blocks of a super-period share each table, however short the pattern is.
 const LEAST_SHARED: u64 = 12;
 /// The same where a block only falls into the segment of a table by chance.
 const LEAST_SHARED_BY_CHANCE: u64 = 32;
 
-/// One block of a stretch.
+/// One block of a super-period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Its first output, counted from the stretch's first.
+    /// Its first output, counted from the super-period's first.
     pub(super) output: u32,
     /// How many of its outputs belong to it; those behind are made by the next block.
     pub(super) n_outputs: u32,
-    /// The last input that is not later than its first output, counted from the stretch's first.
+    /// The last input that is not later than its first output, counted from the super-period's first.
     pub(super) position: u32,
     /// Where its phase lies in the segment of its table, from -1 to 1.
-    pub(super) share: f32,
+    pub(super) fractional_phase: f32,
 }
 
-/// Immutable plan of one stretch.
-pub(super) struct Walk {
+/// Immutable plan of one super-period.
+pub(super) struct Schedule {
     pub(super) n_outputs: usize,
     pub(super) n_inputs: usize,
     /// By table, then by time.
@@ -34,7 +34,7 @@ pub(super) struct Walk {
     starts: Vec<usize>,
 }
 
-impl Walk {
+impl Schedule {
     /// Plans the way from `from` to `to`, in lowest terms.
     pub(super) fn new(from: u64, to: u64, phases: Phases) -> Self {
         let pattern = periods(to) * to;
@@ -47,12 +47,12 @@ impl Walk {
             let within = block * BLOCK as u64;
             let output = repeat * pattern + within;
             let (position, phase) = (output * from / to, output * from % to);
-            let (table, share) = match phases {
+            let (table, fractional_phase) = match phases {
                 Phases::Exact => (block, 0.0),
                 Phases::Segments(n) => (phase * n / to, (2.0 * (phase * n % to) as f64 / to as f64 - 1.0) as f32),
             };
             let n_outputs = (pattern - within).min(BLOCK as u64) as u32;
-            (table, Step { output: output as u32, n_outputs, position: position as u32, share })
+            (table, Step { output: output as u32, n_outputs, position: position as u32, fractional_phase })
         };
         let all = (0..n_patterns).flat_map(|repeat| (0..n_blocks).map(move |block| (repeat, block)));
         let mut steps: Vec<(u64, Step)> = all.map(|(repeat, block)| step(repeat, block)).collect();
@@ -87,10 +87,10 @@ mod tests {
         let rates = [(96, 43), (8, 43), (441, 320), (1, 6), (3, 1), (12_207, 10_750), (24_413, 21_500)];
         for (from, to) in rates {
             for phases in [Phases::Exact, Phases::Segments(64)] {
-                let walk = Walk::new(from, to, phases);
-                assert_eq!(walk.n_outputs as u64 * from, walk.n_inputs as u64 * to, "whole periods");
-                let mut seen = vec![false; walk.n_outputs];
-                for (table, steps) in walk.tables() {
+                let schedule = Schedule::new(from, to, phases);
+                assert_eq!(schedule.n_outputs as u64 * from, schedule.n_inputs as u64 * to, "whole periods");
+                let mut seen = vec![false; schedule.n_outputs];
+                for (table, steps) in schedule.tables() {
                     for step in steps {
                         let first = step.output as usize;
                         for seen in &mut seen[first..first + step.n_outputs as usize] {
@@ -99,7 +99,9 @@ mod tests {
                         let time = f64::from(step.output) * from as f64 / to as f64;
                         let phase = match phases {
                             Phases::Exact => (table * BLOCK) as f64 * from as f64 / to as f64 % 1.0,
-                            Phases::Segments(n) => (table as f64 + 0.5 + 0.5 * f64::from(step.share)) / n as f64,
+                            Phases::Segments(n) => {
+                                (table as f64 + 0.5 + 0.5 * f64::from(step.fractional_phase)) / n as f64
+                            }
                         };
                         assert!((f64::from(step.position) + phase - time).abs() < 1e-6, "output {first}");
                     }

@@ -1,91 +1,68 @@
 //! One change of rate: tables in turn, tiles of blocks in registers, and the blocks that reach over an end of the input.
 
-use super::bank::Bank;
 use super::blocks::{BLOCK, Outputs, Taps, blocks};
+use super::filter_bank::FilterBank;
 use super::phases::{DEGREE, Phases};
-use super::walk::{Step, Walk};
-#[cfg(target_arch = "x86_64")]
-use crate::simd::{Eight, Sixteen};
-use crate::simd::{Four, Kernel, Lanes};
+use super::schedule::{Schedule, Step};
+use crate::simd::{Isa, Job, Lanes};
 
 /// One call of `Resampler::resample`.
-pub(super) struct Work<'a> {
-    pub(super) bank: &'a Bank,
-    pub(super) walk: &'a Walk,
+pub(super) struct ResampleKernel<'a> {
+    pub(super) bank: &'a FilterBank,
+    pub(super) schedule: &'a Schedule,
     pub(super) input: &'a [f32],
     /// As long as it has to become; what is in there does not matter.
     pub(super) output: &'a mut [f32],
 }
 
-impl Work<'_> {
+impl ResampleKernel<'_> {
     /// Makes all outputs.
-    pub(super) fn fill(&mut self, kernel: Kernel) {
-        match kernel {
-            // SAFETY: every processor has what the portable registers need.
-            Kernel::Portable => unsafe { self.fill_by::<Four, 2, 1>() },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX2.
-            Kernel::Avx2 => unsafe { self.fill_avx2() },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: this kernel is chosen only where the processor has AVX-512.
-            Kernel::Avx512 => unsafe { self.fill_avx512() },
+    pub(super) fn fill(self, isa: Isa) {
+        isa.run(self);
+    }
+}
+
+impl Job for ResampleKernel<'_> {
+    type Output = ();
+
+    /// As many blocks at a time as registers hold sums: three sums each for the polynomials, and fewer blocks for what is
+    /// left.
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        match (self.bank.phases, L::N) {
+            (Phases::Exact, _) => self.fill_with::<L, 1, 12, 6>(lanes),
+            (Phases::Segments(_), 16) => self.fill_with::<L, { DEGREE + 1 }, 8, 4>(lanes),
+            (Phases::Segments(_), 8) => self.fill_with::<L, { DEGREE + 1 }, 3, 1>(lanes),
+            (Phases::Segments(_), _) => self.fill_with::<L, { DEGREE + 1 }, 2, 1>(lanes),
         }
     }
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn fill_avx2(&mut self) {
-        // SAFETY: the processor has AVX2.
-        unsafe { self.fill_by::<Eight, 3, 1>() }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn fill_avx512(&mut self) {
-        // SAFETY: the processor has AVX-512.
-        unsafe { self.fill_by::<Sixteen, 8, 4>() }
-    }
-
-    /// As many blocks at a time as registers hold sums: `N` (or `HALF`, for what is left) of three sums.
-    ///
-    /// # Safety
-    /// The processor has the instructions of `V`.
+impl ResampleKernel<'_> {
+    /// `N` blocks of `TERMS` sums at a time, or `HALF` of what is left.
     #[inline(always)]
-    unsafe fn fill_by<V: Lanes, const N: usize, const HALF: usize>(&mut self) {
-        // SAFETY: as the caller promises.
-        match self.bank.phases {
-            Phases::Exact => unsafe { self.fill_with::<V, 1, 12, 6>() },
-            Phases::Segments(_) => unsafe { self.fill_with::<V, { DEGREE + 1 }, N, HALF>() },
-        }
-    }
-
-    /// # Safety
-    /// The processor has the instructions of `V`.
-    #[inline(always)]
-    unsafe fn fill_with<V: Lanes, const TERMS: usize, const N: usize, const HALF: usize>(&mut self) {
-        let Self { bank, walk, input, .. } = *self;
-        let n_stretches = self.output.len().div_ceil(walk.n_outputs);
+    fn fill_with<L: Lanes, const TERMS: usize, const N: usize, const HALF: usize>(&mut self, lanes: L) {
+        let Self { bank, schedule, input, .. } = *self;
+        let n_super_periods = self.output.len().div_ceil(schedule.n_outputs);
         let mut padded = vec![0.0; bank.width];
         let mut made = [[0.0; BLOCK]; N];
-        for stretch in 0..n_stretches {
-            let at = (stretch * walk.n_inputs, stretch * walk.n_outputs);
-            for (index, steps) in walk.tables() {
+        for super_period in 0..n_super_periods {
+            let at = (super_period * schedule.n_inputs, super_period * schedule.n_outputs);
+            for (index, steps) in schedule.tables() {
                 let table = bank.table(index);
                 let (edges, mut inside) = self.edges_and_inside(steps, at);
                 for step in edges.into_iter().flatten() {
                     fill_padded(input, at.0 + step.position as usize, bank.before, &mut padded);
                     let mut made = [[0.0; BLOCK]];
-                    // SAFETY: as the caller promises.
-                    unsafe { blocks::<V, TERMS, 1>(table, &padded, [0], [step.share], &mut made) };
+                    blocks::<L, TERMS, 1>(lanes, table, &padded, [0], [step.fractional_phase], &mut made);
                     put(self.output, at.1, step, &made[0]);
                 }
                 while !inside.is_empty() {
-                    // SAFETY: as the caller promises.
                     let n_made = if inside.len() > HALF {
-                        unsafe { self.some::<V, TERMS, N>(table, inside, at, &mut made) }
+                        self.some::<L, TERMS, N>(lanes, table, inside, at, &mut made)
                     } else {
                         let made = made.first_chunk_mut().expect("HALF is less than N");
-                        unsafe { self.some::<V, TERMS, HALF>(table, inside, at, made) }
+                        self.some::<L, TERMS, HALF>(lanes, table, inside, at, made)
                     };
                     inside = &inside[n_made..];
                 }
@@ -93,8 +70,8 @@ impl Work<'_> {
         }
     }
 
-    /// A table's blocks of a stretch that begins at these inputs and outputs, as far as they are wanted: by whether their
-    /// windows reach over an end of the input.
+    /// A table's blocks of a super-period that begins at these inputs and outputs, as far as they are wanted: by
+    /// whether their windows reach over an end of the input.
     #[inline(always)]
     fn edges_and_inside<'s>(&self, steps: &'s [Step], at: (usize, usize)) -> ([&'s [Step]; 2], &'s [Step]) {
         let is_wanted = |step: &Step| at.1 + (step.output as usize) < self.output.len();
@@ -115,12 +92,10 @@ impl Work<'_> {
     }
 
     /// Makes the first `N` of `steps`, or all of them; what is missing of `N` is the last one made again.
-    ///
-    /// # Safety
-    /// The processor has the instructions of `V`.
     #[inline(always)]
-    unsafe fn some<V: Lanes, const TERMS: usize, const N: usize>(
+    fn some<L: Lanes, const TERMS: usize, const N: usize>(
         &mut self,
+        lanes: L,
         table: &[Taps],
         steps: &[Step],
         at: (usize, usize),
@@ -128,10 +103,9 @@ impl Work<'_> {
     ) -> usize {
         let n_made = steps.len().min(N);
         let step = |index: usize| &steps[index.min(n_made - 1)];
-        let places = std::array::from_fn(|index| at.0 + step(index).position as usize - self.bank.before);
-        let shares = std::array::from_fn(|index| step(index).share);
-        // SAFETY: as the caller promises.
-        unsafe { blocks::<V, TERMS, N>(table, self.input, places, shares, made) };
+        let offsets = std::array::from_fn(|index| at.0 + step(index).position as usize - self.bank.before);
+        let fractional_phases = std::array::from_fn(|index| step(index).fractional_phase);
+        blocks::<L, TERMS, N>(lanes, table, self.input, offsets, fractional_phases, made);
         for (step, values) in steps.iter().zip(&*made) {
             put(self.output, at.1, step, values);
         }

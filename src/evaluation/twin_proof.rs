@@ -1,0 +1,376 @@
+//! The slow twin of the queries, one row at a time in plain Rust, and what the counts promise.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::metrics::{Confusion, clusters_of_pairs, uar_interval};
+use crate::stages::{stage_rows, stage_table};
+use crate::storage::commit::blank;
+use crate::storage::fingerprint::Fingerprint;
+use crate::storage::publish::{OutFile, publish};
+use crate::storage::settings::Settings;
+use crate::tables::manifest::Status;
+use crate::tables::predictions::Predictions;
+use crate::units::Seed;
+
+const SEVEN: [&str; 7] = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"];
+
+/// A slice as a function of one row.
+type Told<'a> = (&'a str, &'a dyn Fn(&PredictionRow) -> Option<String>);
+
+fn today() -> [Told<'static>; 3] {
+    [
+        ("corpus", &|row| Some(row.corpus.clone())),
+        ("sex", &|row| row.sex.clone()),
+        ("copies", &|row| Some(if row.copy == 0 { "original" } else { "augmented" }.to_string())),
+    ]
+}
+
+/// What [`Evaluation::count`] promises.
+fn twin(rows: &[PredictionRow], slices: &[Told], classes: &[String]) -> Vec<SliceCounts> {
+    let mut found = Vec::new();
+    for split in ["test", "validation", "train", "none"] {
+        let is_here = |row: &&PredictionRow| row.split.as_deref().unwrap_or("none") == split;
+        let is_labelled = |row: &&PredictionRow| row.status == Status::Ok && row.emotion.is_some();
+        let side: Vec<&PredictionRow> = rows.iter().filter(is_here).filter(is_labelled).collect();
+        if side.is_empty() {
+            continue;
+        }
+        found.push(twin_of(split, "all".into(), &side, classes));
+        for (name, told) in slices {
+            let values: BTreeSet<Option<String>> = side.iter().map(|row| told(row)).collect();
+            for value in values.iter().flatten().filter(|_| values.len() > 1) {
+                let own: Vec<_> = side.iter().copied().filter(|row| told(row).as_ref() == Some(value)).collect();
+                found.push(twin_of(split, format!("{name}={value}"), &own, classes));
+            }
+        }
+    }
+    found
+}
+
+fn twin_of(split: &str, slice: String, rows: &[&PredictionRow], classes: &[String]) -> SliceCounts {
+    let (mut pairs, mut groups) = (Vec::new(), Vec::new());
+    let (mut n_known, mut n_unknown) = (0, 0);
+    for row in rows {
+        let class = |name: &Option<String>| classes.iter().position(|class| Some(class) == name.as_ref());
+        let (Some(truth), Some(said)) = (class(&row.emotion), class(&row.predicted)) else { continue };
+        pairs.push((truth, said));
+        groups.push(match &row.speaker {
+            Some(speaker) => format!("{speaker}\n{}", row.corpus),
+            None => format!("\u{10ffff}{}", row.recording_id),
+        });
+        *(if row.speaker.is_some() { &mut n_known } else { &mut n_unknown }) += 1;
+    }
+    let drawn = match (n_known, n_unknown) {
+        (_, 0) => "speakers",
+        (0, _) => "recordings",
+        _ => "speakers and recordings",
+    };
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let clusters = clusters_of_pairs(&pairs, Some(&groups));
+    SliceCounts { split: split.into(), slice, confusion: Confusion::from_pairs(classes.len(), pairs), clusters, drawn }
+}
+
+/// A store with committed tables, each file of predictions by a model with classes of its own.
+struct Scored {
+    folder: tempfile::TempDir,
+    score: Commit,
+    ingest: Commit,
+}
+
+impl Scored {
+    fn of(files: &[(&[&str], &[PredictionRow])]) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::new(folder.path());
+        let place = folder_of::<PredictionRow>(&store);
+        let written = files.iter().enumerate().map(|(number, (classes, rows))| {
+            let classes: Vec<String> = classes.iter().map(|name| name.to_string()).collect();
+            let predictions = Predictions { classes, rows: rows.to_vec() };
+            stage_table(&store, "score", &place.join(format!("m{number}")), |out| predictions.write(out))
+                .expect("written")
+        });
+        let score = committed(&store, "score", written.collect());
+        Self { score, ingest: blank("ingest", Settings::of_revision(1), Fingerprint::of(["o"])), folder }
+    }
+
+    fn with_manifest(mut self, rows: &[ManifestRow]) -> Self {
+        let store = self.store();
+        let file = stage_rows(&store, "ingest", "manifest", rows).expect("written");
+        self.ingest = committed(&store, "ingest", vec![file]);
+        self
+    }
+
+    fn store(&self) -> Store {
+        Store::new(self.folder.path())
+    }
+
+    fn open(&self, slices: &'static [Slice]) -> Result<Evaluation> {
+        Evaluation::of_slices(&self.store(), &self.score, Some(&self.ingest), slices)
+    }
+
+    fn count(&self, classes: &[String]) -> Vec<SliceCounts> {
+        self.open(SLICES).and_then(|opened| opened.count(classes)).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn committed(store: &Store, stage: &str, files: Vec<OutFile>) -> Commit {
+    publish(store, stage, &files, &Default::default()).expect("published");
+    let mut commit = blank(stage, Settings::of_revision(1), Fingerprint::of(["o"]));
+    commit.files = files.into_iter().map(|file| file.record).collect();
+    commit
+}
+
+fn seven() -> Vec<String> {
+    SEVEN.map(str::to_string).into()
+}
+
+fn row(number: usize, corpus: &str, speaker: Option<&str>) -> PredictionRow {
+    PredictionRow {
+        recording_id: format!("{corpus}/{number:02}.wav"),
+        corpus: corpus.into(),
+        speaker: speaker.map(str::to_string),
+        split: Some("test".into()),
+        emotion: Some(SEVEN[number % 7].into()),
+        predicted: Some(SEVEN[number % 3].into()),
+        ..PredictionRow::example()
+    }
+}
+
+fn counts_of(rows: &[PredictionRow]) -> Vec<SliceCounts> {
+    let found = Scored::of(&[(&SEVEN, rows)]).count(&seven());
+    assert_eq!(found, twin(rows, &today(), &seven()));
+    found
+}
+
+fn names(counts: &[SliceCounts]) -> Vec<&str> {
+    counts.iter().map(|counts| counts.slice.as_str()).collect()
+}
+
+/// Rows in which every column takes every value that it may, and some that it should not.
+fn drawn(seed: Seed, n: u64) -> Vec<PredictionRow> {
+    let row = |number: u64| {
+        let pick = |what: u64, of: &[Option<&str>]| {
+            of[seed.below(number * 16 + what, of.len() as u64) as usize].map(str::to_string)
+        };
+        let corpora = [Some("tess"), Some("a=b"), Some("ä\nö \u{1f600}"), Some("")];
+        let speakers =
+            [None, Some(""), Some("1"), Some("2\n"), Some("\u{10ffff}"), Some("null"), Some("O'Neil, \"x\"")];
+        let labels = [Some("angry"), Some("sad"), Some("surprise"), Some("bored"), Some("Angry"), None];
+        PredictionRow {
+            // Ids come back, with other copies.
+            recording_id: format!("tess/{:03}", seed.below(number * 16 + 9, n)),
+            copy: seed.below(number * 16 + 1, 3) as u32,
+            corpus: pick(2, &corpora).expect("never null"),
+            speaker: pick(3, &speakers),
+            sex: pick(4, &[None, Some("female"), Some("male"), Some("Null")]),
+            split: pick(5, &[None, Some("test"), Some("train"), Some("validation"), Some("elsewhere")]),
+            emotion: pick(6, &labels),
+            predicted: pick(7, &labels),
+            status: if seed.below(number * 16 + 8, 9) == 0 { Status::Rejected } else { Status::Ok },
+            ..PredictionRow::example()
+        }
+    };
+    (0..n).map(row).collect()
+}
+
+#[test]
+fn the_queries_count_what_the_slow_twin_counts_and_give_the_same_rows() {
+    let classes = seven();
+    let about =
+        About { model_id: "m", pipeline: "p", protocol: "unsplit", classes: &classes, n_resamples: 40, seed: Seed(3) };
+    let mut kinds = BTreeSet::new();
+    for (number, n) in [0, 1, 2, 3, 5, 8, 13, 40, 200, 1_000, 3, 5, 8, 13].into_iter().enumerate() {
+        let rows = drawn(Seed(number as u64), n);
+        let (some, rest) = rows.split_at(rows.len() / 3);
+        let found = Scored::of(&[(&SEVEN, some), (&["angry", "sad"], rest)]).count(&classes);
+        let wanted = twin(&rows, &today(), &classes);
+        assert_eq!(found, wanted, "{n} rows");
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert_eq!(found.metric_rows(&about), wanted.metric_rows(&about));
+            let uar = &found.metric_rows(&about)[1];
+            let seed = Seed(3).derive("bootstrap", &[wanted.split.as_bytes(), wanted.slice.as_bytes()]);
+            let interval = uar_interval(7, &wanted.clusters, 40, seed);
+            assert_eq!((uar.low, uar.high), (interval.map(|i| i.low), interval.map(|i| i.high)));
+            assert_eq!(found.confusion_rows(&about).iter().map(|row| row.count).sum::<u64>(), found.confusion.total());
+            kinds.insert((found.split.clone(), found.slice.split('=').next().map(str::to_string), found.drawn));
+        }
+    }
+    assert!(kinds.len() >= 4 * 4, "what was compared: {kinds:?}");
+}
+
+#[test]
+fn an_unknown_speaker_and_an_unknown_class_shift_nobody_else() {
+    let mut rows: Vec<PredictionRow> = (0..6).map(|number| row(number, "a", Some("s1"))).collect();
+    rows.push(row(6, "a", None));
+    rows.push(PredictionRow { predicted: Some("bored".into()), ..row(7, "a", Some("s2")) });
+    rows.push(PredictionRow { predicted: None, ..row(7, "a", Some("s3")) });
+    rows.push(row(8, "a", Some("s2")));
+    let found = counts_of(&rows);
+    assert_eq!((names(&found), found[0].split.as_str()), (vec!["all"], "test"));
+    let sizes: Vec<u64> = found[0].clusters.iter().map(|cells| cells.iter().map(|(_, count)| count).sum()).collect();
+    // Speakers by name, then the recording; unknown classes are left out with their speakers.
+    assert_eq!((found[0].confusion.total(), sizes), (8, vec![6, 1, 1]));
+    assert_eq!(found[0].clusters[1], [((8 % 7, 8 % 3), 1)]);
+    assert_eq!(found[0].drawn, "speakers and recordings");
+}
+
+#[test]
+fn speakers_of_two_corpora_with_one_name_are_two() {
+    let found = counts_of(&[row(0, "a", Some("1")), row(1, "b", Some("1")), row(2, "b", Some("2"))]);
+    assert_eq!((found[0].clusters.len(), found[0].drawn), (3, "speakers"));
+    assert_eq!(names(&found), ["all", "corpus=a", "corpus=b"]);
+    let alone = counts_of(&[row(0, "a", None), PredictionRow { copy: 0, ..row(1, "a", None) }]);
+    assert_eq!((alone[0].drawn, alone[0].clusters.len()), ("recordings", 2));
+}
+
+#[test]
+fn one_value_alone_is_no_slice_and_items_without_a_value_are_in_none() {
+    let of_sex = |number, sex: Option<&str>| PredictionRow { sex: sex.map(str::to_string), ..row(number, "a", None) };
+    assert_eq!(names(&counts_of(&[of_sex(0, Some("female")), of_sex(1, Some("female"))])), ["all"]);
+    assert_eq!(names(&counts_of(&[of_sex(0, None), of_sex(1, None)])), ["all"]);
+    let found = counts_of(&[of_sex(0, Some("male")), of_sex(1, None), of_sex(2, Some("female"))]);
+    assert_eq!(names(&found), ["all", "sex=female", "sex=male"]);
+    assert!(found[1..].iter().all(|slice| slice.confusion.total() == 1));
+    let found = counts_of(&[of_sex(0, Some("female")), of_sex(1, None)]);
+    assert_eq!(names(&found), ["all", "sex=female"], "no value is a value other than this");
+}
+
+#[test]
+fn sides_come_in_their_order_and_slices_in_that_of_the_list() {
+    let on = |number, split: Option<&str>, copy| PredictionRow {
+        split: split.map(str::to_string),
+        copy,
+        ..row(number, ["z", "b=c", "ä\n"][number % 3], Some("1"))
+    };
+    let splits = [None, Some("train"), Some("test"), Some("validation"), Some("sideways")];
+    let rows: Vec<_> = (0..30).map(|number| on(number, splits[number % 5], (number / 15) as u32)).collect();
+    let found = counts_of(&rows);
+    let sides: Vec<&str> = found.chunk_by(|a, b| a.split == b.split).map(|side| side[0].split.as_str()).collect();
+    assert_eq!(sides, ["test", "validation", "train", "none"]);
+    let slices = ["all", "corpus=b=c", "corpus=z", "corpus=ä\n", "copies=augmented", "copies=original"];
+    assert!(found.chunk_by(|a, b| a.split == b.split).all(|side| names(side) == slices), "{:?}", names(&found));
+}
+
+/// What somebody would add.
+const MORE: &[Slice] = &[
+    Slice { name: "sex", value: || col("sex") },
+    Slice { name: "age", value: || col("age") },
+    Slice { name: "repetition", value: || col("repetition") },
+    Slice { name: "seconds", value: || when(col("duration_s").lt(lit(2.0))).then(lit("short")).otherwise(lit("long")) },
+];
+
+/// Three recordings of known age and length, each with a copy; one that the manifest does not know.
+fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
+    let rows: Vec<PredictionRow> =
+        (0..8).map(|number| PredictionRow { copy: number / 4, ..row(number as usize % 4, "a", Some("1")) }).collect();
+    let manifest = (0..3).map(|number| ManifestRow {
+        recording_id: rows[number].recording_id.clone(),
+        sex: Some("not asked here".into()),
+        age: [Some("old"), None, Some("young")][number].map(str::to_string),
+        repetition: Some(number as u32 + 1),
+        duration_s: Some(1.0 + number as f64),
+        ..ManifestRow::example()
+    });
+    let manifest = manifest.collect();
+    (rows, manifest)
+}
+
+#[test]
+fn another_slice_is_one_line_also_over_what_only_the_manifest_knows() {
+    let (rows, manifest) = of_known_age();
+    let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&manifest);
+    let found = scored.open(MORE).and_then(|opened| opened.count(&seven())).unwrap_or_else(|error| panic!("{error}"));
+    let known = |row: &PredictionRow| manifest.iter().find(|known| known.recording_id == row.recording_id).cloned();
+    let told: [Told; 4] = [
+        ("sex", &|row| row.sex.clone()),
+        ("age", &|row| known(row)?.age),
+        ("repetition", &|row| Some(known(row)?.repetition?.to_string())),
+        ("seconds", &|row| {
+            let is_short = known(row).and_then(|known| known.duration_s).is_some_and(|seconds| seconds < 2.0);
+            Some(if is_short { "short" } else { "long" }.into())
+        }),
+    ];
+    assert_eq!(found, twin(&rows, &told, &seven()));
+    let slices = [
+        "all",
+        "age=old",
+        "age=young",
+        "repetition=1",
+        "repetition=2",
+        "repetition=3",
+        "seconds=long",
+        "seconds=short",
+    ];
+    assert_eq!(names(&found), slices);
+    assert_eq!(found[1].confusion.total(), 2, "a recording and its copy");
+    assert_eq!(manifest_columns(MORE), ["age", "duration_s", "repetition"].map(str::to_string).into());
+    assert!(!reads_manifest(), "no slice of today asks for it");
+}
+
+#[test]
+fn a_slice_that_cannot_be_made_is_a_bug_with_the_name_of_its_column() {
+    const LACKING: &[Slice] = &[Slice { name: "snr", value: || col("snr_db") }];
+    let (rows, manifest) = of_known_age();
+    let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&manifest);
+    let error = scored.open(LACKING).err().expect("no such column");
+    assert!(error.to_string().contains("`snr_db`, which `manifest` does not have"), "{error}");
+    let error = Evaluation::of_slices(&scored.store(), &scored.score, None, MORE).err().expect("no manifest");
+    assert!(error.to_string().contains("duration_s"), "{error}");
+    // A recording that the manifest knows twice would count twice.
+    let twice = [manifest.clone(), manifest].concat();
+    let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&twice);
+    let error = scored.open(MORE).and_then(|opened| opened.count(&seven())).expect_err("not unique");
+    assert_eq!(error.kind(), ErrorKind::Bug, "{error}");
+}
+
+#[test]
+fn the_example_of_a_class_is_its_first_original_that_was_scored() {
+    let labelled = |number: usize, copy, emotion: Option<&str>, status| PredictionRow {
+        copy,
+        emotion: emotion.map(str::to_string),
+        status,
+        ..row(number, "a", None)
+    };
+    let rows = [
+        labelled(1, 1, Some("sad"), Status::Ok),
+        labelled(2, 0, Some("sad"), Status::Rejected),
+        labelled(4, 0, Some("sad"), Status::Ok),
+        labelled(3, 0, Some("sad"), Status::Ok),
+        labelled(5, 0, None, Status::Ok),
+        labelled(6, 0, Some("bored"), Status::Ok),
+        labelled(7, 2, Some("angry"), Status::Ok),
+    ];
+    let found = Scored::of(&[(&SEVEN, &rows[..3]), (&["sad"; 1], &rows[3..])]).open(SLICES).expect("opened");
+    let wanted = [("bored", "a/06.wav"), ("sad", "a/03.wav")].map(|(class, id)| (class.into(), id.into()));
+    assert_eq!(found.examples().expect("examples"), wanted.into());
+}
+
+#[test]
+fn a_file_that_is_gone_damaged_or_of_another_table_is_named() {
+    let (rows, manifest) = of_known_age();
+    let mut scored = Scored::of(&[(&SEVEN, &rows[..4]), (&SEVEN, &rows[4..])]).with_manifest(&manifest);
+    let record = scored.score.files[1].clone();
+    let file = scored.folder.path().join(&record.path);
+    let sound = std::fs::read(&file).expect("a file");
+    let refused = |scored: &Scored, words: &str| {
+        let error = scored.open(SLICES).err().expect(words);
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+        assert!(error.to_string().contains(&record.path) && error.hint_text().is_some(), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let mut bytes = sound.clone();
+    bytes[100] ^= 1;
+    std::fs::write(&file, &bytes).expect("written");
+    refused(&scored, "");
+    std::fs::remove_file(&file).expect("removed");
+    refused(&scored, "");
+    // What was committed, and yet another table.
+    let other = std::fs::read(scored.folder.path().join(&scored.ingest.files[0].path)).expect("a manifest");
+    std::fs::write(&file, &other).expect("written");
+    scored.score.files[1].content = scored.ingest.files[0].content.clone();
+    refused(&scored, "is not a `predictions` table");
+    scored.score.files.clear();
+    let error = scored.open(SLICES).err().expect("no file");
+    assert!(error.to_string().contains("predictions") && error.hint_text().is_some(), "{error}");
+}

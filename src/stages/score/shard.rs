@@ -1,0 +1,224 @@
+//! One shard of scoring: from rows of a plan to predictions.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use crate::definition::front_end_of;
+use crate::error::{Error, ErrorKind, Result};
+use crate::extract::Extractor;
+use crate::labels::Labels;
+use crate::network::session::{Provider, Session};
+use crate::progress::Meter;
+use crate::recordings::Buffers;
+use crate::stages::Ctx;
+use crate::stages::score::audio::{Heard, Listener};
+use crate::stages::score::known::Known;
+use crate::stages::score::plan::{blank, stem_of_predictions};
+use crate::stages::score::{Source, TRAINED};
+use crate::stages::shards::part::{Note, open_part, stage_part};
+use crate::stages::shards::{Counted, Counts, Finish, Finished, Job};
+use crate::tables::manifest::Status;
+use crate::tables::predictions::{PredictionRow, Predictions};
+use crate::tables::score_plan::ScorePlanRow;
+use crate::tables::spectrograms::{Place, Spectrograms};
+
+/// A model whose own golden vector comes out further off than this is not run.
+const GOLDEN_TOLERANCE: f32 = 1e-4;
+
+/// What became of one shard.
+pub struct Scored {
+    pub(super) rows: Vec<PredictionRow>,
+    pub(super) note: Note,
+    /// What it took; `None` where another process made it.
+    pub(super) seconds: Option<f64>,
+    n_bytes: u64,
+}
+
+impl Counted for Scored {
+    fn counts(&self) -> Counts {
+        let n_rejected = self.rows.iter().filter(|row| row.status == Status::Rejected).count() as u64;
+        Counts { n_rows: self.rows.len() as u64, n_rejected, n_unread: self.note.n_unread, n_bytes: self.n_bytes }
+    }
+}
+
+/// Makes shards one after the other: all threads work on one batch.
+pub(super) fn make(ctx: &Ctx, model: &[u8], jobs: &[Job<ScorePlanRow>], done: Finish<Scored>) -> Result<()> {
+    let meter = ctx.progress.begin("score", jobs.iter().map(|job| job.n_rows as u64).sum());
+    let mut scorer: Option<Scorer> = None;
+    for (at, job) in jobs.iter().enumerate() {
+        let (clock, rows) = (Instant::now(), job.rows()?);
+        let finished = |was_there| Finished { was_there, seconds: clock.elapsed().as_secs_f64() };
+        if let Some(made) = job.waits(|file| open(file, job.id, &rows))? {
+            meter.advance(rows.len() as u64);
+            done(at, made, finished(true))?;
+            continue;
+        }
+        let scorer = match &mut scorer {
+            Some(scorer) => scorer,
+            none => none.insert(Scorer::new(ctx, model)?),
+        };
+        let working = Instant::now();
+        let mut made = scorer.score(&rows, meter.as_ref())?;
+        made.seconds = Some(working.elapsed().as_secs_f64());
+        if job.is_kept {
+            let predictions = Predictions { classes: scorer.labels.classes.clone(), rows: made.rows };
+            let note = made.note.entry()?;
+            made.n_bytes = stage_part(job, |out| predictions.write_noting(out, Some(note)))?.n_bytes;
+            made.rows = predictions.rows;
+        }
+        done(at, made, finished(false))?;
+    }
+    Ok(())
+}
+
+/// A finished shard that waits in `file`, if it is whole and of these rows.
+pub(super) fn open(file: &Path, id: &str, rows: &[ScorePlanRow]) -> Result<Option<Scored>> {
+    let Some((predictions, note, content)) = open_part(file, id, Predictions::read)? else { return Ok(None) };
+    let mut found: Vec<(&str, u32)> =
+        predictions.rows.iter().map(|row| (row.recording_id.as_str(), row.copy)).collect();
+    let mut wanted: Vec<(&str, u32)> = rows.iter().map(|row| (row.recording_id.as_str(), row.copy)).collect();
+    found.sort_unstable();
+    wanted.sort_unstable();
+    let is_of_rows = found == wanted;
+    Ok(is_of_rows.then_some(Scored { rows: predictions.rows, note, seconds: None, n_bytes: content.n_bytes }))
+}
+
+/// Rows waiting for their probabilities, with their spectrograms one after the other.
+#[derive(Default)]
+struct Pending {
+    rows: Vec<PredictionRow>,
+    log_mel: Vec<f32>,
+}
+
+/// A model that is ready.
+struct Scorer<'a> {
+    ctx: &'a Ctx,
+    session: Session,
+    labels: Labels,
+    blank: PredictionRow,
+    golden_difference: f32,
+    known: Known,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(ctx: &'a Ctx, model: &[u8]) -> Result<Self> {
+        let provider: Provider = ctx.pipeline.score.device.parse()?;
+        let mut session = Session::open(model, provider, ctx.n_threads(), &ctx.runtime_library)
+            .map_err(|error| if error.kind() == ErrorKind::Input { error.at_place(place(ctx)) } else { error })?;
+        let golden_difference = session.verify_golden(GOLDEN_TOLERANCE)?;
+        let card = session.card();
+        let (labels, blank) = (card.meaning(&ctx.pipeline.labels).into_owned(), blank(ctx, card)?);
+        // Of others it is known before they are read.
+        let known = match Source::of(ctx) {
+            Source::Folder => Known::read(ctx, model, &stem_of_predictions(ctx, card)?, &blank.provider)?,
+            Source::Audio | Source::Features => Known::default(),
+        };
+        Ok(Self { ctx, session, labels, blank, golden_difference, known })
+    }
+
+    fn score(&mut self, rows: &[ScorePlanRow], meter: &dyn Meter) -> Result<Scored> {
+        let note = Note { golden_difference: Some(self.golden_difference), ..Note::default() };
+        let mut scored = Scored { rows: Vec::with_capacity(rows.len()), note, seconds: None, n_bytes: 0 };
+        match Source::of(self.ctx) {
+            Source::Features => self.features(rows, &mut scored, meter)?,
+            Source::Audio | Source::Folder => self.audio(rows, &mut scored, meter)?,
+        }
+        Ok(scored)
+    }
+
+    /// Stored spectrograms, each by one positioned read.
+    fn features(&mut self, rows: &[ScorePlanRow], scored: &mut Scored, meter: &dyn Meter) -> Result<()> {
+        let mut shards: Vec<&str> = rows.iter().filter_map(|row| row.shard.as_deref()).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let paths: Vec<_> = shards.iter().map(|key| self.ctx.store.root().join(key)).collect();
+        let spectrograms = Spectrograms::open(&paths)?;
+        let network = &self.session.card().network;
+        let (size, mut scratch, mut pending) = (network.n_mels * network.n_frames, Vec::new(), Pending::default());
+        for chunk in rows.chunks(self.ctx.pipeline.score.batch) {
+            for row in chunk {
+                let file = row.shard.as_deref().and_then(|key| shards.binary_search(&key).ok());
+                let place = file.zip(row.offset).zip(row.crc32);
+                let ((file, offset), crc32) = place.ok_or_else(|| Error::bug("a spectrogram without a place"))?;
+                let begin = pending.log_mel.len();
+                pending.log_mel.resize(begin + size, 0.0);
+                let place = Place { offset, file: file as u32, crc32 };
+                spectrograms.read(place, &mut scratch, &mut pending.log_mel[begin..])?;
+                pending.rows.push(row.prediction(&self.blank));
+            }
+            self.flush(&mut pending, scored)?;
+            meter.advance(chunk.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Recordings: read, and made into spectrograms as they are stored, a batch at a time.
+    fn audio(&mut self, rows: &[ScorePlanRow], scored: &mut Scored, meter: &dyn Meter) -> Result<()> {
+        let (ctx, front_end) = (self.ctx, front_end_of(self.session.card())?);
+        let extractor =
+            Extractor::new(&front_end, &[], ctx.pipeline.pipeline.seed)?.with_limit(ctx.pipeline.recording_limit());
+        let root = ctx.input.clone().unwrap_or_else(|| ctx.corpora.clone());
+        let mut pending = Pending::default();
+        for chunk in rows.chunks(ctx.pipeline.score.batch) {
+            let heard: Vec<Heard> = {
+                let (extractor, root, known, blank) = (&extractor, &root, &self.known, &self.blank);
+                let listener = Listener { extractor, root, known, blank };
+                ctx.pool.install(|| {
+                    let buffers = || (Buffers::default(), extractor.scratch());
+                    chunk
+                        .par_iter()
+                        .map_init(buffers, |buffers, row| listener.hear(row, buffers))
+                        .collect::<Result<_>>()
+                })?
+            };
+            for one in heard {
+                match one {
+                    Heard::New(row, log_mel) => {
+                        pending.rows.push(row);
+                        pending.log_mel.extend_from_slice(&log_mel);
+                    }
+                    Heard::Known(mut row) => {
+                        self.known.reuse(&mut row);
+                        scored.note.n_reused += 1;
+                        scored.rows.push(row);
+                    }
+                    Heard::Rejected(row) => scored.rows.push(row),
+                    Heard::Unread(row) => {
+                        scored.note.unread(&row.path, row.reject_reason.as_deref().unwrap_or_default());
+                        scored.rows.push(row);
+                    }
+                }
+            }
+            self.flush(&mut pending, scored)?;
+            meter.advance(chunk.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Runs the model on what is pending.
+    fn flush(&mut self, pending: &mut Pending, scored: &mut Scored) -> Result<()> {
+        if pending.rows.is_empty() {
+            return Ok(());
+        }
+        let n_classes = self.session.card().network.n_classes;
+        let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
+        self.session.run(&pending.log_mel, pending.rows.len(), &mut probabilities)?;
+        scored.note.n_done += pending.rows.len() as u64;
+        for (mut row, probabilities) in pending.rows.drain(..).zip(probabilities.chunks_exact(n_classes)) {
+            row.set_probabilities(&self.labels.classes, probabilities);
+            scored.rows.push(row);
+        }
+        pending.log_mel.clear();
+        Ok(())
+    }
+}
+
+/// What a model file that is refused is called.
+fn place(ctx: &Ctx) -> String {
+    match ctx.pipeline.score.model.as_str() {
+        TRAINED => "the trained model".into(),
+        path => path.into(),
+    }
+}
