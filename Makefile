@@ -14,6 +14,7 @@ SERMILL  := $(TARGET)/release/sermill
 RUNTIME  := $(TARGET)/release/libonnxruntime.so
 PYTHON   := $(TARGET)/python
 PEERS    := $(TARGET)/peers
+RAY      := $(TARGET)/ray
 # A Python that has the peers of the benchmarks already; else they are installed from PyPI.
 PEERS_PYTHON ?=
 BENCH     = python3 tests/peers/bench.py --library $(RUNTIME) $(ARGS) \
@@ -23,7 +24,7 @@ FUZZ      = cargo run --release --locked --example fuzz --
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
+.PHONY: help build runtime python ray cluster chaos arrays demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -47,6 +48,19 @@ test: runtime python ## all tests, and a tenth of the torture
 
 torture: build runtime python ## every fault, every damage: ARGS="--only kill,damage --seed 7" (see tests/torture/README.md)
 	@$(TORTURE) $(ARGS)
+
+ray: ## Ray for `make cluster` and `make chaos`
+	@sh dispatch/install.sh $(RAY)
+
+cluster: build runtime ray ## ingest, features and score on two local raylets: CORPORA= STORE= ARGS="--set score.model=FILE" (see docs/cluster.md)
+	@PYTHONPATH=$(RAY) python3 dispatch/local.py --sermill $(SERMILL) --pipeline $(PIPELINE) --corpora $(CORPORA) \
+	  --store $(or $(STORE),store/$(basename $(notdir $(PIPELINE)))) $(ARGS); code=$$?; [ $$code -eq 1 ] && exit 0; exit $$code
+
+chaos: build runtime ray ## raylets, head, driver, shards and committer of a local cluster killed at proven moments: ARGS="--only raylet --rounds 2"
+	@PYTHONPATH=$(RAY) python3 tests/cluster/chaos.py --sermill $(SERMILL) $(ARGS)
+
+arrays: build runtime ray ## the examples of job arrays, their commands run here; slurm.sh for real where there is a Slurm
+	@PYTHONPATH=$(RAY) python3 tests/cluster/arrays.py --sermill $(SERMILL) $(ARGS)
 
 check: fmt clippy test doc ## what must be green before a commit
 
