@@ -331,7 +331,12 @@ impl TrainConfig {
             ("[train] learning_rate", self.learning_rate, positive(self.learning_rate), "must be above 0 and finite"),
             ("[train] momentum", self.momentum, share(self.momentum), "must be at least 0 and under 1"),
             ("[train] decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), "must be at least 0 and finite"),
-            ("[train.network] dropout", network.dropout.into(), share(network.dropout.into()), "must be at least 0 and under 1"),
+            (
+                "[train.network] dropout",
+                network.dropout.into(),
+                share(network.dropout.into()),
+                "must be at least 0 and under 1",
+            ),
             (
                 "[train.network] batch_norm_epsilon",
                 network.batch_norm_epsilon.into(),
