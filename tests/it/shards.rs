@@ -221,6 +221,8 @@ fn scoring_audio_needs_no_stored_spectrogram_and_asks_only_for_what_is_new() {
     }
     assert!(mill.table("features").is_empty());
     assert_eq!(mill.predictions().len(), 14);
+    let reported = recipe.done(&mill, "report", &more);
+    assert_eq!((&reported["fresh"], &reported["protocol"]), (&false.into(), &"unsplit".into()), "without pictures");
     // From features everything is known already.
     recipe.done(&mill, "features", &["--set", "split.protocol=unsplit", "--set", "features.copies=0"]);
     let from_features = ["--set", &model, "--set", "split.protocol=unsplit", "--set", "features.copies=0"];
