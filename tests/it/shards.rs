@@ -221,7 +221,7 @@ fn scoring_audio_needs_no_stored_spectrogram_and_asks_only_for_what_is_new() {
     }
     assert!(mill.table("features").is_empty());
     assert_eq!(mill.predictions().len(), 14);
-    let reported = recipe.done(&mill, "report", &more);
+    let reported = recipe.done(&mill, "report", &["--set", "split.protocol=unsplit"]);
     assert_eq!((&reported["fresh"], &reported["protocol"]), (&false.into(), &"unsplit".into()), "without pictures");
     // From features everything is known already.
     recipe.done(&mill, "features", &["--set", "split.protocol=unsplit", "--set", "features.copies=0"]);
