@@ -1,6 +1,6 @@
 //! How well a model did, in slices: lazy queries over what `score` committed, from which metrics and confusions follow.
 //!
-//! A slice is one line of [`slices::SLICES`]. Columns that predictions lack are joined from the manifest, so whatever either table
+//! A slice is one line of `slices::SLICES`. Columns that predictions lack are joined from the manifest, so whatever either table
 //! knows of a recording can be sliced by. What is counted is the number of items by side, value of the slice, speaker, label and
 //! predicted class; no item is looked at one by one.
 

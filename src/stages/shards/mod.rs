@@ -185,11 +185,11 @@ pub fn run<S: Sharded>(stage: &S, ctx: &Ctx, read: &Read) -> Result<Done> {
 /// [`Sharded`] without its types, for lists.
 pub trait AnySharded: Sync {
     fn stage(&self) -> &dyn Stage;
-    /// Writes a plan into the store; see [`plan::plan`].
+    /// Writes a plan into the store; see `plan::plan`.
     fn plan(&self, ctx: &Ctx) -> Result<Value>;
-    /// Makes some shards of a plan, and tells each; see [`work::work`].
+    /// Makes some shards of a plan, and tells each; see `work::work`.
     fn shard(&self, ctx: &Ctx, plan: &PlanFolder, wanted: &Wanted, tell: &Tell) -> Result<()>;
-    /// Commits a plan; see [`commit::commit`].
+    /// Commits a plan; see `commit::commit`.
     fn commit(&self, ctx: &Ctx, plan: &PlanFolder) -> Result<Committed>;
 }
 
