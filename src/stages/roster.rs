@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use crate::error::Result;
-use crate::labels::Labels;
 use crate::split::Split;
 use crate::storage::commit::Commit;
 use crate::storage::layout::Store;
@@ -74,10 +73,5 @@ impl Roster {
     /// Whether any copy of a recording stands on a side.
     pub fn has_side(&self, recording_id: &str) -> bool {
         self.sides.has(recording_id)
-    }
-
-    /// Position of the class of a recording, where `labels` has one for its word.
-    pub fn class(&self, recording_id: &str, labels: &Labels) -> Option<usize> {
-        labels.class_of(self.entries.get(recording_id)?.emotion.as_deref())
     }
 }

@@ -90,7 +90,7 @@ impl Predictions {
         for (name, parts) in columns {
             let class = name[COLUMN.len()..].to_string();
             labels::check_class(&class).map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
-            fill(&mut rows, &parts, classes.len());
+            fill(&mut rows, &parts, classes.len()).map_err(|error| error.at(file.path()).hint(AGAIN))?;
             classes.push(class);
         }
         if classes.is_empty() {
@@ -102,16 +102,26 @@ impl Predictions {
     }
 }
 
-/// Appends the values of one class to the rows that have one.
-fn fill(rows: &mut [PredictionRow], parts: &[ArrayRef], class: usize) {
-    let values = parts.iter().filter_map(|part| part.as_any().downcast_ref::<Float32Array>());
-    for (row, value) in rows.iter_mut().zip(values.flat_map(|values| values.iter())) {
-        if let Some(value) = value
-            && row.probabilities.len() == class
-        {
-            row.probabilities.push(value);
+/// Appends the values of one class to the rows that have one: a row has all of them or none.
+fn fill(rows: &mut [PredictionRow], parts: &[ArrayRef], class: usize) -> Result<()> {
+    let mut rows = rows.iter_mut();
+    for part in parts {
+        let values = part.as_any().downcast_ref::<Float32Array>();
+        let values =
+            values.ok_or_else(|| Error::input(format!("a probability is {}, not Float32", part.data_type())))?;
+        // The values first: what ends a batch must not take a row with it.
+        for (value, row) in values.iter().zip(rows.by_ref()) {
+            match value {
+                Some(value) if row.probabilities.len() == class => row.probabilities.push(value),
+                None if row.probabilities.is_empty() => {}
+                _ => {
+                    let what = format!("`{}` has the probabilities of some classes only", row.recording_id);
+                    return Err(Error::input(what));
+                }
+            }
         }
     }
+    Ok(())
 }
 
 impl PredictionRow {
@@ -156,6 +166,18 @@ mod tests {
             let bare = read_rows::<PredictionRow>(&path).expect("sound");
             assert!(bare.iter().all(|row| row.probabilities.is_empty()) && bare.len() == 2_100);
         }
+    }
+
+    #[test]
+    fn a_row_with_some_of_its_probabilities_is_refused_by_name() {
+        let column = |values: [Option<f32>; 2]| -> ArrayRef { Arc::new(Float32Array::from_iter(values)) };
+        let mut rows = vec![PredictionRow::example(), PredictionRow::example()];
+        fill(&mut rows, &[column([Some(0.5), None])], 0).expect("one scored, one rejected");
+        let error = fill(&mut rows, &[column([Some(0.5), Some(0.5)])], 1).expect_err("the second has one of two");
+        assert!(error.to_string().contains("`a/b.wav` has the probabilities of some classes only"), "{error}");
+        let other: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![0.5]));
+        let error = fill(&mut rows, &[other], 0).expect_err("another type");
+        assert!(error.to_string().contains("Float64"), "{error}");
     }
 
     #[test]

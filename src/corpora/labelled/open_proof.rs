@@ -1,3 +1,5 @@
+//! What stands in a folder decides where its labels come from.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! What patterns of paths match, and which of them no recipe may hold.
+
 use proptest::prelude::*;
 
 use super::*;

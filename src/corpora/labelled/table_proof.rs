@@ -1,3 +1,5 @@
+//! What tables of labels are read as, and what of them is refused.
+
 use super::*;
 use crate::corpora::Sex;
 use crate::error::ErrorKind;

@@ -15,13 +15,14 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde_json::{Map, json};
 
-use crate::augment;
+use crate::augment::{self, Chain, Format};
 use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::progress::Meter;
 use crate::recordings;
 use crate::signal::mel::MelBank;
+use crate::signal::profile::FrontEnd;
 use crate::split::Protocol;
 use crate::stages::shards::{self, Counted, Counts, Finish, Finished, Job, Seen, Shard, Sharded};
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, last_of, stage_table};
@@ -137,8 +138,12 @@ fn augmentations(ctx: &Ctx) -> String {
 /// Whether stored copies take voices from other recordings.
 fn hears_others(ctx: &Ctx) -> bool {
     let config = &ctx.pipeline.features;
-    let extractor = Extractor::new(&config.front_end, &config.augmentations, ctx.pipeline.pipeline.seed);
-    ctx.pipeline.stored_copies() > 0 && extractor.is_ok_and(|extractor| extractor.chain().n_donors() > 0)
+    if ctx.pipeline.stored_copies() == 0 {
+        return false;
+    }
+    let FrontEnd { sample_rate, n_samples, .. } = config.front_end;
+    let chain = Chain::new(&config.augmentations, Format { sample_rate, n_samples });
+    chain.is_ok_and(|chain| chain.n_donors() > 0)
 }
 
 /// All shards that the manifest asks for, and which of them stand.
