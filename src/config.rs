@@ -129,7 +129,25 @@ pub struct TrainConfig {
     pub momentum: f64,
     /// `learning_rate / (1 + decay * step)`.
     pub decay: f64,
+    /// The folds that are trained, from 0; empty for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<u32>,
+    /// Networks of each fold, from seeds of their own; their probabilities are averaged when scoring.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub members: u32,
+    /// Whether one more model is trained on everything, for recordings that no fold knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_model: bool,
     pub network: NetworkConfig,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The form that serde asks for.
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 /// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
@@ -285,19 +303,14 @@ impl Pipeline {
                 return refuse("[[ingest.corpus]] name", name, limit);
             }
         }
-        for (place, fraction) in
-            [("test_fraction", self.split.test_fraction), ("validation_fraction", self.split.validation_fraction)]
-        {
-            if !(0.0..1.0).contains(&fraction) {
-                return refuse(&format!("[split] {place}"), &fraction, "must be at least 0 and under 1");
-            }
-        }
+        self.split.check()?;
         if self.ingest.max_recording_mb == 0 {
             return refuse("[ingest] max_recording_mb", &0, "must be at least 1");
         }
         for (place, count) in [
             ("[train] batch", self.train.batch),
             ("[train] epochs", self.train.epochs),
+            ("[train] members", self.train.members as usize),
             ("[score] batch", self.score.batch),
             ("[features] shard_recordings", self.features.shard_recordings),
             ("[train.network] window", self.train.network.window),
@@ -309,8 +322,8 @@ impl Pipeline {
             }
         }
         self.train.check()?;
-        if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
-            return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
+        if self.split.protocol != Protocol::Unsplit && self.split.monitored().is_none() {
+            return refuse("[split] validation_fraction", &0, "the best epoch is chosen there: above 0");
         }
         let names: std::collections::BTreeSet<_> = self.ingest.corpus.iter().map(|corpus| &corpus.name).collect();
         if names.len() != self.ingest.corpus.len() {

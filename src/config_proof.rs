@@ -24,7 +24,7 @@ fn every_shipped_pipeline_is_a_valid_recipe() {
 fn the_paper_pipeline_holds_the_paper_network() {
     let pipeline = Pipeline::parse(PAPER, &[]).expect("paper");
     assert_eq!(pipeline.network().expect("network"), NetworkSpec::paper(128, 508));
-    assert_eq!(pipeline.split.protocol.monitored(), Split::Test);
+    assert_eq!(pipeline.split.monitored(), Some(Split::Test));
 }
 
 #[test]
