@@ -47,14 +47,13 @@ pub(super) fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
     let last = keys.pop().unwrap_or_default();
     let mut section = table;
     for key in keys {
+        // Many keys may be left out of a recipe; what none has is refused when the whole is read.
         section = section
-            .get_mut(key)
-            .and_then(toml::Value::as_table_mut)
-            .ok_or_else(|| wrong(&format!("there is no section `{key}`")))?;
+            .entry(key)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .ok_or_else(|| wrong(&format!("`{key}` is no section")))?;
     }
-    match section.get_mut(last) {
-        Some(old) => *old = value,
-        None => return Err(wrong(&format!("there is no key `{last}`"))),
-    }
+    section.insert(last.to_string(), value);
     Ok(())
 }
