@@ -24,7 +24,9 @@ mod reading;
 pub mod runs;
 pub mod schema;
 pub mod score_plan;
+pub mod scorecard;
 pub mod spectrograms;
+pub mod trials;
 
 use std::path::{Path, PathBuf};
 
@@ -67,6 +69,8 @@ pub const TABLES: &[&str] = &[
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
     runs::RunRow::SCHEMA,
+    scorecard::ScorecardRow::SCHEMA,
+    trials::TrialRow::SCHEMA,
 ];
 
 /// The parsed contract of `R`.
@@ -232,6 +236,8 @@ mod tests {
         check(metrics::MetricRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
+        check(scorecard::ScorecardRow::example());
+        check(trials::TrialRow::example());
     }
 
     #[test]
