@@ -103,16 +103,19 @@ struct Changed {
     conditioned: Conditioned,
     augmentation: String,
     snr_db: Option<f64>,
+    /// What the frequencies of its mel bank are multiplied by.
+    warp: Option<f64>,
 }
 
 impl Extractor {
     /// Plans a front end and the augmentations of its copies; recordings may take [`Budget::DEFAULT_LIMIT`].
     pub fn new(front_end: &FrontEnd, augmentations: &[Wanted], seed: Seed) -> Result<Self> {
         let format = Format { sample_rate: front_end.sample_rate, n_samples: front_end.n_samples };
+        let chain = Chain::new(augmentations, format)?;
         Ok(Self {
             front_end: front_end.clone(),
-            plan: MelPlan::new(front_end)?,
-            chain: Chain::new(augmentations, format)?,
+            plan: MelPlan::new(front_end)?.with_warps(front_end, &chain.warps())?,
+            chain,
             seed,
             budget: Budget::new(Budget::DEFAULT_LIMIT, front_end.sample_rate),
             resamplers: Mutex::new(HashMap::new()),
@@ -175,7 +178,7 @@ impl Extractor {
             let ExtractScratch { wave, copy: copied, mel, log_mel, .. } = scratch;
             let wave = if changed.is_some() { copied } else { wave };
             pad(wave, conditioned.valid_samples, self.front_end.pad);
-            self.plan.log_mel(wave, mel, log_mel);
+            self.plan.warped_log_mel(changed.as_ref().and_then(|changed| changed.warp), wave, mel, log_mel);
             self.remove_band_means(conditioned, log_mel);
             sink(Spectrogram {
                 copy: copy.number,
@@ -273,7 +276,7 @@ impl Extractor {
         self.chain.apply(Place::Conditioned, &mut draws, &voices, &mut wave);
         conditioned.valid_samples = wave.valid;
         conditioned.pad_fraction = (n_samples - wave.valid) as f64 / n_samples as f64;
-        Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db() })
+        Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db(), warp: draws.warp() })
     }
 
     fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {

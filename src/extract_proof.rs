@@ -208,11 +208,35 @@ fn what_is_heard_padded_and_taken_from_each_band_follows_the_definition() {
 }
 
 #[test]
+fn a_copy_of_another_vocal_tract_is_the_wave_of_its_original_through_the_warped_bank() {
+    let front_end = FrontEnd { n_samples: 3_000, offset_s: 0.0, ..profile("full-rank").expect("known") };
+    let extractor = Extractor::new(&front_end, &[Wanted::Named("vtlp".into())], Seed(1)).expect("an extractor");
+    let (samples, file) = recording(21_500, 2_500);
+    let (mean, deviation) = mean_and_deviation(&samples);
+    let mut wave: Vec<f32> = samples.iter().map(|x| ((x - mean) / deviation) as f32).collect();
+    wave.resize(3_000, 0.0);
+    let mut buffers = Buffers::holding(file);
+    let recording = extractor.reader().decode(None, &mut buffers).and_then(|opened| opened.heard()).expect("heard");
+    let copies: Vec<Copy> = (0..9).map(|number| Copy { number, ..Copy::ORIGINAL }).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let made = extractor.extract(&recording, &copies, &mut extractor.scratch(), |one| {
+        let text = one.augmentation.clone().unwrap_or("vtlp(warp=1)".into());
+        let factor: f64 = text.trim_matches(|c| !char::is_ascii_digit(&c)).parse().expect("a number");
+        let error = worst(one.log_mel, &twin::warped_log_mel(&wave, &front_end, factor), &front_end);
+        assert!(error < 2e-3, "{text}: {error}");
+        seen.insert(text);
+        Ok(())
+    });
+    made.expect("spectrograms");
+    assert!(seen.len() > 5, "{seen:?}");
+}
+
+#[test]
 fn a_copy_is_padded_by_itself_and_not_by_the_original() {
     let front_end = FrontEnd { n_samples: 12_000, offset_s: 0.0, pad: Pad::Repeat, ..profile("paper").expect("known") };
     let louder = [Wanted::Named("white-noise".into())];
     let extractor = Extractor::new(&front_end, &louder, Seed(1)).expect("an extractor");
-    let mut of = |numbers: &[u32]| {
+    let of = |numbers: &[u32]| {
         let copies: Vec<Copy> = numbers.iter().map(|&number| Copy { number, ..Copy::ORIGINAL }).collect();
         let (mut made, mut buffers) = (Vec::new(), Buffers::holding(recording(21_500, 5_000).1));
         let recording = extractor.reader().decode(None, &mut buffers).and_then(|opened| opened.heard()).expect("heard");
