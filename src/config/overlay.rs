@@ -14,6 +14,12 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
     if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
         score.entry("source").or_insert_with(|| "features".into());
     }
+    let features = table.get_mut("features").and_then(toml::Value::as_table_mut);
+    if let Some(front_end) = features.and_then(|features| features.get_mut("front_end")?.as_table_mut()) {
+        for (key, before) in [("start", "offset"), ("pad", "zeros"), ("band_mean", "none")] {
+            front_end.entry(key).or_insert_with(|| before.into());
+        }
+    }
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()
         && !labels.contains_key("classes")
