@@ -11,6 +11,7 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
+use crate::network::pool::Pool;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
@@ -144,8 +145,8 @@ pub struct NetworkConfig {
     pub trunk: Trunk,
     /// Feature maps of each block.
     pub maps: Vec<usize>,
-    /// Pool side of each block.
-    pub pools: Vec<usize>,
+    /// Max pool of each block: a number for a square one, or `[mel, time]`.
+    pub pools: Vec<Pool>,
     pub lstm_units: usize,
     pub dropout: f32,
     pub batch_norm_epsilon: f32,

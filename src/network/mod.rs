@@ -22,6 +22,7 @@ pub mod network;
 pub mod onnx;
 pub mod optimiser;
 pub mod parameters;
+pub mod pool;
 pub mod predictor;
 #[cfg(test)]
 mod proof;
@@ -37,6 +38,7 @@ pub use dense::StepOutcome;
 pub use network::Network;
 pub use optimiser::SgdConfig;
 pub use parameters::{Parameters, Tensor};
+pub use pool::Pool;
 pub use predictor::Predictor;
 pub use spec::{BlockSpec, NetworkSpec, Trunk};
 pub use state::TrainerState;

@@ -16,6 +16,9 @@ use crate::network::seam::Seam;
 use crate::network::spec::NetworkSpec;
 use crate::simd::Isa;
 
+/// Values of a pool: the index of one takes seven bits, and the kernels count from zero.
+const MOST_CELLS: usize = 127;
+
 /// Recordings that go through the LSTM together.
 const BATCH: usize = 64;
 
@@ -78,8 +81,10 @@ pub(super) fn thread_pool(n_threads: usize) -> Result<Arc<rayon::ThreadPool>> {
 /// Refuses parameters that do not have the shapes of `spec`, and specs that the kernels cannot run.
 pub(super) fn check_shapes(spec: &NetworkSpec, parameters: &Parameters) -> Result<()> {
     spec.check()?;
-    if spec.blocks.is_empty() || spec.blocks.iter().any(|block| block.pool > 11 || block.n_maps < 2) {
-        return Err(Error::recipe("a network has at least one block, with 2 maps or more and pools of at most 11"));
+    if spec.blocks.is_empty() || spec.blocks.iter().any(|block| block.pool.cells() > MOST_CELLS || block.n_maps < 2) {
+        return Err(Error::recipe(
+            "a network has at least one block, with 2 maps or more and pools of at most 127 values",
+        ));
     }
     let expected = Parameters::zeros(spec);
     if expected.tensors.len() != parameters.tensors.len() {

@@ -12,7 +12,7 @@ use crate::units::Seed;
 /// Three windows of 12 x 18: channels that fill less than one block, three and one, widths that leave every rest of a tile,
 /// a pool of 1, and an image of 2 x 3 left for the LSTM to flatten.
 pub fn small_spec() -> NetworkSpec {
-    let block = |n_maps, pool| BlockSpec { n_maps, pool };
+    let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
     NetworkSpec {
         n_mels: 12,
         n_frames: 34,
@@ -27,7 +27,7 @@ pub fn small_spec() -> NetworkSpec {
 /// Three windows of 32 x 40 whose second block is convolved by Winograd's products: tiles in groups of three rows and
 /// one, channels that fill one block and a part of the next, two and a part.
 pub fn tiled_spec() -> NetworkSpec {
-    let block = |n_maps, pool| BlockSpec { n_maps, pool };
+    let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
     NetworkSpec {
         n_mels: 32,
         n_frames: 80,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::network::pool::Pool;
 use crate::signal::tiles;
 
 /// One learning module: convolution 3x3 `same`, batch norm, ELU, max pool, dropout.
@@ -11,8 +12,8 @@ use crate::signal::tiles;
 pub struct BlockSpec {
     /// Feature maps out of the convolution.
     pub n_maps: usize,
-    /// Side and stride of the square max pool.
-    pub pool: usize,
+    /// Sides and strides of the max pool.
+    pub pool: Pool,
 }
 
 /// Where a recording is cut into windows.
@@ -63,7 +64,7 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The paper's network for a spectrogram of `[n_mels, n_frames]`; seven classes; 656,583 parameters for `[128, 508]`.
     pub fn paper(n_mels: usize, n_frames: usize) -> Self {
-        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
         Self {
             n_mels,
             n_frames,
@@ -99,7 +100,7 @@ impl NetworkSpec {
 
     /// Frames of a column of what enters block `index`.
     pub fn shrink(&self, index: usize) -> usize {
-        self.blocks[..index].iter().map(|block| block.pool).product()
+        self.blocks[..index].iter().map(|block| block.pool.time).product()
     }
 
     /// Frames that lie in some window.
@@ -116,7 +117,7 @@ impl NetworkSpec {
     pub fn block_input(&self, index: usize) -> (usize, usize, usize) {
         let width = if index < self.cut() { self.seen_frames() } else { self.window };
         self.blocks[..index].iter().fold((self.n_mels, width, 1), |(height, width, _), block| {
-            (height / block.pool, width / block.pool, block.n_maps)
+            (height / block.pool.mel, width / block.pool.time, block.n_maps)
         })
     }
 
@@ -133,11 +134,11 @@ impl NetworkSpec {
                 .hint("lengthen `[features] n_samples` or shorten the hop"));
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            if block.pool == 0 {
+            if block.pool.cells() == 0 {
                 return Err(Error::recipe(format!("block {index}: a pool of 0")));
             }
             let (height, width, _) = self.block_input(index);
-            if height % block.pool != 0 || width % block.pool != 0 {
+            if !height.is_multiple_of(block.pool.mel) || !width.is_multiple_of(block.pool.time) {
                 return Err(Error::recipe(format!(
                     "block {index}: an image of {height} x {width} cannot be pooled by {}",
                     block.pool

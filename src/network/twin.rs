@@ -211,14 +211,14 @@ impl Twin {
         let dropout = Dropout::new(seed, index, self.spec.dropout);
         let (mut argmax, mut factors, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for (number, image) in raw.iter().enumerate() {
-            let mut pooled = Image::zeros(image.height / pool, image.width / pool, channels);
+            let mut pooled = Image::zeros(image.height / pool.mel, image.width / pool.time, channels);
             let (mut from_indices, mut factor) = (vec![0; pooled.values.len()], vec![0.0; pooled.values.len()]);
             for (at, value) in pooled.values.iter_mut().enumerate() {
                 let (pixel, channel) = (at / channels, at % channels);
                 let (y, x) = (pixel / pooled.width, pixel % pooled.width);
                 *value = f64::NEG_INFINITY;
-                for inner in 0..pool * pool {
-                    let from = image.at(y * pool + inner / pool, x * pool + inner % pool, channel);
+                for inner in 0..pool.cells() {
+                    let from = image.at(y * pool.mel + inner / pool.time, x * pool.time + inner % pool.time, channel);
                     let normal = (image.values[from] - statistics[channel].0) * inverse_deviation[channel];
                     let active = elu(tensors[2][channel] * normal + tensors[3][channel]);
                     if active > *value {
