@@ -11,6 +11,9 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
+use crate::network::head::Head;
+use crate::network::pool::Pool;
+use crate::network::sequence::Recurrent;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
@@ -162,9 +165,15 @@ pub struct NetworkConfig {
     pub trunk: Trunk,
     /// Feature maps of each block.
     pub maps: Vec<usize>,
-    /// Pool side of each block.
-    pub pools: Vec<usize>,
+    /// Max pool of each block: a number for a square one, or `[mel, time]`.
+    pub pools: Vec<Pool>,
+    /// What reads the steps in time: `lstm`, `bilstm` or `none`.
+    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
+    pub recurrent: Recurrent,
     pub lstm_units: usize,
+    /// What the dense layer is given of the steps: `last`, `mean`, `mean-deviation` or `attention`.
+    #[serde(default, skip_serializing_if = "Head::is_last")]
+    pub head: Head,
     pub dropout: f32,
     pub batch_norm_epsilon: f32,
     pub batch_norm_momentum: f32,
@@ -265,7 +274,9 @@ impl Pipeline {
             hop: network.hop,
             trunk: network.trunk,
             blocks: blocks.collect(),
+            recurrent: network.recurrent,
             lstm_units: network.lstm_units,
+            head: network.head,
             dropout: network.dropout,
             batch_norm_epsilon: network.batch_norm_epsilon,
             batch_norm_momentum: network.batch_norm_momentum,
