@@ -2,16 +2,22 @@
 //!
 //! `spec` says what the network is, `parameters` holds its tensors. `trainer` trains it, `predictor` scores with it;
 //! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `lstm` and `dense`, and `block` of the
-//! `kernels`. `twin` is the same network written naively in `f64`, which the tests compare everything with.
+//! `kernels`. `optimiser` moves the weights by a `schedule`, `average` follows them, `targets` is what they are moved
+//! towards. `twin` is the same network written naively in `f64`, which the tests compare everything with.
 
+pub mod average;
 mod block;
 mod block_weights;
 pub mod dense;
 mod dropout;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_learning;
 pub mod initialise;
 pub mod kernels;
+#[cfg(test)]
+mod learning_proof;
 mod lstm;
 #[cfg(test)]
 mod lstm_proof;
@@ -25,17 +31,19 @@ pub mod parameters;
 pub mod predictor;
 #[cfg(test)]
 mod proof;
+pub mod schedule;
 mod seam;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod targets;
 pub mod trainer;
 #[cfg(test)]
 mod twin;
 
 pub use dense::StepOutcome;
 pub use network::Network;
-pub use optimiser::SgdConfig;
+pub use optimiser::{SgdConfig, UpdateRule};
 pub use parameters::{Parameters, Tensor};
 pub use predictor::Predictor;
 pub use spec::{BlockSpec, NetworkSpec, Trunk};

@@ -1,5 +1,6 @@
 //! From the best weights to a published model: export, proof in ONNX Runtime, folder with model and curves.
 
+use crate::config::learning::BatchNorm;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
 use crate::network::onnx::{self, Golden, ModelCard};
@@ -7,7 +8,9 @@ use crate::network::session::{Provider, Session};
 use crate::pictures::{EpochPoint, curves_svg};
 use crate::stages::train::Run;
 use crate::stages::train::dataset::Dataset;
-use crate::stages::train::stream::each_batch;
+use crate::stages::train::finish::re_estimate;
+use crate::stages::train::items::TrainingItems;
+use crate::stages::train::stream::{Source, each_batch};
 use crate::stages::{Ctx, stage_bytes};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::layout::Store;
@@ -24,20 +27,31 @@ pub(super) const PARITY_BATCH: usize = 2;
 const GOLDEN_SEED: u64 = 20_260_101;
 
 impl Run<'_> {
-    /// Exports the best weights and writes the files of the model's folder; gives them and the largest difference to ONNX
+    /// Finishes the kept weights, exports them and writes the files of the model's folder; gives them and the largest difference to ONNX
     /// Runtime.
     ///
     /// The trainer's memory is given back before ONNX Runtime takes its own.
     pub(super) fn stage_model(
         mut self,
         model_id: &str,
-        held_out: &Dataset,
+        (train, held_out): (&TrainingItems, &Dataset),
         history: &[HistoryRow],
     ) -> Result<(Vec<OutFile>, f32)> {
         self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
+        self.trainer.settle();
+        if self.ctx.pipeline.train.batch_norm == BatchNorm::ReEstimated {
+            let epoch = history.iter().find(|row| row.is_best).map_or(1, |row| row.epoch);
+            let order = self.order("population", epoch as usize);
+            let n = re_estimate(&mut self.trainer, &train.epoch(epoch), &order, self.ctx.pipeline.train.batch)?;
+            self.ctx.progress.say(&format!("train: batch statistics of {n} training items"));
+        }
         let card = self.card(model_id)?;
         let bytes = onnx::export(&self.spec, &self.trainer.state().parameters, &card)?;
-        let own = self.own_predictions(held_out)?;
+        // Where nothing is held out, the proof is made on what was trained on.
+        let own = match held_out.len() {
+            0 => self.own_predictions(&train.epoch(1), train.len())?,
+            n => self.own_predictions(held_out, n)?,
+        };
         let ctx = self.ctx;
         drop(self);
         let difference = compare_with_runtime(ctx, &bytes, &own)?;
@@ -72,11 +86,11 @@ impl Run<'_> {
         })
     }
 
-    /// The network's own forward on the first held-out items, as it was fed.
-    fn own_predictions(&mut self, held_out: &Dataset) -> Result<Vec<Prediction>> {
-        let items: Vec<usize> = (0..held_out.len().min(PARITY_ITEMS)).collect();
+    /// The network's own forward on the first of `n` items, as it was fed.
+    fn own_predictions(&mut self, source: &impl Source, n: usize) -> Result<Vec<Prediction>> {
+        let items: Vec<usize> = (0..n.min(PARITY_ITEMS)).collect();
         let mut own = Vec::new();
-        each_batch(held_out, &items, PARITY_BATCH, |batch| {
+        each_batch(source, &items, PARITY_BATCH, |batch| {
             self.predict(batch)?;
             own.push(Prediction { log_mel: batch.log_mel.clone(), probabilities: self.probabilities.clone() });
             Ok(())
