@@ -1,6 +1,7 @@
 //! What recipes are accepted, and what is laid over them.
 
 use super::*;
+use crate::augment::mixup::Mixup;
 use crate::augment::spec_augment::SpecAugment;
 
 const PAPER: &str = include_str!("../pipelines/paper.toml");
@@ -136,7 +137,7 @@ fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
         include_str!("../pipelines/full-rank-16k.toml"),
     ] {
         let augment = Pipeline::parse(text, &[]).expect("valid").augment;
-        assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
+        assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF, mixup: Mixup(0.0) });
     }
 }
 

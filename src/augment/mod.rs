@@ -1,7 +1,7 @@
 //! Augmentations: changed copies of a recording. One file each; the list below is all there is to extend.
 //!
 //! A recipe names them (`recipe`), a `Chain` plans them for a front end, every copy draws its own values (`parameter`).
-//! SpecAugment is no part of the list: it masks spectrograms when training reads them (`spec_augment`).
+//! SpecAugment and mixup are no part of the list: they change spectrograms when training reads them (`spec_augment`, `mixup`).
 
 mod babble;
 mod band_limit;
@@ -16,6 +16,7 @@ mod gain;
 mod level;
 #[cfg(test)]
 mod list_proof;
+pub mod mixup;
 mod noise;
 mod parameter;
 mod pitch;

@@ -2,6 +2,7 @@
 //! and what was typed with `--set`.
 
 use crate::audio::Budget;
+use crate::config::learning;
 use crate::error::{Error, Result};
 use crate::labels::{DEFAULT_SET, Labels};
 
@@ -20,6 +21,7 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
             front_end.entry(key).or_insert_with(|| before.into());
         }
     }
+    learning::add_newer_keys(table);
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()
         && !labels.contains_key("classes")

@@ -1,5 +1,7 @@
 //! Training: one step is forward, loss, backward and update of the whole network.
 
+mod finish;
+
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -11,7 +13,7 @@ use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
 use crate::network::kernels::dropout::Dropout;
-use crate::network::optimiser::{SgdConfig, update};
+use crate::network::optimiser::UpdateRule;
 use crate::network::parameters::{Parameters, TensorsMut};
 use crate::network::predictor::{
     Predictor, check_batch, check_shapes, cut_image, dense_shape, stack_window, thread_pool,
@@ -20,8 +22,11 @@ use crate::network::seam::SeamMemory;
 use crate::network::sequence::{Sequence, SequenceGradient};
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
+use crate::network::targets::Targets;
 use crate::simd::Isa;
 use crate::units::Seed;
+
+pub use finish::Population;
 
 /// Trains one network. Every buffer is made once, for batches of up to `max_batch` recordings.
 ///
@@ -32,7 +37,8 @@ use crate::units::Seed;
 pub struct Trainer {
     spec: NetworkSpec,
     state: TrainerState,
-    config: SgdConfig,
+    rule: UpdateRule,
+    isa: Isa,
     max_batch: usize,
     gradient: Parameters,
     pub(super) blocks: Vec<Block>,
@@ -61,24 +67,24 @@ impl Trainer {
     pub fn new(
         spec: NetworkSpec,
         parameters: Parameters,
-        config: SgdConfig,
+        rule: impl Into<UpdateRule>,
         max_batch: usize,
         n_threads: usize,
     ) -> Result<Self> {
-        Self::with_isa(spec, parameters, config, max_batch, n_threads, Isa::fastest())
+        Self::with_isa(spec, parameters, rule, max_batch, n_threads, Isa::fastest())
     }
 
     /// A trainer with the kernels of one instruction set.
     pub fn with_isa(
         spec: NetworkSpec,
         parameters: Parameters,
-        config: SgdConfig,
+        rule: impl Into<UpdateRule>,
         max_batch: usize,
         n_threads: usize,
         isa: Isa,
     ) -> Result<Self> {
         check_shapes(&spec, &parameters)?;
-        let pool = thread_pool(n_threads)?;
+        let (pool, rule) = (thread_pool(n_threads)?, rule.into());
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(&spec, index)).collect();
         let max_batch = max_batch.max(1);
         let (features, d_features) = feature_lengths(&spec, max_batch);
@@ -97,8 +103,9 @@ impl Trainer {
             sequence: Sequence::new(&spec, max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
             d_embedding: vec![0.0; max_batch * spec.n_embedding()],
-            state: TrainerState { parameters, velocity: Parameters::zeros(&spec), iteration: 0 },
-            config,
+            state: rule.begin(parameters),
+            rule,
+            isa,
             max_batch,
             spec,
             pool,
@@ -122,11 +129,19 @@ impl Trainer {
     /// The outcome is that of the weights before the step. Errors (too many recordings, a label out of range, values
     /// or a loss that are not finite) leave the state as it was.
     pub fn step(&mut self, log_mel: &[f32], labels: &[usize], dropout: Option<Seed>) -> Result<StepOutcome> {
-        let outcome = self.compute_gradient(log_mel, labels, dropout)?;
+        self.step_towards(log_mel, labels.into(), dropout)
+    }
+
+    /// [`Trainer::step`] towards shares of classes.
+    pub fn step_towards(
+        &mut self,
+        log_mel: &[f32],
+        targets: Targets<'_>,
+        dropout: Option<Seed>,
+    ) -> Result<StepOutcome> {
+        let outcome = self.compute_gradient_towards(log_mel, targets, dropout)?;
         self.observe_statistics();
-        let TrainerState { parameters, velocity, iteration } = &mut self.state;
-        update(&self.config, *iteration, parameters, velocity, &self.gradient);
-        *iteration += 1;
+        self.pool.install(|| self.rule.apply(self.isa, &mut self.state, &self.gradient));
         self.predictor_is_current = false;
         Ok(outcome)
     }
@@ -138,8 +153,19 @@ impl Trainer {
         labels: &[usize],
         dropout: Option<Seed>,
     ) -> Result<StepOutcome> {
+        self.compute_gradient_towards(log_mel, labels.into(), dropout)
+    }
+
+    /// [`Trainer::compute_gradient`] towards shares of classes.
+    pub fn compute_gradient_towards(
+        &mut self,
+        log_mel: &[f32],
+        targets: Targets<'_>,
+        dropout: Option<Seed>,
+    ) -> Result<StepOutcome> {
+        let Targets { labels, shares } = targets;
         let n = check_batch(&self.spec, log_mel)?;
-        if n != labels.len() || n > self.max_batch {
+        if n != labels.len() || n > self.max_batch || shares.is_some_and(|all| all.len() != n * self.spec.n_classes) {
             let text = format!("{n} recordings with {} labels, room for {}", labels.len(), self.max_batch);
             return Err(Error::bug(text));
         }
@@ -149,12 +175,12 @@ impl Trainer {
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.forward(log_mel, n, dropout);
-            let outcome = dense::evaluate(self.spec.n_classes, &self.probabilities, labels);
+            let outcome = targets.evaluate(self.spec.n_classes, &self.probabilities);
             if !outcome.loss.is_finite() {
                 return Err(Error::input(format!("loss is not finite at step {}", self.state.iteration))
                     .hint("lower `[train] learning_rate`"));
             }
-            self.backward(labels, n, dropout);
+            self.backward(targets, n, dropout);
             Ok(outcome)
         })
     }
@@ -164,7 +190,7 @@ impl Trainer {
         &self.gradient
     }
 
-    /// Inference with moving statistics: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
+    /// Inference with moving statistics and [`Trainer::evaluated`] weights: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
         self.current_predictor().predict(log_mel, probabilities)
     }
@@ -181,7 +207,7 @@ impl Trainer {
 
     fn current_predictor(&mut self) -> &mut Predictor {
         if !self.predictor_is_current {
-            self.predictor.load(&self.state.parameters);
+            self.predictor.load(self.state.average.as_ref().unwrap_or(&self.state.parameters));
             self.predictor_is_current = true;
         }
         &mut self.predictor
@@ -194,8 +220,10 @@ impl Trainer {
 
     /// Goes on from a state of a network of the same shapes.
     pub fn restore(&mut self, state: TrainerState) -> Result<()> {
-        check_shapes(&self.spec, &state.parameters)?;
-        check_shapes(&self.spec, &state.velocity)?;
+        self.rule.check_state(&state)?;
+        let sets =
+            [Some(&state.parameters), Some(&state.velocity), state.second_moment.as_ref(), state.average.as_ref()];
+        sets.into_iter().flatten().try_for_each(|set| check_shapes(&self.spec, set))?;
         self.state = state;
         self.predictor_is_current = false;
         Ok(())
@@ -259,11 +287,11 @@ impl Trainer {
         });
     }
 
-    fn backward(&mut self, labels: &[usize], n: usize, dropout: Option<Seed>) {
+    fn backward(&mut self, targets: Targets<'_>, n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
         let TensorsMut { blocks: block_gradients, lstms, attention, dense: dense_gradient } =
             self.gradient.tensors_mut();
-        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.sequence.embedding, labels };
+        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.sequence.embedding, targets };
         dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_embedding);
         self.sequence.backward(parameters, n, &self.d_embedding, SequenceGradient { lstms, attention });
         let (Some(last), Some(columns)) = (self.blocks.len().checked_sub(1), self.columns) else { return };
@@ -314,101 +342,5 @@ fn feature_lengths(spec: &NetworkSpec, max_batch: usize) -> (usize, usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::network::network::Network;
-    use crate::network::proof::{batch, network_of, small_network, small_spec, specs, trainer};
-
-    #[test]
-    fn a_step_gives_the_same_bytes_for_any_number_of_threads() {
-        for spec in specs() {
-            let network = network_of(spec);
-            let states: Vec<Vec<u8>> = [1, 2, 8]
-                .into_iter()
-                .map(|n_threads| {
-                    let mut trainer = trainer(&network, 9, n_threads, Isa::fastest());
-                    for step in 0..3 {
-                        let (log_mel, labels) = batch(&network.spec, 9 - step, 30 + step as u64);
-                        trainer.step(&log_mel, &labels, Some(Seed(step as u64))).expect("a good batch");
-                    }
-                    trainer.state().to_bytes()
-                })
-                .collect();
-            assert!(states[0] == states[1] && states[0] == states[2]);
-        }
-    }
-
-    #[test]
-    fn a_restored_run_goes_on_with_the_same_bytes() {
-        let network = small_network();
-        let mut through = trainer(&network, 4, 2, Isa::fastest());
-        let mut stopped = trainer(&network, 4, 2, Isa::fastest());
-        let step = |trainer: &mut Trainer, index: u64| {
-            let (log_mel, labels) = batch(&network.spec, 4, 50 + index);
-            trainer.step(&log_mel, &labels, Some(Seed(index))).expect("a good batch");
-        };
-        (0..4).for_each(|index| step(&mut through, index));
-        (0..2).for_each(|index| step(&mut stopped, index));
-        let bytes = stopped.state().to_bytes();
-        let mut resumed = trainer(&network, 6, 1, Isa::fastest());
-        resumed.restore(TrainerState::from_bytes(&network.spec, &bytes).expect("own bytes")).expect("own shapes");
-        (2..4).for_each(|index| step(&mut resumed, index));
-        assert!(through.state() == resumed.state());
-        assert_eq!(resumed.state().iteration, 4);
-    }
-
-    #[test]
-    fn predictions_do_not_depend_on_the_batch_and_follow_training() {
-        let network = small_network();
-        let mut trainer = trainer(&network, 4, 2, Isa::fastest());
-        let (log_mel, labels) = batch(&network.spec, 4, 60);
-        let (mut together, mut alone) = (vec![0.0; 28], vec![0.0; 7]);
-        trainer.predict(&log_mel, &mut together).expect("a good batch");
-        for (one, together) in log_mel.chunks(12 * 34).zip(together.chunks(7)) {
-            trainer.predict(one, &mut alone).expect("a good recording");
-            assert_eq!(alone, together);
-        }
-        trainer.step(&log_mel, &labels, None).expect("a good batch");
-        let mut after = together.clone();
-        trainer.predict(&log_mel, &mut after).expect("a good batch");
-        assert_ne!(after, together);
-        let fresh = Network { spec: network.spec.clone(), parameters: trainer.state().parameters.clone() };
-        fresh.predictor(1).expect("own shapes").predict(&log_mel, &mut together).expect("a good batch");
-        assert_eq!(after, together);
-    }
-
-    #[test]
-    fn training_learns_a_small_batch_by_heart() {
-        let spec = NetworkSpec { dropout: 0.0, ..small_spec() };
-        let network = Network::initialise(spec, Seed(9)).expect("the small shapes divide");
-        let mut trainer = trainer(&network, 6, 2, Isa::fastest());
-        let (log_mel, labels) = batch(&network.spec, 6, 70);
-        let mut outcomes = (0..300).map(|_| trainer.step(&log_mel, &labels, None).expect("a good batch"));
-        let first = outcomes.next().expect("a step");
-        let last = outcomes.last().expect("a step");
-        assert!(last.loss < 0.3 * first.loss && last.correct == 6, "{first:?} {last:?}");
-    }
-
-    #[test]
-    fn bad_batches_are_refused_and_leave_the_state_alone() {
-        let network = small_network();
-        let mut trainer = trainer(&network, 2, 1, Isa::fastest());
-        let before = trainer.state().clone();
-        let (mut log_mel, labels) = batch(&network.spec, 2, 80);
-        assert!(trainer.step(&log_mel, &labels[..1], None).is_err());
-        assert!(trainer.step(&log_mel[1..], &labels, None).is_err());
-        assert!(trainer.step(&log_mel, &[0, 7], None).is_err());
-        let (three, three_labels) = batch(&network.spec, 3, 80);
-        assert!(trainer.step(&three, &three_labels, None).is_err());
-        log_mel[700] = f32::NAN;
-        assert!(trainer.step(&log_mel, &labels, None).is_err());
-        assert!(trainer.predict(&log_mel, &mut [0.0; 14]).is_err());
-        assert!(*trainer.state() == before);
-        log_mel[700] = 0.0;
-        let mut diverged = before;
-        diverged.parameters.tensors.last_mut().expect("dense.bias").values[0] = f32::INFINITY;
-        trainer.restore(diverged.clone()).expect("own shapes");
-        assert!(trainer.step(&log_mel, &labels, None).is_err(), "a loss that is not finite");
-        assert!(*trainer.state() == diverged);
-    }
-}
+#[path = "trainer_proof.rs"]
+mod tests;

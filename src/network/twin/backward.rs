@@ -6,16 +6,34 @@ use crate::network::twin::{BlockTrace, Image, Step, Tensors, Trace, Twin};
 impl Twin {
     /// Gradients of the mean loss; zero for the moving statistics.
     pub fn backward(&self, trace: &Trace, labels: &[usize]) -> Tensors {
+        self.backward_towards(trace, &self.shares(labels))
+    }
+
+    /// All of a label's class: `[recording][class]`.
+    pub fn shares(&self, labels: &[usize]) -> Tensors {
+        let row = |&label: &usize| (0..self.spec.n_classes).map(|class| f64::from(u8::from(class == label))).collect();
+        labels.iter().map(row).collect()
+    }
+
+    /// Mean of `-sum_c share_c ln p_c`.
+    pub fn loss_towards(&self, trace: &Trace, shares: &Tensors) -> f64 {
+        let of_one =
+            |(row, shares): (&Vec<f64>, &Vec<f64>)| -> f64 { row.iter().zip(shares).map(|(p, s)| -s * p.ln()).sum() };
+        trace.probabilities.iter().zip(shares).map(of_one).sum::<f64>() / shares.len() as f64
+    }
+
+    /// Gradients of [`Twin::loss_towards`].
+    pub fn backward_towards(&self, trace: &Trace, shares: &Tensors) -> Tensors {
         let mut gradient: Tensors = self.tensors.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
         let first_dense = self.tensors.len() - 2;
         let classes = self.spec.n_classes;
-        let mut d_images = Vec::new();
-        for (recording, &label) in labels.iter().enumerate() {
+        let (n, mut d_images) = (shares.len(), Vec::new());
+        for (recording, shares) in shares.iter().enumerate() {
             let embedding = &trace.embedding[recording];
             let mut d_embedding = vec![0.0; embedding.len()];
             for class in 0..classes {
-                let d =
-                    (trace.probabilities[recording][class] - f64::from(u8::from(class == label))) / labels.len() as f64;
+                let sum: f64 = shares.iter().sum();
+                let d = (trace.probabilities[recording][class] * sum - shares[class]) / n as f64;
                 gradient[first_dense + 1][class] += d;
                 for (unit, value) in embedding.iter().enumerate() {
                     gradient[first_dense][unit * classes + class] += d * value;

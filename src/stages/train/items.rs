@@ -1,5 +1,6 @@
 //! What an epoch trains on: stored spectrograms, fresh copies beside them, masks on both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use crate::stages::Ctx;
 use crate::stages::roster::Roster;
 use crate::stages::train::dataset::{Content, Dataset, Known};
 use crate::stages::train::fresh::Fresh;
+use crate::stages::train::sampler::Sampler;
 use crate::stages::train::stream::Source;
 use crate::storage::commit::Commit;
 use crate::tables::feature_index::FeatureIndexRow;
@@ -44,7 +46,8 @@ impl<'a> TrainingItems<'a> {
         let fresh = Fresh::open(ctx, roster, seed)?;
         let index = FeatureIndex::read(&ctx.store, features)?;
         let files = Arc::new(index.spectrograms(&ctx.store)?);
-        let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels);
+        let corpora: BTreeSet<&str> = index.rows.iter().map(|row| corpus_of(&row.recording_id)).collect();
+        let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels, &corpora);
         let [stored, validation, test] = Dataset::find((&index, files), known, Split::ALL, spec)?;
         let held_out = match monitored {
             Some(Split::Test) => test,
@@ -71,6 +74,11 @@ impl<'a> TrainingItems<'a> {
         self.stored.len() * (1 + self.fresh.as_ref().map_or(0, Fresh::n_copies) as usize)
     }
 
+    /// How the recipe draws an epoch of them.
+    pub(super) fn sampler(&self, n_classes: usize) -> Sampler {
+        Sampler::new(&self.ctx.pipeline.train.sample, &self.stored.strata(), self.len(), n_classes)
+    }
+
     /// Bytes that fresh copies and masks hold beyond the index of the stored spectrograms.
     pub(super) fn extra_bytes(&self) -> usize {
         let fresh = self.fresh.as_ref().map_or(0, |fresh| fresh.bytes(self.ctx.n_threads()));
@@ -83,13 +91,20 @@ impl<'a> TrainingItems<'a> {
     }
 }
 
+/// The head of a recording's id.
+fn corpus_of(recording_id: &str) -> &str {
+    recording_id.split('/').next().unwrap_or_default()
+}
+
 /// What the tables say of a row of the index; nothing for one without a class or a side.
-fn known(row: &FeatureIndexRow, roster: &Roster, labels: &Labels) -> Result<Option<Known>> {
+fn known(row: &FeatureIndexRow, roster: &Roster, labels: &Labels, corpora: &BTreeSet<&str>) -> Result<Option<Known>> {
     let Some(entry) = roster.entry(&row.recording_id) else { return Ok(None) };
     let side = roster.side(&row.recording_id, row.copy);
     let Some((class, side)) = labels.class_of(entry.emotion.as_deref()).zip(side) else { return Ok(None) };
     let sound = sound_hash(&row.content_hash, entry.start_s, entry.end_s)?;
-    Ok(Some(Known { class, side, sound }))
+    let corpus = corpora.range(..corpus_of(&row.recording_id)).count();
+    let corpus = u16::try_from(corpus).map_err(|_| Error::input("more than 65,536 corpora"))?;
+    Ok(Some(Known { class, corpus, side, sound }))
 }
 
 /// What one epoch reads; all chance in it comes from content, copy and epoch.

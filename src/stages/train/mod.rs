@@ -6,10 +6,13 @@
 
 mod checkpoint;
 pub mod dataset;
+pub mod finish;
 mod fresh;
 mod items;
+mod lesson;
 pub mod memory;
 mod model;
+mod sampler;
 pub mod stream;
 mod wanted;
 
@@ -21,10 +24,10 @@ use serde_json::{Map, json};
 
 use crate::augment;
 use crate::config::TrainConfig;
+use crate::config::learning::{BatchNorm, Keep};
 use crate::error::{Error, Result};
 use crate::network::dense::{argmax, cross_entropy};
-use crate::network::network::{Network, Trainer};
-use crate::network::optimiser::SgdConfig;
+use crate::network::network::{Network, Trainer, UpdateRule};
 use crate::network::parameters::Parameters;
 use crate::network::spec::NetworkSpec;
 use crate::split::{Protocol, Split};
@@ -39,8 +42,11 @@ use crate::units::Seed;
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
+use finish::re_estimate;
 use items::TrainingItems;
+use lesson::Lesson;
 use memory::MemoryPlan;
+use sampler::Sampler;
 use stream::{Batch, each_batch};
 use wanted::Wanted;
 
@@ -65,7 +71,8 @@ impl Stage for Train {
 
     fn check(&self, ctx: &Ctx) -> Result<()> {
         let spec = ctx.pipeline.network()?;
-        MemoryPlan::new(&spec, ctx.pipeline.train.batch, 0).check(&spec, ctx.memory_limit)?;
+        let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, 0);
+        plan.with_extra(lesson::extra_bytes(&ctx.pipeline, &spec, 0)).check(&spec, ctx.memory_limit)?;
         if ctx.pipeline.split.protocol == Protocol::Unsplit {
             return Err(Error::recipe("[split] protocol = `unsplit` has no training side")
                 .hint("choose another protocol, or score with a model trained elsewhere"));
@@ -157,24 +164,25 @@ fn train(
     let seed = wanted.seed(ctx.pipeline.pipeline.seed);
     let (train, held_out) = TrainingItems::open(ctx, features, roster, (seed, monitored), &spec)?;
     for (n_items, side) in [(train.len(), Some(Split::Train)), (held_out.len(), monitored)] {
-        if let Some(side) = side.filter(|_| n_items == 0) {
+        let is_needed = side == Some(Split::Train) || ctx.pipeline.train.keep == Keep::Best;
+        if let Some(side) = side.filter(|_| n_items == 0 && is_needed) {
             return Err(Error::input(format!("{label}there is no labelled recording on the {} side", side.name()))
                 .hint("look at `split` in the table `folds` and at `emotion` in the manifest"));
         }
     }
     let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
-    let plan = plan.with_extra(train.extra_bytes());
+    let plan = plan.with_extra(train.extra_bytes() + lesson::extra_bytes(&ctx.pipeline, &spec, train.len()));
     plan.check(&spec, ctx.memory_limit)?;
     ctx.progress.say(&format!("train: {label}takes {plan} of the memory limit of {}", ctx.memory_limit));
-    let mut run = Run::start(ctx, &spec, (seed, label), run_key, model_id)?;
+    let mut run = Run::start(ctx, (&spec, &train), (seed, label), run_key, model_id)?;
     while run.is_unfinished() {
         run.epoch(&train, &held_out)?;
     }
     let own = |row: HistoryRow| HistoryRow { fold: wanted.fold, member: wanted.member, ..row };
     let history: Vec<HistoryRow> = run.checkpoint.history_of(model_id).into_iter().map(own).collect();
     let (n_train, n_monitored) = (train.len(), held_out.len());
-    let parameters = run.checkpoint.best_state(&spec)?.parameters;
-    drop(run);
+    let parameters = run.finish(&train, &history)?;
+    // Where nothing is held out, the proof is made on what was trained on.
     let checks = if held_out.is_empty() { train.into_stored() } else { held_out };
     Ok(Trained { wanted, parameters, history, n_train, n_monitored, plan, checks })
 }
@@ -201,25 +209,40 @@ pub fn check_checkpoint(path: &Path) -> Result<u64> {
 fn identity(ctx: &Ctx) -> Settings {
     let train = &ctx.pipeline.train;
     let settings = run_settings(ctx).with("train.epochs", train.epochs);
-    if train.members > 1 { settings.with("train.members", train.members) } else { settings }
+    let settings = if train.members > 1 { settings.with("train.members", train.members) } else { settings };
+    if train.batch_norm == BatchNorm::default() {
+        settings
+    } else {
+        settings.with("train.batch_norm", train.batch_norm)
+    }
 }
 
 /// Everything a run's weights depend on, but for how long it goes on and for what is trained beside it.
 fn run_settings(ctx: &Ctx) -> Settings {
     let pipeline = &ctx.pipeline;
-    let train = TrainConfig { epochs: 0, folds: Vec::new(), members: 1, final_model: false, ..pipeline.train.clone() };
+    let train = TrainConfig {
+        epochs: if pipeline.train.is_of_one_length() { pipeline.train.epochs } else { 0 },
+        // Measured after the last epoch always.
+        batch_norm: BatchNorm::default(),
+        folds: Vec::new(),
+        members: 1,
+        final_model: false,
+        ..pipeline.train.clone()
+    };
     let copies = pipeline.fresh_copies();
     // Stored copies are part of the features, which are an input.
     let wanted = if copies > 0 { pipeline.features.augmentations.as_slice() } else { &[] };
     let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
-    Settings::of_revision(REVISION)
+    let settings = Settings::of_revision(REVISION)
         .with("train", train)
         .with("labels", &pipeline.labels)
         .with("pipeline.seed", pipeline.pipeline.seed)
         .with("split.protocol", pipeline.split.protocol)
         .with("features.copies", copies)
         .with("features.augmentations", augmentations)
-        .with("augment.spec_augment", &pipeline.augment.spec_augment)
+        .with("augment.spec_augment", &pipeline.augment.spec_augment);
+    let mixup = pipeline.augment.mixup;
+    if mixup.is_off() { settings } else { settings.with("augment.mixup", mixup) }
 }
 
 /// One training run: the trainer and what must survive a kill.
@@ -230,7 +253,9 @@ struct Run<'a> {
     label: String,
     spec: NetworkSpec,
     trainer: Trainer,
-    sgd: SgdConfig,
+    rule: UpdateRule,
+    lesson: Lesson,
+    sampler: Sampler,
     checkpoint: Checkpoint,
     checkpoint_file: std::path::PathBuf,
     probabilities: Vec<f32>,
@@ -239,16 +264,17 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(
         ctx: &'a Ctx,
-        spec: &NetworkSpec,
+        (spec, train): (&NetworkSpec, &TrainingItems),
         (seed, label): (Seed, String),
         run_key: &Fingerprint,
         model_id: &str,
     ) -> Result<Self> {
         let config = &ctx.pipeline.train;
         let checkpoint_file = ctx.store.side_index("train", &format!("{}.checkpoint", run_key.short()));
-        let sgd = SgdConfig { learning_rate: config.learning_rate, momentum: config.momentum, decay: config.decay };
+        let rule = lesson::update_rule(&ctx.pipeline, train.len());
+        let sampler = train.sampler(spec.n_classes);
         let network = Network::initialise(spec.clone(), seed.derive("weights", &[]))?;
-        let mut trainer = Trainer::new(spec.clone(), network.parameters, sgd, config.batch, ctx.n_threads())?;
+        let mut trainer = Trainer::new(spec.clone(), network.parameters, rule, config.batch, ctx.n_threads())?;
         let mut checkpoint = Checkpoint::default();
         if let Some(saved) = Checkpoint::read(&checkpoint_file)? {
             trainer.restore(saved.last_state(spec)?)?;
@@ -261,7 +287,9 @@ impl<'a> Run<'a> {
             label,
             spec: spec.clone(),
             trainer,
-            sgd,
+            rule,
+            lesson: Lesson::new(&ctx.pipeline, seed, sampler.class_shares()),
+            sampler,
             checkpoint,
             checkpoint_file,
             probabilities: vec![0.0; config.batch * spec.n_classes],
@@ -270,7 +298,8 @@ impl<'a> Run<'a> {
 
     fn is_unfinished(&self) -> bool {
         let config = &self.ctx.pipeline.train;
-        self.checkpoint.epochs_done() < config.epochs && self.checkpoint.epochs_without_better() < config.patience
+        let is_patient = config.keep == Keep::Last || self.checkpoint.epochs_without_better() < config.patience;
+        self.checkpoint.epochs_done() < config.epochs && is_patient
     }
 
     /// One pass over the training side, an evaluation of the monitored side, a checkpoint.
@@ -278,14 +307,12 @@ impl<'a> Run<'a> {
         let ctx = self.ctx;
         let config = &ctx.pipeline.train;
         let epoch = self.checkpoint.epochs_done() + 1;
-        let seed = self.seed;
-        let order = seed.derive("shuffle", &[&(epoch as u64).to_le_bytes()]).permutation(train.len());
+        let order = self.order("shuffle", epoch);
         let meter = ctx.progress.begin(&format!("{}epoch {epoch}/{}", self.label, config.epochs), train.len() as u64);
         let clock = Instant::now();
         let (mut loss, mut n_right, mut step, mut done) = (0.0, 0, 0_u64, 0);
         each_batch(&train.epoch(epoch as u32), &order, config.batch, |batch| {
-            let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &step.to_le_bytes()]);
-            let outcome = self.trainer.step(&batch.log_mel, &batch.labels, Some(dropout))?;
+            let outcome = self.lesson.step(&mut self.trainer, batch, (epoch as u64, step))?;
             let n = batch.labels.len();
             (step, done) = (step + 1, done + n);
             loss += outcome.loss * n as f64;
@@ -296,7 +323,7 @@ impl<'a> Run<'a> {
         })?;
         drop(meter);
         let seconds = clock.elapsed().as_secs_f64();
-        let (monitored_loss, monitored_accuracy) = self.evaluate(held_out)?;
+        let monitored = if held_out.is_empty() { None } else { Some(self.evaluate(held_out)?) };
         let n = train.len() as f64;
         let row = HistoryRow {
             model_id: String::new(),
@@ -306,19 +333,42 @@ impl<'a> Run<'a> {
             train_loss: loss / n,
             train_accuracy: n_right as f64 / n,
             monitored_split: ctx.pipeline.split.monitored().map_or("", Split::name).into(),
-            monitored_loss,
-            monitored_accuracy,
+            monitored_loss: monitored.map(|(loss, _)| loss),
+            monitored_accuracy: monitored.map(|(_, accuracy)| accuracy),
             is_best: false,
-            learning_rate: self.sgd.rate(self.trainer.state().iteration),
+            learning_rate: self.rule.rate(self.trainer.state().iteration),
             n_recordings: train.len() as u64,
             seconds,
         };
+        let told = |(loss, accuracy)| format!(", {} loss {loss:.4} accuracy {accuracy:.4}", row.monitored_split);
         ctx.progress.say(&format!(
-            "train: {}epoch {epoch}: loss {:.4} accuracy {:.4}, {} loss {monitored_loss:.4} accuracy {monitored_accuracy:.4}, {:.1} recordings/s",
-            self.label, row.train_loss, row.train_accuracy, row.monitored_split, n / seconds
+            "train: {}epoch {epoch}: loss {:.4} accuracy {:.4}{}, {:.1} recordings/s",
+            self.label,
+            row.train_loss,
+            row.train_accuracy,
+            monitored.map(told).unwrap_or_default(),
+            n / seconds
         ));
-        self.checkpoint.add(row, self.trainer.state());
+        self.checkpoint.add(row, self.trainer.state(), config.keep);
         self.checkpoint.publish(&ctx.store.staging("train"), &self.checkpoint_file)
+    }
+
+    /// The items of an epoch, from 1, as the recipe samples them.
+    fn order(&self, purpose: &str, epoch: usize) -> Vec<usize> {
+        self.sampler.order(self.seed.derive(purpose, &[&(epoch as u64).to_le_bytes()]))
+    }
+
+    /// The weights that the recipe keeps, with the statistics that it wants.
+    fn finish(mut self, train: &TrainingItems, history: &[HistoryRow]) -> Result<Parameters> {
+        self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
+        self.trainer.settle();
+        if self.ctx.pipeline.train.batch_norm == BatchNorm::ReEstimated {
+            let epoch = history.iter().find(|row| row.is_best).map_or(1, |row| row.epoch);
+            let order = self.order("population", epoch as usize);
+            let n = re_estimate(&mut self.trainer, &train.epoch(epoch), &order, self.ctx.pipeline.train.batch)?;
+            self.ctx.progress.say(&format!("train: {}batch statistics of {n} training items", self.label));
+        }
+        Ok(self.trainer.state().parameters.clone())
     }
 
     /// Mean cross-entropy and accuracy on a side, dropout off, moving statistics.
