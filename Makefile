@@ -8,6 +8,7 @@ PIPELINE ?= pipelines/paper.toml
 CORPORA  ?= corpora
 STORE    ?=
 ARGS     ?=
+SEEDS    ?= 1,2,3
 
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 SERMILL  := $(TARGET)/release/sermill
@@ -24,7 +25,7 @@ FUZZ      = cargo run --release --locked --example fuzz --
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python ray cluster chaos arrays demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement $(STAGES)
+.PHONY: help build runtime python ray cluster chaos arrays demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement scorecard unseen $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -61,6 +62,13 @@ chaos: build runtime ray ## raylets, head, driver, shards and committer of a loc
 
 arrays: build runtime ray ## the examples of job arrays, their commands run here; slurm.sh for real where there is a Slurm
 	@PYTHONPATH=$(RAY) python3 tests/cluster/arrays.py --sermill $(SERMILL) $(ARGS)
+
+scorecard: build runtime ## speaker-independent, source-disjoint and paper on CORPORA, side by side: STORE= ARGS="--set ..."
+	@$(SERMILL) scorecard --pipeline pipelines/speaker-independent.toml --pipeline pipelines/source-disjoint.toml \
+	  --pipeline pipelines/paper.toml --corpora $(CORPORA) --store $(or $(STORE),store/scorecard) $(ARGS)
+
+unseen: build runtime ## speaker-independent on speakers and corpora it was not made on, one JSON line a measure: CORPORA= STORE= SEEDS=1,2,3
+	@sh docs/results/unseen/unseen.sh $(SERMILL) $(CORPORA) $(or $(STORE),store/unseen) $(SEEDS)
 
 check: fmt clippy test doc ## what must be green before a commit
 

@@ -62,8 +62,11 @@ pub fn trial(store: &Store, trial: &Trial, runs: &[TrialRun]) -> Result<Vec<Tria
 pub fn summary(trial: &Trial, rows: &[TrialRow]) -> Value {
     let done: Vec<f64> = rows.iter().filter_map(|row| row.uar).collect();
     let mean = (!done.is_empty()).then(|| done.iter().sum::<f64>() / done.len() as f64);
-    json!({ "trial": trial.name, "seeds": rows.len(), "uar": done, "mean_uar": mean,
-        "uar_seven": rows.iter().map(|row| row.uar_seven).collect::<Vec<_>>() })
+    let all = |value: fn(&TrialRow) -> Option<f64>| rows.iter().map(value).collect::<Vec<_>>();
+    let seeds: Vec<i64> = rows.iter().map(|row| row.seed).collect();
+    json!({ "trial": trial.name, "protocol": rows.first().map(|row| &row.protocol), "seeds": seeds,
+        "n": rows.first().map_or(0, |row| row.n), "uar": mean, "uar_of_seeds": done, "low": all(|row| row.uar_low),
+        "high": all(|row| row.uar_high), "uar_seven": all(|row| row.uar_seven) })
 }
 
 /// Enters a seed that is not there yet.

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod augmented;
+mod campaign;
 mod chain;
 mod damage;
 mod dirty;
