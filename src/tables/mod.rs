@@ -21,6 +21,7 @@ pub mod predictions;
 pub mod probe_plan;
 mod ranged;
 mod reading;
+pub mod reliability;
 pub mod runs;
 pub mod schema;
 pub mod score_plan;
@@ -66,6 +67,7 @@ pub const TABLES: &[&str] = &[
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
+    reliability::ReliabilityRow::SCHEMA,
     runs::RunRow::SCHEMA,
 ];
 
@@ -230,6 +232,7 @@ mod tests {
         check(score_plan::ScorePlanRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
+        check(reliability::ReliabilityRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
     }
