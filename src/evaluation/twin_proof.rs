@@ -375,7 +375,7 @@ fn the_example_of_a_class_is_its_first_original_that_was_scored() {
         labelled(6, 0, Some("bored"), Status::Ok),
         labelled(7, 2, Some("angry"), Status::Ok),
     ];
-    let found = Scored::of(&[(&SEVEN, &rows[..3]), (&["sad"; 1], &rows[3..])]).open(SLICES).expect("opened");
+    let found = Scored::of(&[(&SEVEN, &rows[..3]), (&["sad"; 1], &rows[3..])]).alone(&seven());
     let wanted = [("bored", "a/06.wav"), ("sad", "a/03.wav")].map(|(class, id)| (class.into(), id.into()));
     assert_eq!(found.examples().expect("examples"), wanted.into());
 }

@@ -295,10 +295,10 @@ mod tests {
 
     #[test]
     fn the_normal_takes_over_where_it_makes_no_difference() {
-        let many: Vec<f64> = (0..4000).map(|i| 0.3 + 0.4 * Seed(5).unit(i)).collect();
+        let many: Vec<f64> = (0..5000).map(|i| 0.3 + 0.4 * Seed(5).unit(i)).collect();
         // Just below and just above the limit.
         let at = |n: usize| many[..n].iter().map(|p| p * (1.0 - p)).sum::<f64>();
-        let n = (0..4000).find(|&n| at(n) >= NORMAL_FROM).expect("enough of them") - 1;
+        let n = (0..5000).find(|&n| at(n) >= NORMAL_FROM).expect("enough of them") - 1;
         let normal = (at(n) * std::f64::consts::FRAC_2_PI).sqrt();
         assert!((mean_deviation(&many[..n]) / normal - 1.0).abs() < 1e-4);
         assert_eq!(mean_deviation(&[1.0, 0.0, 1.0]), 0.0);

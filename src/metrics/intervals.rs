@@ -16,6 +16,9 @@ pub const FEWEST: usize = 5;
 /// hundred thousand recordings cost no more than a few speakers.
 const MOST: usize = 500;
 
+/// Widest range that rounding makes.
+const ROUNDING: f64 = 1e-9;
+
 /// What the bootstrap draws whole, such as all items of one speaker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
@@ -176,12 +179,12 @@ fn bundled(n_classes: usize, clusters: &[Cluster], seed: Seed) -> Vec<Cluster> {
 fn spread(resamples: &[Vec<Option<f64>>], index: usize) -> Spread {
     let mut found: Vec<f64> = resamples.iter().filter_map(|values| values[index]).collect();
     found.sort_unstable_by(f64::total_cmp);
-    match (found.first(), found.last()) {
-        (Some(first), Some(last)) if first < last => {
-            Spread::Interval(Interval { low: quantile(&found, 0.025), high: quantile(&found, 0.975) })
-        }
-        _ => Spread::Flat,
+    if found.is_empty() {
+        return Spread::Flat;
     }
+    let (low, high) = (quantile(&found, 0.025), quantile(&found, 0.975));
+    // Sums in another order differ in their last bits.
+    if high - low > ROUNDING { Spread::Interval(Interval { low, high }) } else { Spread::Flat }
 }
 
 /// Linear interpolation between the two nearest of `sorted`, which is not empty.

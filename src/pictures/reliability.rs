@@ -35,7 +35,7 @@ const GAP: &str = "#f5cdb0";
 const LEFT: f64 = 76.0;
 const SIZE: f64 = 400.0;
 const TOP: f64 = 76.0;
-const HISTOGRAM_TOP: f64 = TOP + SIZE + 66.0;
+const HISTOGRAM_TOP: f64 = TOP + SIZE + 92.0;
 const HISTOGRAM_HEIGHT: f64 = 110.0;
 const BOTTOM: f64 = HISTOGRAM_TOP + HISTOGRAM_HEIGHT;
 
@@ -135,20 +135,14 @@ fn histogram(canvas: &mut Canvas, view: &ReliabilityView) {
     canvas.stroke((LEFT, BOTTOM), (LEFT + SIZE, BOTTOM), &format!(r#"stroke="{INK}""#));
     canvas.label(LEFT - 8.0, HISTOGRAM_TOP + 8.0, Anchor::End, &format!(r#"fill="{QUIET}""#), &grouped(most));
     let marks = [(view.accuracy, RIGHT, "accuracy"), (view.mean_confidence, SURE, "mean confidence")];
-    let found: Vec<_> = marks.into_iter().filter_map(|(share, colour, name)| Some((share?, colour, name))).collect();
-    let least = found.iter().map(|(share, ..)| *share).fold(f64::INFINITY, f64::min);
-    for (rank, (share, colour, name)) in found.iter().enumerate() {
-        let x = x_of(*share);
-        canvas.stroke((x, HISTOGRAM_TOP - 8.0), (x, BOTTOM), &format!(r#"stroke="{colour}" stroke-width="2""#));
-        // The two texts turn away from each other, and from the border that is near.
-        let is_left = if found.len() > 1 && found[0].0 == found[1].0 { rank == 0 } else { *share == least };
-        let (anchor, x) = match is_left {
-            true if *share > 0.3 => (Anchor::End, x - 6.0),
-            false if *share > 0.7 => (Anchor::End, x - 6.0),
-            _ => (Anchor::Start, x + 6.0),
-        };
-        let y = HISTOGRAM_TOP + 4.0 + 15.0 * rank as f64;
-        let text = format!("{name} {}", percent(Some(*share)).unwrap_or_default());
+    for (rank, (share, colour, name)) in marks.into_iter().enumerate() {
+        let Some(share) = share else { continue };
+        let x = x_of(share);
+        canvas.stroke((x, HISTOGRAM_TOP - 6.0), (x, BOTTOM), &format!(r#"stroke="{colour}" stroke-width="2""#));
+        // A line for each above the bars, away from the border that is near.
+        let (anchor, y) =
+            (if share > 0.5 { Anchor::End } else { Anchor::Start }, HISTOGRAM_TOP - 27.0 + 15.0 * rank as f64);
+        let text = format!("{name} {} %", percent(Some(share)).unwrap_or_default());
         canvas.label(x, y, anchor, &format!(r#"fill="{colour}" font-weight="600""#), &text);
     }
 }
