@@ -11,6 +11,9 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
+use crate::network::head::Head;
+use crate::network::pool::Pool;
+use crate::network::sequence::Recurrent;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
@@ -129,7 +132,25 @@ pub struct TrainConfig {
     pub momentum: f64,
     /// `learning_rate / (1 + decay * step)`.
     pub decay: f64,
+    /// The folds that are trained, from 0; empty for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<u32>,
+    /// Networks of each fold, from seeds of their own; their probabilities are averaged when scoring.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub members: u32,
+    /// Whether one more model is trained on everything, for recordings that no fold knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_model: bool,
     pub network: NetworkConfig,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The form that serde asks for.
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 /// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
@@ -144,9 +165,15 @@ pub struct NetworkConfig {
     pub trunk: Trunk,
     /// Feature maps of each block.
     pub maps: Vec<usize>,
-    /// Pool side of each block.
-    pub pools: Vec<usize>,
+    /// Max pool of each block: a number for a square one, or `[mel, time]`.
+    pub pools: Vec<Pool>,
+    /// What reads the steps in time: `lstm`, `bilstm` or `none`.
+    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
+    pub recurrent: Recurrent,
     pub lstm_units: usize,
+    /// What the dense layer is given of the steps: `last`, `mean`, `mean-deviation` or `attention`.
+    #[serde(default, skip_serializing_if = "Head::is_last")]
+    pub head: Head,
     pub dropout: f32,
     pub batch_norm_epsilon: f32,
     pub batch_norm_momentum: f32,
@@ -247,7 +274,9 @@ impl Pipeline {
             hop: network.hop,
             trunk: network.trunk,
             blocks: blocks.collect(),
+            recurrent: network.recurrent,
             lstm_units: network.lstm_units,
+            head: network.head,
             dropout: network.dropout,
             batch_norm_epsilon: network.batch_norm_epsilon,
             batch_norm_momentum: network.batch_norm_momentum,
@@ -285,19 +314,14 @@ impl Pipeline {
                 return refuse("[[ingest.corpus]] name", name, limit);
             }
         }
-        for (place, fraction) in
-            [("test_fraction", self.split.test_fraction), ("validation_fraction", self.split.validation_fraction)]
-        {
-            if !(0.0..1.0).contains(&fraction) {
-                return refuse(&format!("[split] {place}"), &fraction, "must be at least 0 and under 1");
-            }
-        }
+        self.split.check()?;
         if self.ingest.max_recording_mb == 0 {
             return refuse("[ingest] max_recording_mb", &0, "must be at least 1");
         }
         for (place, count) in [
             ("[train] batch", self.train.batch),
             ("[train] epochs", self.train.epochs),
+            ("[train] members", self.train.members as usize),
             ("[score] batch", self.score.batch),
             ("[features] shard_recordings", self.features.shard_recordings),
             ("[train.network] window", self.train.network.window),
@@ -309,8 +333,8 @@ impl Pipeline {
             }
         }
         self.train.check()?;
-        if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
-            return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
+        if self.split.protocol != Protocol::Unsplit && self.split.monitored().is_none() {
+            return refuse("[split] validation_fraction", &0, "the best epoch is chosen there: above 0");
         }
         let names: std::collections::BTreeSet<_> = self.ingest.corpus.iter().map(|corpus| &corpus.name).collect();
         if names.len() != self.ingest.corpus.len() {

@@ -28,6 +28,7 @@ mod telephone;
 mod time_shift;
 #[cfg(test)]
 mod trial_proof;
+mod vtlp;
 mod wsola;
 
 use crate::error::{Error, Result};
@@ -46,6 +47,8 @@ pub enum Place {
     Recording,
     /// On the wave after z-score and padding, where a signal-to-noise ratio means the same for every recording.
     Conditioned,
+    /// On the mel bank of the copy, wherever it is named: a factor, `warp`, for its frequencies. The wave stays as it is.
+    Bank,
 }
 
 /// What all waves of a front end have in common.
@@ -143,6 +146,7 @@ pub const AUGMENTATIONS: &[&dyn Augmentation] = &[
     &band_limit::BandLimit,
     &telephone::Telephone,
     &clipping::Clipping,
+    &vtlp::Vtlp,
 ];
 
 /// The augmentation of that name; the error lists the known ones.

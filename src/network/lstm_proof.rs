@@ -103,7 +103,7 @@ fn the_lstm_and_its_gradients_are_those_of_plain_loops() {
                 let gradient =
                     LstmTensors { kernel: &mut d_kernel[..], recurrent: &mut d_recurrent[..], bias: &mut d_bias[..] };
                 let d_last: Vec<f32> = d_last.iter().cycle().take(n * n_units).copied().collect();
-                lstm.backward(weights, n, &d_last, gradient);
+                lstm.backward(weights, n, &d_last, None, gradient);
             }
             let case = |what: &str| format!("{what}, {shape:?}, {isa:?}");
             check(&case("output"), &lstm.last[..last.len()], &last);

@@ -1,15 +1,17 @@
 //! The model: its shapes and tensors, forward, backward and optimiser, export to ONNX and ONNX Runtime.
 //!
 //! `spec` says what the network is, `parameters` holds its tensors. `trainer` trains it, `predictor` scores with it;
-//! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `lstm` and `dense`, and `block` of the
+//! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `sequence` (`lstm` and `head`) and `dense`, and `block` of the
 //! `kernels`. `twin` is the same network written naively in `f64`, which the tests compare everything with.
 
 mod block;
 mod block_weights;
+mod columns;
 pub mod dense;
 mod dropout;
 #[cfg(test)]
 mod golden;
+pub mod head;
 pub mod initialise;
 pub mod kernels;
 mod lstm;
@@ -22,10 +24,12 @@ pub mod network;
 pub mod onnx;
 pub mod optimiser;
 pub mod parameters;
+pub mod pool;
 pub mod predictor;
 #[cfg(test)]
 mod proof;
 mod seam;
+pub mod sequence;
 pub mod session;
 pub mod spec;
 pub mod state;
@@ -37,6 +41,7 @@ pub use dense::StepOutcome;
 pub use network::Network;
 pub use optimiser::SgdConfig;
 pub use parameters::{Parameters, Tensor};
+pub use pool::Pool;
 pub use predictor::Predictor;
 pub use spec::{BlockSpec, NetworkSpec, Trunk};
 pub use state::TrainerState;

@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
+use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
-use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
-use crate::network::lstm::Lstm;
 use crate::network::optimiser::{SgdConfig, update};
 use crate::network::parameters::{Parameters, TensorsMut};
 use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_image, dense_shape, lstm_shape, padded_index, thread_pool,
+    Predictor, check_batch, check_shapes, cut_image, dense_shape, stack_window, thread_pool,
 };
 use crate::network::seam::SeamMemory;
+use crate::network::sequence::{Sequence, SequenceGradient};
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
 use crate::simd::Isa;
@@ -38,11 +40,15 @@ pub struct Trainer {
     features: Vec<f32>,
     /// Its gradient, without padding.
     d_features: Vec<f32>,
-    lstm: Lstm,
+    /// Where the steps lie in them; none without blocks.
+    columns: Option<Columns>,
+    /// What dropout multiplies the inputs of the LSTM with `[max_batch, inputs]`.
+    factors: Vec<f32>,
+    sequence: Sequence,
     /// `[max_batch, classes]`; while going back they become the gradient of the logits.
     probabilities: Vec<f32>,
-    /// Gradient of the LSTM's last state.
-    d_last: Vec<f32>,
+    /// Gradient of the embedding.
+    d_embedding: Vec<f32>,
     seam: Option<SeamMemory>,
     predictor: Predictor,
     /// Whether `predictor` has the current weights.
@@ -74,8 +80,8 @@ impl Trainer {
         check_shapes(&spec, &parameters)?;
         let pool = thread_pool(n_threads)?;
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(&spec, index)).collect();
-        let (max_batch, last) = (max_batch.max(1), shapes[shapes.len() - 1]);
-        let max_images = max_batch * spec.n_windows();
+        let max_batch = max_batch.max(1);
+        let (features, d_features) = feature_lengths(&spec, max_batch);
         Ok(Self {
             predictor: Predictor::with_pool(spec.clone(), parameters.clone(), Arc::clone(&pool), isa)?,
             predictor_is_current: true,
@@ -84,11 +90,13 @@ impl Trainer {
                 .map(|(index, &shape)| Block::new(shape, isa, spec.n_images(index, max_batch)))
                 .collect(),
             seam: SeamMemory::new(&spec, max_batch),
-            features: vec![0.0; max_images * last.pooled.padded_len()],
-            d_features: vec![0.0; max_images * last.pooled.n_floats()],
-            lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
+            features: vec![0.0; features],
+            d_features: vec![0.0; d_features],
+            columns: Columns::new(&spec),
+            factors: vec![0.0; max_batch * spec.lstm_inputs()],
+            sequence: Sequence::new(&spec, max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
-            d_last: vec![0.0; max_batch * spec.lstm_units],
+            d_embedding: vec![0.0; max_batch * spec.n_embedding()],
             state: TrainerState { parameters, velocity: Parameters::zeros(&spec), iteration: 0 },
             config,
             max_batch,
@@ -103,11 +111,10 @@ impl Trainer {
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(spec, index)).collect();
         let blocks = shapes.iter().enumerate();
         let blocks = blocks.map(|(index, shape)| Block::memory_bytes(shape, spec.n_images(index, max_batch)));
-        let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
-        // The LSTM keeps inputs, gates, cell and outputs of each step; the last block's output lies beside its gradient.
-        let lstm = max_batch * spec.n_windows() * (3 * inputs + 6 * units) + max_batch * 4 * units;
-        let seam = SeamMemory::bytes(spec, max_batch);
-        blocks.sum::<usize>() + seam + Predictor::memory_bytes(spec) + lstm * size_of::<f32>()
+        let (features, d_features) = feature_lengths(spec, max_batch);
+        let features = features + d_features + max_batch * (spec.lstm_inputs() + spec.n_embedding());
+        let behind = SeamMemory::bytes(spec, max_batch) + Sequence::bytes(spec, max_batch, true);
+        blocks.sum::<usize>() + behind + Predictor::memory_bytes(spec) + features * size_of::<f32>()
     }
 
     /// One step on `log_mel` `[n, n_mels, n_frames]` and `labels` `[n]`; without a seed dropout is off.
@@ -159,11 +166,25 @@ impl Trainer {
 
     /// Inference with moving statistics: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        self.current_predictor().predict(log_mel, probabilities)
+    }
+
+    /// [`Trainer::predict`], and the vectors that enter the dense layer into `embedding` `[n, n_embedding]`.
+    pub fn predict_with_embedding(
+        &mut self,
+        log_mel: &[f32],
+        probabilities: &mut [f32],
+        embedding: &mut [f32],
+    ) -> Result<()> {
+        self.current_predictor().predict_with_embedding(log_mel, probabilities, embedding)
+    }
+
+    fn current_predictor(&mut self) -> &mut Predictor {
         if !self.predictor_is_current {
             self.predictor.load(&self.state.parameters);
             self.predictor_is_current = true;
         }
-        self.predictor.predict(log_mel, probabilities)
+        &mut self.predictor
     }
 
     /// Everything needed to go on later.
@@ -182,12 +203,10 @@ impl Trainer {
 
     fn forward(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
-        let (n_windows, epsilon) = (spec.n_windows(), spec.batch_norm_epsilon);
-        let n_images = n * n_windows;
-        let image_len = self.blocks[0].weights.shape.input_len();
-        let images = self.blocks[0].input.chunks_exact_mut(image_len).take(spec.n_images(0, n));
-        for (image, out) in images.enumerate() {
-            cut_image(spec, log_mel, image, out);
+        let epsilon = spec.batch_norm_epsilon;
+        if let Some(first) = self.blocks.first_mut() {
+            let images = first.input.chunks_exact_mut(first.weights.shape.input_len()).take(spec.n_images(0, n));
+            images.enumerate().for_each(|(image, out)| cut_image(spec, log_mel, image, out));
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         for index in 0..self.blocks.len() {
@@ -207,42 +226,55 @@ impl Trainer {
                 }
             }
         }
-        let last = self.blocks.len() - 1;
-        let shape = self.blocks[last].weights.shape;
-        self.blocks[last].activate_all(at(last), &mut self.features, n_images);
-        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.padded_len());
-        let input = self.lstm.input.chunks_exact_mut(n_inputs).zip(self.features.chunks_exact(feature_len));
-        let mask = InputMask::new(spec, dropout);
-        for (image, (input, features)) in input.take(n_images).enumerate() {
-            for (at, value) in input.iter_mut().enumerate() {
-                *value = features[padded_index(&shape, at)] * mask.factor(image / n_windows, at);
-            }
+        if let Some(last) = self.blocks.len().checked_sub(1) {
+            self.blocks[last].activate_all(at(last), &mut self.features, spec.n_images(last, n));
         }
-        self.lstm.forward(parameters.lstm(), n);
-        let last = &self.lstm.last[..n * spec.lstm_units];
-        dense::forward(dense_shape(spec), parameters.dense(), last, &mut self.probabilities);
+        self.read_steps(log_mel, n, dropout);
+        let (spec, parameters) = (&self.spec, &self.state.parameters);
+        self.sequence.forward(parameters, n);
+        let embedding = &self.sequence.embedding[..n * spec.n_embedding()];
+        dense::forward(dense_shape(spec), parameters.dense(), embedding, &mut self.probabilities);
+    }
+
+    /// The vectors of the steps, dropout done.
+    fn read_steps(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
+        let (spec, columns, features) = (&self.spec, self.columns, &self.features);
+        let (n_steps, n_inputs, one) = (spec.n_windows(), spec.lstm_inputs(), spec.n_mels * spec.n_frames);
+        let image_len = self.blocks.last().map_or(0, |last| last.weights.shape.pooled.padded_len());
+        let mask = InputMask::new(spec, dropout);
+        let recordings = self.sequence.input().par_chunks_exact_mut(n_steps * n_inputs);
+        let recordings = recordings.zip(self.factors.par_chunks_exact_mut(n_inputs)).take(n);
+        recordings.enumerate().for_each(|(recording, (vectors, factors))| {
+            mask.factors(recording, factors);
+            for (step, vector) in vectors.chunks_exact_mut(n_inputs).enumerate() {
+                match columns {
+                    None => stack_window(spec, &log_mel[recording * one..][..one], step, vector),
+                    Some(columns) => {
+                        let image = (recording * n_steps + step) / columns.n_steps;
+                        columns.read(&features[image * image_len..][..image_len], step % columns.n_steps, vector);
+                    }
+                }
+                vector.iter_mut().zip(factors.iter()).for_each(|(value, factor)| *value *= factor);
+            }
+        });
     }
 
     fn backward(&mut self, labels: &[usize], n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
-        let (n_windows, n_images) = (spec.n_windows(), n * spec.n_windows());
-        let TensorsMut { blocks: block_gradients, lstm: lstm_gradient, dense: dense_gradient } =
+        let TensorsMut { blocks: block_gradients, lstms, attention, dense: dense_gradient } =
             self.gradient.tensors_mut();
-        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.lstm.last, labels };
-        dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_last);
-        self.lstm.backward(parameters.lstm(), n, &self.d_last, lstm_gradient);
-        let last = self.blocks.len() - 1;
-        let pooled = self.blocks[last].weights.shape.pooled;
-        let mask = InputMask::new(spec, dropout);
-        let images =
-            self.d_features.chunks_exact_mut(pooled.n_floats()).zip(self.lstm.input.chunks_exact(spec.lstm_inputs()));
-        for (image, (out, d_input)) in images.take(n_images).enumerate() {
-            for (at, value) in d_input.iter().enumerate() {
-                let (pixel, channel) = (at / pooled.channels, at % pooled.channels);
-                let offset = channel / CHANNELS * pooled.plane() + pixel * CHANNELS + channel % CHANNELS;
-                out[offset] = value * mask.factor(image / n_windows, at);
-            }
-        }
+        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.sequence.embedding, labels };
+        dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_embedding);
+        self.sequence.backward(parameters, n, &self.d_embedding, SequenceGradient { lstms, attention });
+        let (Some(last), Some(columns)) = (self.blocks.len().checked_sub(1), self.columns) else { return };
+        let (image_len, n_inputs) = (self.blocks[last].weights.shape.pooled.n_floats(), spec.lstm_inputs());
+        let n_images = spec.n_images(last, n);
+        let vectors = self.sequence.input().par_chunks_exact(columns.n_steps * n_inputs);
+        let images = self.d_features.par_chunks_exact_mut(image_len).zip(vectors).take(n_images);
+        let (per_recording, factors) = (n_images / n, &self.factors);
+        images.enumerate().for_each(|(image, (out, vectors))| {
+            columns.put_gradients(vectors, &factors[image / per_recording * n_inputs..][..n_inputs], out);
+        });
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         self.blocks[last].backward_output(at(last), &self.d_features, n_images);
         for (index, mut gradient) in block_gradients.into_iter().enumerate().rev() {
@@ -272,6 +304,13 @@ impl Trainer {
             }
         }
     }
+}
+
+/// Values of the last block's output with padding, and of its gradient, for batches of up to `max_batch` recordings.
+fn feature_lengths(spec: &NetworkSpec, max_batch: usize) -> (usize, usize) {
+    let Some(last) = spec.blocks.len().checked_sub(1) else { return (0, 0) };
+    let (pooled, n_images) = (BlockShape::new(spec, last).pooled, spec.n_images(last, max_batch));
+    (n_images * pooled.padded_len(), n_images * pooled.n_floats())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::tables::Row;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HistoryRow {
     pub model_id: String,
+    pub fold: Option<u32>,
+    pub member: u32,
     pub epoch: u32,
     pub train_loss: f64,
     pub train_accuracy: f64,

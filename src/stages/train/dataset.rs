@@ -89,6 +89,11 @@ impl Dataset {
         Self { contents: Vec::new(), ..self }
     }
 
+    /// The same files without an item.
+    pub fn emptied(self) -> Self {
+        Self { items: Vec::new(), contents: Vec::new(), ..self }
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.items.len()

@@ -31,28 +31,39 @@ pub(super) struct TrainingItems<'a> {
 }
 
 impl<'a> TrainingItems<'a> {
-    /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored.
+    /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored; nothing for none. All chance
+    /// comes from `seed`.
     pub(super) fn open(
         ctx: &'a Ctx,
         features: &Commit,
         roster: &Roster,
-        monitored: Split,
+        (seed, monitored): (Seed, Option<Split>),
         spec: &NetworkSpec,
     ) -> Result<(Self, Dataset)> {
         let masks = ctx.pipeline.augment.spec_augment.clone();
-        let fresh = Fresh::open(ctx, roster)?;
+        let fresh = Fresh::open(ctx, roster, seed)?;
         let index = FeatureIndex::read(&ctx.store, features)?;
         let files = Arc::new(index.spectrograms(&ctx.store)?);
         let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels);
-        let [stored, held_out] = Dataset::find((&index, files), known, [Split::Train, monitored], spec)?;
+        let [stored, validation, test] = Dataset::find((&index, files), known, Split::ALL, spec)?;
+        let held_out = match monitored {
+            Some(Split::Test) => test,
+            Some(_) => validation,
+            None => test.emptied(),
+        };
         let needs_contents = fresh.is_some() || !masks.is_off();
         let stored = if needs_contents { stored } else { stored.without_contents() };
         if fresh.is_some() && stored.contents().iter().any(|content| content.copy > 0) {
             return Err(Error::input("the features hold stored copies, and the recipe draws copies for each epoch")
                 .hint("run `sermill features` with this pipeline"));
         }
-        let (seed, n_frames) = (ctx.pipeline.pipeline.seed, spec.n_frames);
+        let n_frames = spec.n_frames;
         Ok((Self { ctx, stored, fresh, masks, seed, n_frames }, held_out.without_contents()))
+    }
+
+    /// The stored spectrograms.
+    pub(super) fn into_stored(self) -> Dataset {
+        self.stored.without_contents()
     }
 
     /// Items of an epoch.

@@ -121,7 +121,7 @@ mod tests {
     const SGD: SgdConfig = SgdConfig { learning_rate: 0.01, momentum: 0.8, decay: 1e-6 };
 
     fn spec() -> NetworkSpec {
-        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
         NetworkSpec {
             n_mels: 8,
             n_frames: 24,
