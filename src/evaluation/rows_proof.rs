@@ -224,3 +224,16 @@ fn slices_over_the_manifest_say_decades_ranges_and_what_the_corpus_says() {
     assert!(of_speaker.len() == 9 && of_speaker.iter().all(|row| row.class == "all"));
     assert!(rows.confusions.iter().all(|row| !row.slice.starts_with("speaker")));
 }
+
+#[test]
+fn scores_of_all_folds_are_pooled_and_each_fold_is_a_slice() {
+    let mut items = spoken();
+    let whole = rows_from(&items);
+    items.iter_mut().enumerate().for_each(|(i, row)| row.fold = Some((i % 8 / 2) as u32));
+    let rows = rows_from(&items);
+    for metric in ["uar", "accuracy", "ece", "log_loss"] {
+        assert_eq!(find(&rows, "all", metric), find(&whole, "all", metric));
+    }
+    assert_eq!((find(&rows, "fold=0", "uar").support, find(&rows, "fold=3", "uar").support), (40, 40));
+    assert_eq!(find(&rows, "fold", "uar_gap").groups.as_deref(), Some("0 over 3"));
+}

@@ -25,6 +25,7 @@ pub const SLICES: &[Slice] = &[
     by("intensity", || col("intensity")),
     by("duration_s", || ranged(col("duration_s"), &[1.0, 2.0, 3.0, 4.0, 6.0])),
     by("rms_dbfs", || ranged(col("rms_dbfs"), &[-40.0, -30.0, -20.0])),
+    by("fold", || col("fold")),
     by("copies", || when(col("copy").eq(lit(0))).then(lit("original")).otherwise(lit("augmented"))),
 ];
 

@@ -24,11 +24,12 @@ pub(super) const SEVEN: [&str; 7] = ["angry", "disgust", "fear", "happy", "neutr
 type Told<'a> = (&'static str, &'a dyn Fn(&PredictionRow) -> Option<String>);
 
 /// The slices that need no manifest.
-fn today() -> [Told<'static>; 4] {
+fn today() -> [Told<'static>; 5] {
     [
         ("corpus", &|row| Some(row.corpus.clone())),
         ("speaker", &|row| row.speaker.clone()),
         ("sex", &|row| row.sex.clone()),
+        ("fold", &|row| row.fold.map(|fold| fold.to_string())),
         ("copies", &|row| Some(if row.copy == 0 { "original" } else { "augmented" }.to_string())),
     ]
 }
@@ -200,6 +201,7 @@ fn drawn(seed: Seed, n: u64) -> Vec<PredictionRow> {
             speaker: pick(3, &speakers),
             sex: pick(4, &[None, Some("female"), Some("male"), Some("Null")]),
             split: pick(5, &[None, Some("test"), Some("train"), Some("validation"), Some("elsewhere")]),
+            fold: pick(10, &[None, Some("0"), Some("3"), Some("12")]).map(|fold| fold.parse().expect("a number")),
             emotion: pick(6, &labels),
             predicted: pick(7, &labels),
             status: if seed.below(number * 16 + 8, 9) == 0 { Status::Rejected } else { Status::Ok },

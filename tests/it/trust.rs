@@ -299,7 +299,9 @@ fn every_interval_says_what_was_drawn_or_why_there_is_none_and_every_mean_over_h
     let metrics: Vec<MetricRow> = mill.rows("metrics");
     let predictions: Vec<PredictionRow> = mill.rows("predictions");
     let mut n_seen = BTreeMap::new();
-    for row in &metrics {
+    let by_predictions = ["all", "corpus", "speaker", "sex", "copies"];
+    for row in metrics.iter().filter(|row| by_predictions.iter().any(|name| row.slice.split('=').next() == Some(name)))
+    {
         let in_slice = |one: &&PredictionRow| {
             let value = row.slice.split_once('=').map_or("", |(_, value)| value);
             one.split.as_deref() == Some(&row.split)
