@@ -7,6 +7,8 @@
 mod counts;
 mod gaps;
 mod items;
+#[cfg(test)]
+mod opening_proof;
 mod rows;
 #[cfg(test)]
 mod rows_proof;

@@ -1,8 +1,5 @@
 //! The slow twin of the queries, one row at a time in plain Rust, and what the counts promise.
 
-// Files are damaged here.
-#![allow(clippy::disallowed_methods)]
-
 use std::collections::BTreeSet;
 
 use super::slices::by;
@@ -68,7 +65,9 @@ fn twin_of(
     classes: &[String],
 ) -> SliceCounts {
     let mut confusion = Confusion::new(classes.len());
-    let mut by_name: BTreeMap<String, (Vec<(usize, usize)>, Vec<u32>)> = BTreeMap::new();
+    /// Labels and predictions, and the numbers of these items.
+    type Own = (Vec<(usize, usize)>, Vec<u32>);
+    let mut by_name: BTreeMap<String, Own> = BTreeMap::new();
     let (mut n_known, mut n_unknown) = (0, 0);
     for (number, row) in rows {
         let class = |name: &Option<String>| classes.iter().position(|class| Some(class) == name.as_ref());
@@ -105,9 +104,9 @@ fn twin_of(
 
 /// A store with committed tables, each file of predictions by a model with classes of its own.
 pub(super) struct Scored {
-    folder: tempfile::TempDir,
-    score: Commit,
-    ingest: Commit,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) score: Commit,
+    pub(super) ingest: Commit,
 }
 
 impl Scored {
@@ -132,7 +131,7 @@ impl Scored {
         self
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         Store::new(self.folder.path())
     }
 
@@ -298,7 +297,7 @@ const MORE: &[Slice] = &[
 ];
 
 /// Three recordings of known age and length, each with a copy; one that the manifest does not know.
-fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
+pub(super) fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
     let rows: Vec<PredictionRow> =
         (0..8).map(|number| PredictionRow { copy: number / 4, ..row(number as usize % 4, "a", Some("1")) }).collect();
     let manifest = (0..3).map(|number| ManifestRow {
@@ -358,55 +357,4 @@ fn a_slice_that_cannot_be_made_is_a_bug_with_the_name_of_its_column() {
     let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&twice);
     let error = scored.open(MORE).and_then(|opened| opened.count()).expect_err("not unique");
     assert_eq!(error.kind(), ErrorKind::Bug, "{error}");
-}
-
-#[test]
-fn the_example_of_a_class_is_its_first_original_that_was_scored() {
-    let labelled = |number: usize, copy, emotion: Option<&str>, status| PredictionRow {
-        copy,
-        emotion: emotion.map(str::to_string),
-        status,
-        ..row(number, "a", None)
-    };
-    let rows = [
-        labelled(1, 1, Some("sad"), Status::Ok),
-        labelled(2, 0, Some("sad"), Status::Rejected),
-        labelled(4, 0, Some("sad"), Status::Ok),
-        labelled(3, 0, Some("sad"), Status::Ok),
-        labelled(5, 0, None, Status::Ok),
-        labelled(6, 0, Some("bored"), Status::Ok),
-        labelled(7, 2, Some("angry"), Status::Ok),
-    ];
-    let found = Scored::of(&[(&SEVEN, &rows[..3]), (&["sad"; 1], &rows[3..])]).alone(&seven());
-    let wanted = [("bored", "a/06.wav"), ("sad", "a/03.wav")].map(|(class, id)| (class.into(), id.into()));
-    assert_eq!(found.examples().expect("examples"), wanted.into());
-}
-
-#[test]
-fn a_file_that_is_gone_damaged_or_of_another_table_is_named() {
-    let (rows, manifest) = of_known_age();
-    let mut scored = Scored::of(&[(&SEVEN, &rows[..4]), (&SEVEN, &rows[4..])]).with_manifest(&manifest);
-    let record = scored.score.files[1].clone();
-    let file = scored.folder.path().join(&record.path);
-    let sound = std::fs::read(&file).expect("a file");
-    let refused = |scored: &Scored, words: &str| {
-        let error = scored.open(SLICES).err().expect(words);
-        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
-        assert!(error.to_string().contains(&record.path) && error.hint_text().is_some(), "{error}");
-        assert!(error.to_string().contains(words), "{error}");
-    };
-    let mut bytes = sound.clone();
-    bytes[100] ^= 1;
-    std::fs::write(&file, &bytes).expect("written");
-    refused(&scored, "");
-    std::fs::remove_file(&file).expect("removed");
-    refused(&scored, "");
-    // What was committed, and yet another table.
-    let other = std::fs::read(scored.folder.path().join(&scored.ingest.files[0].path)).expect("a manifest");
-    std::fs::write(&file, &other).expect("written");
-    scored.score.files[1].content = scored.ingest.files[0].content.clone();
-    refused(&scored, "is not a `predictions` table");
-    scored.score.files.clear();
-    let error = scored.open(SLICES).err().expect("no file");
-    assert!(error.to_string().contains("predictions") && error.hint_text().is_some(), "{error}");
 }

@@ -178,9 +178,6 @@ mod tests {
         let mut histogram = [0u64; 20];
         (5..20).for_each(|bar| histogram[bar] = 10 + 7 * bar as u64 % 40);
         let svg = reliability_svg(&view(&points, &histogram));
-        if let Some(file) = std::env::var_os("SERMILL_PICTURE") {
-            std::fs::write(file, &svg).expect("written");
-        }
         assert_eq!((svg.matches("<circle").count(), svg.matches(GAP).count()), (10, 10));
         assert_eq!(svg.matches("<rect").count(), 1 + 15, "the background and a bar for each range with items");
         assert!(svg.contains("calibration error 15.5 %") && svg.contains("3.1 % if perfectly calibrated"));
