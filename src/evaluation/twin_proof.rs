@@ -1,13 +1,11 @@
 //! The slow twin of the queries, one row at a time in plain Rust, and what the counts promise.
 
-// Files are damaged here.
-#![allow(clippy::disallowed_methods)]
-
 use std::collections::BTreeSet;
 
+use super::slices::by;
 use super::*;
 use crate::error::ErrorKind;
-use crate::metrics::{Confusion, clusters_of_pairs, uar_interval};
+use crate::metrics::Confusion;
 use crate::stages::{stage_rows, stage_table};
 use crate::storage::commit::blank;
 use crate::storage::fingerprint::Fingerprint;
@@ -17,15 +15,18 @@ use crate::tables::manifest::Status;
 use crate::tables::predictions::Predictions;
 use crate::units::Seed;
 
-const SEVEN: [&str; 7] = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"];
+pub(super) const SEVEN: [&str; 7] = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"];
 
 /// A slice as a function of one row.
-type Told<'a> = (&'a str, &'a dyn Fn(&PredictionRow) -> Option<String>);
+type Told<'a> = (&'static str, &'a dyn Fn(&PredictionRow) -> Option<String>);
 
-fn today() -> [Told<'static>; 3] {
+/// The slices that need no manifest.
+fn today() -> [Told<'static>; 5] {
     [
         ("corpus", &|row| Some(row.corpus.clone())),
+        ("speaker", &|row| row.speaker.clone()),
         ("sex", &|row| row.sex.clone()),
+        ("fold", &|row| row.fold.map(|fold| fold.to_string())),
         ("copies", &|row| Some(if row.copy == 0 { "original" } else { "augmented" }.to_string())),
     ]
 }
@@ -33,36 +34,52 @@ fn today() -> [Told<'static>; 3] {
 /// What [`Evaluation::count`] promises.
 fn twin(rows: &[PredictionRow], slices: &[Told], classes: &[String]) -> Vec<SliceCounts> {
     let mut found = Vec::new();
+    let rows: Vec<(u32, &PredictionRow)> = (0..).zip(rows).collect();
     for split in ["test", "validation", "train", "none"] {
-        let is_here = |row: &&PredictionRow| row.split.as_deref().unwrap_or("none") == split;
-        let is_labelled = |row: &&PredictionRow| row.status == Status::Ok && row.emotion.is_some();
-        let side: Vec<&PredictionRow> = rows.iter().filter(is_here).filter(is_labelled).collect();
-        if side.is_empty() {
+        let is_here = |(_, row): &&(u32, &PredictionRow)| {
+            row.split.as_deref().unwrap_or("none") == split && row.status == Status::Ok
+        };
+        let scored: Vec<_> = rows.iter().filter(is_here).copied().collect();
+        let side: Vec<_> = scored.iter().filter(|(_, row)| row.emotion.is_some()).copied().collect();
+        if scored.is_empty() {
             continue;
         }
-        found.push(twin_of(split, "all".into(), &side, classes));
+        let all = twin_of(split, "all".into(), None, &side, classes);
+        found.push(SliceCounts { n_scored: Some(scored.len() as u64), ..all });
         for (name, told) in slices {
-            let values: BTreeSet<Option<String>> = side.iter().map(|row| told(row)).collect();
+            let values: BTreeSet<Option<String>> = side.iter().map(|(_, row)| told(row)).collect();
             for value in values.iter().flatten().filter(|_| values.len() > 1) {
-                let own: Vec<_> = side.iter().copied().filter(|row| told(row).as_ref() == Some(value)).collect();
-                found.push(twin_of(split, format!("{name}={value}"), &own, classes));
+                let own: Vec<_> = side.iter().copied().filter(|(_, row)| told(row).as_ref() == Some(value)).collect();
+                found.push(twin_of(split, format!("{name}={value}"), Some(name), &own, classes));
             }
         }
     }
     found
 }
 
-fn twin_of(split: &str, slice: String, rows: &[&PredictionRow], classes: &[String]) -> SliceCounts {
-    let (mut pairs, mut groups) = (Vec::new(), Vec::new());
+fn twin_of(
+    split: &str,
+    slice: String,
+    sliced_by: Option<&'static str>,
+    rows: &[(u32, &PredictionRow)],
+    classes: &[String],
+) -> SliceCounts {
+    let mut confusion = Confusion::new(classes.len());
+    /// Labels and predictions, and the numbers of these items.
+    type Own = (Vec<(usize, usize)>, Vec<u32>);
+    let mut by_name: BTreeMap<String, Own> = BTreeMap::new();
     let (mut n_known, mut n_unknown) = (0, 0);
-    for row in rows {
+    for (number, row) in rows {
         let class = |name: &Option<String>| classes.iter().position(|class| Some(class) == name.as_ref());
         let (Some(truth), Some(said)) = (class(&row.emotion), class(&row.predicted)) else { continue };
-        pairs.push((truth, said));
-        groups.push(match &row.speaker {
+        let name = match &row.speaker {
             Some(speaker) => format!("{speaker}\n{}", row.corpus),
             None => format!("\u{10ffff}{}", row.recording_id),
-        });
+        };
+        let (pairs, items) = by_name.entry(name).or_default();
+        pairs.push((truth, said));
+        items.push(*number);
+        confusion.add(truth, said, 1);
         *(if row.speaker.is_some() { &mut n_known } else { &mut n_unknown }) += 1;
     }
     let drawn = match (n_known, n_unknown) {
@@ -70,20 +87,30 @@ fn twin_of(split: &str, slice: String, rows: &[&PredictionRow], classes: &[Strin
         (0, _) => "recordings",
         _ => "speakers and recordings",
     };
-    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-    let clusters = clusters_of_pairs(&pairs, Some(&groups));
-    SliceCounts { split: split.into(), slice, confusion: Confusion::from_pairs(classes.len(), pairs), clusters, drawn }
+    let clusters = by_name
+        .into_values()
+        .map(|(pairs, items)| Counted { cells: Confusion::from_pairs(classes.len(), pairs).cells(), items });
+    SliceCounts {
+        split: split.into(),
+        slice,
+        sliced_by,
+        is_one_speaker: sliced_by == Some("speaker"),
+        n_scored: None,
+        confusion,
+        clusters: clusters.collect(),
+        drawn,
+    }
 }
 
 /// A store with committed tables, each file of predictions by a model with classes of its own.
-struct Scored {
-    folder: tempfile::TempDir,
-    score: Commit,
-    ingest: Commit,
+pub(super) struct Scored {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) score: Commit,
+    pub(super) ingest: Commit,
 }
 
 impl Scored {
-    fn of(files: &[(&[&str], &[PredictionRow])]) -> Self {
+    pub(super) fn of(files: &[(&[&str], &[PredictionRow])]) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let store = Store::new(folder.path());
         let place = folder_of::<PredictionRow>(&store);
@@ -97,23 +124,28 @@ impl Scored {
         Self { score, ingest: blank("ingest", Settings::of_revision(1), Fingerprint::of(["o"])), folder }
     }
 
-    fn with_manifest(mut self, rows: &[ManifestRow]) -> Self {
+    pub(super) fn with_manifest(mut self, rows: &[ManifestRow]) -> Self {
         let store = self.store();
         let file = stage_rows(&store, "ingest", "manifest", rows).expect("written");
         self.ingest = committed(&store, "ingest", vec![file]);
         self
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         Store::new(self.folder.path())
     }
 
-    fn open(&self, slices: &'static [Slice]) -> Result<Evaluation> {
-        Evaluation::of_slices(&self.store(), &self.score, Some(&self.ingest), slices)
+    pub(super) fn open(&self, slices: &[Slice]) -> Result<Evaluation> {
+        Evaluation::of_slices(&self.store(), &self.score, Some(&self.ingest), &seven(), slices)
+    }
+
+    /// Without a manifest, as a store has none that scored folders alone.
+    pub(super) fn alone(&self, classes: &[String]) -> Evaluation {
+        Evaluation::open(&self.store(), &self.score, None, classes).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn count(&self, classes: &[String]) -> Vec<SliceCounts> {
-        self.open(SLICES).and_then(|opened| opened.count(classes)).unwrap_or_else(|error| panic!("{error}"))
+        self.alone(classes).count().unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -124,11 +156,11 @@ fn committed(store: &Store, stage: &str, files: Vec<OutFile>) -> Commit {
     commit
 }
 
-fn seven() -> Vec<String> {
+pub(super) fn seven() -> Vec<String> {
     SEVEN.map(str::to_string).into()
 }
 
-fn row(number: usize, corpus: &str, speaker: Option<&str>) -> PredictionRow {
+pub(super) fn row(number: usize, corpus: &str, speaker: Option<&str>) -> PredictionRow {
     PredictionRow {
         recording_id: format!("{corpus}/{number:02}.wav"),
         corpus: corpus.into(),
@@ -168,6 +200,7 @@ fn drawn(seed: Seed, n: u64) -> Vec<PredictionRow> {
             speaker: pick(3, &speakers),
             sex: pick(4, &[None, Some("female"), Some("male"), Some("Null")]),
             split: pick(5, &[None, Some("test"), Some("train"), Some("validation"), Some("elsewhere")]),
+            fold: pick(10, &[None, Some("0"), Some("3"), Some("12")]).map(|fold| fold.parse().expect("a number")),
             emotion: pick(6, &labels),
             predicted: pick(7, &labels),
             status: if seed.below(number * 16 + 8, 9) == 0 { Status::Rejected } else { Status::Ok },
@@ -177,26 +210,25 @@ fn drawn(seed: Seed, n: u64) -> Vec<PredictionRow> {
     (0..n).map(row).collect()
 }
 
+pub(super) fn about<'a>(classes: &'a [String], scores: &'a [Option<ItemScore>]) -> About<'a> {
+    About { model_id: "m", pipeline: "p", protocol: "unsplit", classes, scores, n_resamples: 40, seed: Seed(3) }
+}
+
 #[test]
 fn the_queries_count_what_the_slow_twin_counts_and_give_the_same_rows() {
     let classes = seven();
-    let about =
-        About { model_id: "m", pipeline: "p", protocol: "unsplit", classes: &classes, n_resamples: 40, seed: Seed(3) };
     let mut kinds = BTreeSet::new();
     for (number, n) in [0, 1, 2, 3, 5, 8, 13, 40, 200, 1_000, 3, 5, 8, 13].into_iter().enumerate() {
         let rows = drawn(Seed(number as u64), n);
         let (some, rest) = rows.split_at(rows.len() / 3);
-        let found = Scored::of(&[(&SEVEN, some), (&["angry", "sad"], rest)]).count(&classes);
+        let opened = Scored::of(&[(&SEVEN, some), (&["angry", "sad"], rest)]).alone(&classes);
+        let found = opened.count().expect("counted");
         let wanted = twin(&rows, &today(), &classes);
         assert_eq!(found, wanted, "{n} rows");
-        for (found, wanted) in found.iter().zip(&wanted) {
-            assert_eq!(found.metric_rows(&about), wanted.metric_rows(&about));
-            let uar = &found.metric_rows(&about)[1];
-            let seed = Seed(3).derive("bootstrap", &[wanted.split.as_bytes(), wanted.slice.as_bytes()]);
-            let interval = uar_interval(7, &wanted.clusters, 40, seed);
-            assert_eq!((uar.low, uar.high), (interval.map(|i| i.low), interval.map(|i| i.high)));
-            assert_eq!(found.confusion_rows(&about).iter().map(|row| row.count).sum::<u64>(), found.confusion.total());
-            kinds.insert((found.split.clone(), found.slice.split('=').next().map(str::to_string), found.drawn));
+        let about = about(&classes, opened.scores());
+        assert_eq!(rows_of(&found, &about), rows_of(&wanted, &about));
+        for found in found {
+            kinds.insert((found.split, found.slice.split('=').next().map(str::to_string), found.drawn));
         }
     }
     assert!(kinds.len() >= 4 * 4, "what was compared: {kinds:?}");
@@ -210,11 +242,12 @@ fn an_unknown_speaker_and_an_unknown_class_shift_nobody_else() {
     rows.push(PredictionRow { predicted: None, ..row(7, "a", Some("s3")) });
     rows.push(row(8, "a", Some("s2")));
     let found = counts_of(&rows);
-    assert_eq!((names(&found), found[0].split.as_str()), (vec!["all"], "test"));
-    let sizes: Vec<u64> = found[0].clusters.iter().map(|cells| cells.iter().map(|(_, count)| count).sum()).collect();
+    let slices = vec!["all", "speaker=s1", "speaker=s2", "speaker=s3"];
+    assert_eq!((names(&found), found[0].split.as_str()), (slices, "test"));
+    let sizes: Vec<u64> = found[0].clusters.iter().map(|cluster| cluster.items.len() as u64).collect();
     // Speakers by name, then the recording; unknown classes are left out with their speakers.
     assert_eq!((found[0].confusion.total(), sizes), (8, vec![6, 1, 1]));
-    assert_eq!(found[0].clusters[1], [((8 % 7, 8 % 3), 1)]);
+    assert_eq!(found[0].clusters[1], Counted { cells: vec![((8 % 7, 8 % 3), 1)], items: vec![9] });
     assert_eq!(found[0].drawn, "speakers and recordings");
 }
 
@@ -222,7 +255,7 @@ fn an_unknown_speaker_and_an_unknown_class_shift_nobody_else() {
 fn speakers_of_two_corpora_with_one_name_are_two() {
     let found = counts_of(&[row(0, "a", Some("1")), row(1, "b", Some("1")), row(2, "b", Some("2"))]);
     assert_eq!((found[0].clusters.len(), found[0].drawn), (3, "speakers"));
-    assert_eq!(names(&found), ["all", "corpus=a", "corpus=b"]);
+    assert_eq!(names(&found), ["all", "corpus=a", "corpus=b", "speaker=1", "speaker=2"]);
     let alone = counts_of(&[row(0, "a", None), PredictionRow { copy: 0, ..row(1, "a", None) }]);
     assert_eq!((alone[0].drawn, alone[0].clusters.len()), ("recordings", 2));
 }
@@ -257,14 +290,14 @@ fn sides_come_in_their_order_and_slices_in_that_of_the_list() {
 
 /// What somebody would add.
 const MORE: &[Slice] = &[
-    Slice { name: "sex", value: || col("sex") },
-    Slice { name: "age", value: || col("age") },
-    Slice { name: "repetition", value: || col("repetition") },
-    Slice { name: "seconds", value: || when(col("duration_s").lt(lit(2.0))).then(lit("short")).otherwise(lit("long")) },
+    by("sex", || col("sex")),
+    by("age", || col("age")),
+    by("repetition", || col("repetition")),
+    by("seconds", || when(col("duration_s").lt(lit(2.0))).then(lit("short")).otherwise(lit("long"))),
 ];
 
 /// Three recordings of known age and length, each with a copy; one that the manifest does not know.
-fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
+pub(super) fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
     let rows: Vec<PredictionRow> =
         (0..8).map(|number| PredictionRow { copy: number / 4, ..row(number as usize % 4, "a", Some("1")) }).collect();
     let manifest = (0..3).map(|number| ManifestRow {
@@ -283,7 +316,7 @@ fn of_known_age() -> (Vec<PredictionRow>, Vec<ManifestRow>) {
 fn another_slice_is_one_line_also_over_what_only_the_manifest_knows() {
     let (rows, manifest) = of_known_age();
     let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&manifest);
-    let found = scored.open(MORE).and_then(|opened| opened.count(&seven())).unwrap_or_else(|error| panic!("{error}"));
+    let found = scored.open(MORE).and_then(|opened| opened.count()).unwrap_or_else(|error| panic!("{error}"));
     let known = |row: &PredictionRow| manifest.iter().find(|known| known.recording_id == row.recording_id).cloned();
     let told: [Told; 4] = [
         ("sex", &|row| row.sex.clone()),
@@ -308,72 +341,20 @@ fn another_slice_is_one_line_also_over_what_only_the_manifest_knows() {
     assert_eq!(names(&found), slices);
     assert_eq!(found[1].confusion.total(), 2, "a recording and its copy");
     assert_eq!(manifest_columns(MORE), ["age", "duration_s", "repetition"].map(str::to_string).into());
-    assert!(!reads_manifest(), "no slice of today asks for it");
+    let alone = Evaluation::of_slices(&scored.store(), &scored.score, None, &seven(), MORE).expect("opened");
+    assert_eq!(names(&alone.count().expect("counted")), ["all"], "slices that only the manifest knows are left out");
 }
 
 #[test]
 fn a_slice_that_cannot_be_made_is_a_bug_with_the_name_of_its_column() {
-    const LACKING: &[Slice] = &[Slice { name: "snr", value: || col("snr_db") }];
+    const LACKING: &[Slice] = &[by("snr", || col("snr_db"))];
     let (rows, manifest) = of_known_age();
     let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&manifest);
     let error = scored.open(LACKING).err().expect("no such column");
     assert!(error.to_string().contains("`snr_db`, which `manifest` does not have"), "{error}");
-    let error = Evaluation::of_slices(&scored.store(), &scored.score, None, MORE).err().expect("no manifest");
-    assert!(error.to_string().contains("duration_s"), "{error}");
     // A recording that the manifest knows twice would count twice.
     let twice = [manifest.clone(), manifest].concat();
     let scored = Scored::of(&[(&SEVEN, &rows)]).with_manifest(&twice);
-    let error = scored.open(MORE).and_then(|opened| opened.count(&seven())).expect_err("not unique");
+    let error = scored.open(MORE).and_then(|opened| opened.count()).expect_err("not unique");
     assert_eq!(error.kind(), ErrorKind::Bug, "{error}");
-}
-
-#[test]
-fn the_example_of_a_class_is_its_first_original_that_was_scored() {
-    let labelled = |number: usize, copy, emotion: Option<&str>, status| PredictionRow {
-        copy,
-        emotion: emotion.map(str::to_string),
-        status,
-        ..row(number, "a", None)
-    };
-    let rows = [
-        labelled(1, 1, Some("sad"), Status::Ok),
-        labelled(2, 0, Some("sad"), Status::Rejected),
-        labelled(4, 0, Some("sad"), Status::Ok),
-        labelled(3, 0, Some("sad"), Status::Ok),
-        labelled(5, 0, None, Status::Ok),
-        labelled(6, 0, Some("bored"), Status::Ok),
-        labelled(7, 2, Some("angry"), Status::Ok),
-    ];
-    let found = Scored::of(&[(&SEVEN, &rows[..3]), (&["sad"; 1], &rows[3..])]).open(SLICES).expect("opened");
-    let wanted = [("bored", "a/06.wav"), ("sad", "a/03.wav")].map(|(class, id)| (class.into(), id.into()));
-    assert_eq!(found.examples().expect("examples"), wanted.into());
-}
-
-#[test]
-fn a_file_that_is_gone_damaged_or_of_another_table_is_named() {
-    let (rows, manifest) = of_known_age();
-    let mut scored = Scored::of(&[(&SEVEN, &rows[..4]), (&SEVEN, &rows[4..])]).with_manifest(&manifest);
-    let record = scored.score.files[1].clone();
-    let file = scored.folder.path().join(&record.path);
-    let sound = std::fs::read(&file).expect("a file");
-    let refused = |scored: &Scored, words: &str| {
-        let error = scored.open(SLICES).err().expect(words);
-        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
-        assert!(error.to_string().contains(&record.path) && error.hint_text().is_some(), "{error}");
-        assert!(error.to_string().contains(words), "{error}");
-    };
-    let mut bytes = sound.clone();
-    bytes[100] ^= 1;
-    std::fs::write(&file, &bytes).expect("written");
-    refused(&scored, "");
-    std::fs::remove_file(&file).expect("removed");
-    refused(&scored, "");
-    // What was committed, and yet another table.
-    let other = std::fs::read(scored.folder.path().join(&scored.ingest.files[0].path)).expect("a manifest");
-    std::fs::write(&file, &other).expect("written");
-    scored.score.files[1].content = scored.ingest.files[0].content.clone();
-    refused(&scored, "is not a `predictions` table");
-    scored.score.files.clear();
-    let error = scored.open(SLICES).err().expect("no file");
-    assert!(error.to_string().contains("predictions") && error.hint_text().is_some(), "{error}");
 }

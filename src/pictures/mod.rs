@@ -1,4 +1,4 @@
-//! Pictures of a run as SVG text: training curves, confusion matrix, spectrogram, one recording as a whole; that one also
+//! Pictures of a run as SVG text: training curves, confusion matrix, reliability diagram, spectrogram, one recording as a whole; that one also
 //! for a terminal. Pure: numbers in, text out.
 //!
 //! Every SVG has a light background, a `viewBox` and system fonts, and needs nothing outside itself.
@@ -6,6 +6,7 @@
 pub mod confusion;
 pub mod curves;
 pub mod inspection;
+pub mod reliability;
 pub mod spectrogram;
 pub mod terminal;
 
@@ -14,6 +15,7 @@ use std::fmt::Write;
 pub use confusion::confusion_svg;
 pub use curves::{EpochPoint, curves_svg};
 pub use inspection::{InspectionView, WaveView, inspection_svg};
+pub use reliability::{ReliabilityPoint, ReliabilityView, reliability_svg};
 pub use spectrogram::{SpectrogramView, spectrogram_svg};
 pub use terminal::{inspection_text, wrapped};
 
@@ -137,6 +139,11 @@ pub fn grouped(count: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A share in percent, to a tenth.
+pub fn percent(share: Option<f64>) -> Option<String> {
+    share.map(|share| format!("{:.1}", 100.0 * share))
 }
 
 /// The colour at `share` in `[0, 1]` of a map given by evenly spaced colours.

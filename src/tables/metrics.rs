@@ -18,6 +18,7 @@ pub struct MetricRow {
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub interval: Option<String>,
+    pub groups: Option<String>,
     pub n_classes: Option<u32>,
     pub support: u64,
 }

@@ -21,6 +21,7 @@ pub mod predictions;
 pub mod probe_plan;
 mod ranged;
 mod reading;
+pub mod reliability;
 pub mod runs;
 pub mod schema;
 pub mod score_plan;
@@ -68,6 +69,7 @@ pub const TABLES: &[&str] = &[
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
+    reliability::ReliabilityRow::SCHEMA,
     runs::RunRow::SCHEMA,
     scorecard::ScorecardRow::SCHEMA,
     trials::TrialRow::SCHEMA,
@@ -234,6 +236,7 @@ mod tests {
         check(score_plan::ScorePlanRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
+        check(reliability::ReliabilityRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
         check(scorecard::ScorecardRow::example());

@@ -45,7 +45,7 @@ impl Row for PredictionRow {
 }
 
 /// Head of the names of the probability columns.
-const COLUMN: &str = "prob_";
+pub const PROBABILITY: &str = "prob_";
 
 /// The rows of one file, and the classes of the model that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,10 +86,10 @@ impl Predictions {
     /// Errors: those of [`TableFile::rows`]; kind `Input` for one without classes.
     pub fn read(file: &TableFile) -> Result<Self> {
         let mut rows = file.rows::<PredictionRow>()?;
-        let columns = file.columns(COLUMN)?;
+        let columns = file.columns(PROBABILITY)?;
         let mut classes = Vec::with_capacity(columns.len());
         for (name, parts) in columns {
-            let class = name[COLUMN.len()..].to_string();
+            let class = name[PROBABILITY.len()..].to_string();
             labels::check_class(&class).map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
             fill(&mut rows, &parts, classes.len()).map_err(|error| error.at(file.path()).hint(AGAIN))?;
             classes.push(class);

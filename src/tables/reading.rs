@@ -69,6 +69,11 @@ impl TableFile {
         Ok(columns)
     }
 
+    /// Names of all its columns.
+    pub fn column_names(&self) -> Result<Vec<String>> {
+        Ok(self.builder()?.schema().fields().iter().map(|field| field.name().clone()).collect())
+    }
+
     /// Its bytes, for another library.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()

@@ -66,7 +66,7 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
     let report = mill.store().join("reports").join(&predictions[0].model_id);
     let page = std::fs::read_to_string(report.join("report.md")).expect("report.md");
     assert!(page.contains("source-disjoint"), "a number is quoted with its protocol");
-    for picture in ["curves", "confusion-test", "spectrogram-angry", "spectrogram-surprise"] {
+    for picture in ["curves", "confusion-test", "reliability-test", "spectrogram-angry", "spectrogram-surprise"] {
         let svg = std::fs::read_to_string(report.join(format!("{picture}.svg"))).expect("a picture");
         assert!(svg.starts_with("<svg"), "{picture}");
     }

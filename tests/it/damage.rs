@@ -10,8 +10,8 @@ use crate::mill::{Mill, below_store};
 use crate::store::{commit, committed, differences, files_below, flip, index, outputs, refused, verdict};
 
 /// Each kind of committed file: how its path begins, its stage, and the stages that read it.
-const KINDS: [(&str, &str, &[&str]); 13] = [
-    ("tables/manifest/v3/", "ingest", &["features", "score"]),
+const KINDS: [(&str, &str, &[&str]); 14] = [
+    ("tables/manifest/v3/", "ingest", &["features", "score", "report"]),
     ("index/ingest/stamps.json", "ingest", &[]),
     ("index/ingest/probes-", "ingest", &[]),
     ("tables/features/v3/", "features", &["train"]),
@@ -20,8 +20,9 @@ const KINDS: [(&str, &str, &[&str]); 13] = [
     ("models/demo-/model.onnx", "train", &["score"]),
     ("models/demo-/curves.svg", "train", &[]),
     ("tables/predictions/v3/", "score", &["report"]),
-    ("tables/metrics/v2/", "report", &[]),
+    ("tables/metrics/v3/", "report", &[]),
     ("tables/confusion/v2/", "report", &[]),
+    ("tables/reliability/v1/", "report", &[]),
     ("reports/demo-/report.md", "report", &[]),
     ("reports/demo-/", "report", &[]),
 ];

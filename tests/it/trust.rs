@@ -290,7 +290,7 @@ fn corpora_of_known_and_unknown_speakers() -> Mill {
 }
 
 #[test]
-fn every_interval_says_what_was_drawn_and_every_mean_over_how_many_classes() {
+fn every_interval_says_what_was_drawn_or_why_there_is_none_and_every_mean_over_how_many_classes() {
     let mill = corpora_of_known_and_unknown_speakers();
     let of = |name: &str| format!("{{kind=\"labelled\",name=\"{name}\",root=\"{name}\"}}");
     let corpora = format!("ingest.corpus=[{},{},{}]", of("all"), of("some"), of("none"));
@@ -299,13 +299,16 @@ fn every_interval_says_what_was_drawn_and_every_mean_over_how_many_classes() {
     let metrics: Vec<MetricRow> = mill.rows("metrics");
     let predictions: Vec<PredictionRow> = mill.rows("predictions");
     let mut n_seen = BTreeMap::new();
-    for row in &metrics {
+    let by_predictions = ["all", "corpus", "speaker", "sex", "copies"];
+    for row in metrics.iter().filter(|row| by_predictions.iter().any(|name| row.slice.split('=').next() == Some(name)))
+    {
         let in_slice = |one: &&PredictionRow| {
             let value = row.slice.split_once('=').map_or("", |(_, value)| value);
             one.split.as_deref() == Some(&row.split)
                 && match row.slice.split('=').next() {
                     Some("corpus") => one.corpus == value,
                     Some("sex") => one.sex.as_deref() == Some(value),
+                    Some("speaker") => one.speaker.as_deref() == Some(value),
                     Some("copies") => (one.copy == 0) == (value == "original"),
                     _ => true,
                 }
@@ -318,27 +321,38 @@ fn every_interval_says_what_was_drawn_and_every_mean_over_how_many_classes() {
             _ => "speakers and recordings",
         };
         let who = |one: &&PredictionRow| (one.corpus.clone(), one.speaker.clone().ok_or(one.recording_id.clone()));
-        // One speaker alone has no spread.
-        let has_spread = items.iter().map(who).collect::<BTreeSet<_>>().len() > 1;
-        let expected = match row.metric.as_str() {
-            "accuracy" => Some("items"),
-            "uar" => Some(drawn).filter(|_| has_spread),
-            _ => None,
-        };
+        let n_drawn = items.iter().map(who).collect::<BTreeSet<_>>().len();
         let place = format!("{} {} {} {}", row.split, row.slice, row.metric, row.class);
-        assert_eq!(row.interval.as_deref(), expected, "{place}");
-        let ends = (row.low.is_some(), row.high.is_some());
-        assert_eq!(ends, (expected.is_some(), expected.is_some()), "{place}");
+        let expected = match row.metric.as_str() {
+            "accuracy" | "uar" | "macro_f1" | "ece" | "brier" | "log_loss" if n_drawn < 5 => {
+                vec![Some(format!("too few {drawn}"))]
+            }
+            // Where all resamples agree.
+            "accuracy" | "uar" | "macro_f1" | "ece" | "brier" | "log_loss" => {
+                vec![Some(drawn.to_string()), Some("no spread".to_string())]
+            }
+            "precision" | "recall" | "f1" => {
+                let why = [None, Some("no spread".to_string()), Some(format!("too few {drawn}"))];
+                why.into_iter().chain([Some(drawn.to_string())]).collect()
+            }
+            _ => vec![None],
+        };
+        assert!(expected.contains(&row.interval), "{place}: {:?}", row.interval);
+        let has_ends = row.interval.as_deref() == Some(drawn);
+        assert_eq!((row.low.is_some(), row.high.is_some()), (has_ends, has_ends), "{place}");
         *n_seen.entry(row.interval.clone().unwrap_or_default()).or_insert(0) += 1;
         let is_there = |class: &&String| items.iter().any(|one| one.emotion.as_ref() == Some(class));
         let seven = Labels::shipped("seven").expect("shipped");
         let n_classes = seven.classes.iter().filter(is_there).count() as u32;
-        let is_mean = ["uar", "macro_f1"].contains(&row.metric.as_str());
-        assert_eq!(row.n_classes, is_mean.then_some(n_classes), "{place}");
+        if row.metric == "uar_gap" {
+            continue;
+        }
+        let is_over_classes = ["uar", "macro_f1", "chance_uar"].contains(&row.metric.as_str());
+        assert_eq!(row.n_classes, is_over_classes.then_some(n_classes), "{place}");
         let of_class = |one: &&&PredictionRow| row.class == "all" || one.emotion.as_deref() == Some(&row.class);
         assert_eq!(row.support as usize, items.iter().filter(of_class).count(), "{place}");
     }
-    for interval in ["items", "speakers", "recordings", "speakers and recordings", ""] {
+    for interval in ["too few speakers", "recordings", "speakers and recordings", ""] {
         assert!(n_seen.get(interval).is_some_and(|&n| n >= 2), "{interval}: {n_seen:?}");
     }
     assert!(metrics.iter().any(|row| row.n_classes.is_some_and(|n| n < 7)), "a side without a class");

@@ -161,7 +161,8 @@ def outputs(mill, reader):
     places = {"ingest": ["tables/manifest/v*/*.parquet"], "features": ["tables/features/v*/*.parquet"],
               "train": ["models/*/model.onnx", "models/*/curves.svg", "tables/history/v*/*.parquet"],
               "score": made_by(chains(mill, reader)["empty/score"], "predictions"),
-              "report": ["tables/metrics/v*/*.parquet", "tables/confusion/v*/*.parquet", "reports/*/report.md",
+              "report": ["tables/metrics/v*/*.parquet", "tables/confusion/v*/*.parquet",
+                         "tables/reliability/v*/*.parquet", "reports/*/report.md",
                          "reports/*/confusion-test.svg", "reports/*/spectrogram-sad.svg"]}
     found = []
     for stage, patterns in places.items():

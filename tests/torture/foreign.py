@@ -241,6 +241,7 @@ def harm(before, outer, store):
     """Nothing outside the store may change, and nothing in it but what score and report make."""
     own = f"{store.relative_to(outer)}/"
     may_change = tuple(own + place for place in ("tables/predictions", "tables/runs", "tables/metrics", "tables/confusion",
+                                                 "tables/reliability",
                                                  "reports", "index", "staging", "locks"))
     now = tree(outer)
     differing = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]

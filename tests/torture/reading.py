@@ -21,6 +21,7 @@ COLUMNS = {"manifest": ["recording_id", "content_hash", "status"],
            "predictions": ["recording_id", "copy", "content_hash", "predicted", "confidence"],
            "metrics": ["split", "slice", "class", "metric", "value"],
            "confusion": ["split", "slice", "emotion", "predicted", "count"],
+           "reliability": ["split", "bin", "n_items", "accuracy"],
            "history": ["model_id", "epoch", "train_loss"],
            "runs": ["run_id"]}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mill import HERE
 
-TABLES = ["manifest", "features", "history", "predictions", "metrics", "confusion", "runs"]
+TABLES = ["manifest", "features", "history", "predictions", "metrics", "confusion", "reliability", "runs"]
 # All but the ledger, which tells of runs.
 RESULTS = TABLES[:-1]
 # Columns that read a clock, or tell of the work and not of its result.
@@ -24,7 +24,7 @@ CLOCKED = {"history", "runs"}
 LASTING = {"tables", "models", "reports", "index", "locks"}
 TEMPORARY = re.compile(r"partial|\.tmp|staging|replaced|aside|\.old$|\.new$", re.I)
 OUTPUTS = {"ingest": ["manifest"], "features": ["features"], "train": ["history"], "score": ["predictions"],
-           "report": ["metrics", "confusion"]}
+           "report": ["metrics", "confusion", "reliability"]}
 FOLDERS = {"train": "models", "report": "reports"}
 
 

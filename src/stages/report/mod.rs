@@ -1,15 +1,16 @@
-//! `report`: predictions become metrics, confusions, and a page with pictures.
+//! `report`: predictions become metrics, confusions, reliability, and a page with pictures.
 
 mod page;
+mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::evaluation::{self, About, Evaluation, SliceCounts};
+use crate::evaluation::{About, Evaluation, Rows, SliceCounts, rows_of};
 use crate::metrics::Confusion;
-use crate::pictures::{EpochPoint, SpectrogramView, confusion_svg, curves_svg, spectrogram_svg};
+use crate::pictures::{EpochPoint, SpectrogramView, confusion_svg, curves_svg, reliability_svg, spectrogram_svg};
 use crate::split::Protocol;
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_bytes, stage_rows};
 use crate::storage::commit::{Commit, Evidence};
@@ -22,10 +23,11 @@ use crate::tables::metrics::MetricRow;
 use crate::tables::spectrograms::FeatureIndex;
 use crate::tables::{TableFile, folder_of};
 
-use page::{Page, markdown, percent};
+use page::{Page, markdown};
+use show::{Overall, reliability};
 
 /// Raised when the same predictions would give other numbers.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 
 /// See the module.
 pub struct Report;
@@ -36,11 +38,11 @@ impl Stage for Report {
     }
 
     fn about(&self) -> &'static str {
-        "sum predictions up as metrics, confusions and a page with pictures"
+        "sum predictions up as metrics, confusions, reliability and a page with pictures"
     }
 
     fn flow(&self) -> &'static str {
-        "predictions, history, features -> metrics, confusion, reports/"
+        "predictions, manifest, history, features -> metrics, confusion, reliability, reports/"
     }
 
     fn check(&self, _ctx: &Ctx) -> Result<()> {
@@ -55,10 +57,11 @@ impl Stage for Report {
     fn reads(&self, ctx: &Ctx) -> Vec<(&'static str, Needs)> {
         // What predictions say of themselves counts, whatever the recipe of the day says.
         let mut reads = vec![("score", Needs::AsItIs)];
-        // A store that was scored from audio has no spectrograms to show; a commit that cannot be read is no missing one.
-        let has_features = !matches!(Commit::read(&ctx.store, "features"), Ok(None));
-        reads.extend(has_features.then_some(("features", Needs::AsItIs)));
-        reads.extend(evaluation::reads_manifest().then_some(("ingest", Needs::AsItIs)));
+        // A store that was scored from audio has no spectrograms to show, one of folders alone no manifest to slice by; a commit
+        // that cannot be read is no missing one.
+        let is_there = |stage: &&str| !matches!(Commit::read(&ctx.store, stage), Ok(None));
+        reads
+            .extend(["features", "ingest"].iter().filter(|stage| is_there(stage)).map(|stage| (*stage, Needs::AsItIs)));
         reads
     }
 
@@ -73,34 +76,22 @@ impl Stage for Report {
         let (store, score) = (&ctx.store, read.commit("score")?);
         let told = Told::of(ctx, score)?;
         let model_id = told.model_id.clone();
-        let manifest = if evaluation::reads_manifest() { Some(read.commit("ingest")?) } else { None };
-        let predictions = Evaluation::open(store, score, manifest)?;
-        let counts = predictions.count(&told.classes)?;
-        let about = told.about(ctx);
-        let metrics: Vec<MetricRow> = counts.iter().flat_map(|slice| slice.metric_rows(&about)).collect();
-        let confusion_rows: Vec<_> = counts.iter().flat_map(|slice| slice.confusion_rows(&about)).collect();
+        let manifest = read.all().find_map(|(stage, commit)| (stage == "ingest").then_some(commit));
+        let predictions = Evaluation::open(store, score, manifest, &told.classes)?;
+        let counts = predictions.count()?;
+        let rows = ctx.pool.install(|| rows_of(&counts, &told.about(ctx, &predictions)));
         let confusions: Vec<(String, Confusion)> =
             counts.into_iter().filter(SliceCounts::is_all).map(|all| (all.split, all.confusion)).collect();
         let mut files = vec![
-            stage_rows(store, "report", &model_id, &metrics)?,
-            stage_rows(store, "report", &model_id, &confusion_rows)?,
+            stage_rows(store, "report", &model_id, &rows.metrics)?,
+            stage_rows(store, "report", &model_id, &rows.confusions)?,
+            stage_rows(store, "report", &model_id, &rows.reliability)?,
         ];
-        files.extend(stage_page(ctx, read, &told, &predictions.examples()?, &metrics, &confusions)?);
-        metrics.iter().filter(|row| row.metric == "uar" && row.slice == "all").for_each(|uar| {
-            let accuracy =
-                metrics.iter().find(|row| row.metric == "accuracy" && row.slice == "all" && row.split == uar.split);
-            ctx.progress.say(&format!(
-                "report: {} side, {} items: accuracy {}, UAR {} (percent, {} of {} classes, protocol {})",
-                uar.split,
-                uar.support,
-                percent(accuracy),
-                percent(Some(uar)),
-                uar.n_classes.unwrap_or(0),
-                told.classes.len(),
-                uar.protocol
-            ));
-        });
-        Ok(Done { files, ..summarise(ctx, &told, &metrics, score.files.len()) })
+        files.extend(stage_page(ctx, read, &told, &predictions.examples()?, &rows, &confusions)?);
+        for side in Overall::of_sides(&rows.metrics) {
+            ctx.progress.say(&format!("report: protocol {}, {}", told.protocol, side.sentence(told.classes.len())));
+        }
+        Ok(Done { files, ..summarise(ctx, &told, &rows.metrics, score.files.len()) })
     }
 }
 
@@ -146,12 +137,13 @@ impl Told {
         Ok(Self { model_id, classes, protocol, warning: said, windows })
     }
 
-    fn about<'a>(&'a self, ctx: &'a Ctx) -> About<'a> {
+    fn about<'a>(&'a self, ctx: &'a Ctx, predictions: &'a Evaluation) -> About<'a> {
         About {
             model_id: &self.model_id,
             pipeline: &ctx.pipeline.pipeline.name,
             protocol: &self.protocol,
             classes: &self.classes,
+            scores: predictions.scores(),
             n_resamples: ctx.pipeline.report.bootstrap,
             seed: ctx.pipeline.pipeline.seed,
         }
@@ -164,7 +156,7 @@ fn stage_page(
     read: &Read,
     told: &Told,
     examples: &BTreeMap<String, String>,
-    metrics: &[MetricRow],
+    rows: &Rows,
     confusions: &[(String, Confusion)],
 ) -> Result<Vec<OutFile>> {
     let (store, model_id) = (&ctx.store, told.model_id.as_str());
@@ -188,6 +180,12 @@ fn stage_page(
         let caption = format!("Confusion, {split} side, protocol {}", told.protocol);
         add(format!("confusion-{split}.svg"), caption.clone(), confusion_svg(confusion, &told.classes, &caption))?;
     }
+    for (split, histogram) in &rows.histograms {
+        let title = format!("Reliability, {split} side, protocol {}", told.protocol);
+        let svg = reliability_svg(&reliability(&title, split, rows, histogram).view());
+        let caption = format!("{title}: how often it is right when it is so sure, and how sure it is how often");
+        add(format!("reliability-{split}.svg"), caption, svg)?;
+    }
     for (emotion, svg) in example_spectrograms(ctx, read, told, examples)? {
         add(format!("spectrogram-{emotion}.svg"), format!("Log-mel spectrogram, {emotion}"), svg)?;
     }
@@ -197,8 +195,7 @@ fn stage_page(
         protocol: &told.protocol,
         warning: &told.warning,
         classes: &told.classes,
-        metrics,
-        confusions,
+        metrics: &rows.metrics,
         history: &history,
         pictures: &pictures,
     };
@@ -260,18 +257,8 @@ fn example_spectrograms<'a>(
 }
 
 fn summarise(ctx: &Ctx, told: &Told, metrics: &[MetricRow], n_files: usize) -> Done {
-    let mut sides = Map::new();
-    for split in ["test", "validation", "train", "none"] {
-        let find = |metric: &str| {
-            let mut own = metrics.iter().filter(|row| row.split == split && row.slice == "all" && row.class == "all");
-            own.find(|row| row.metric == metric)
-        };
-        if let (Some(accuracy), Some(uar), Some(macro_f1)) = (find("accuracy"), find("uar"), find("macro_f1")) {
-            let value = json!({ "items": accuracy.support, "accuracy": accuracy.value, "uar": uar.value,
-                "uar_low": uar.low, "uar_high": uar.high, "macro_f1": macro_f1.value });
-            sides.insert(split.into(), value);
-        }
-    }
+    let sides = Overall::of_sides(metrics).into_iter().map(|side| (side.split.to_string(), side.summary()));
+    let sides: Map<String, Value> = sides.collect();
     let page = Store::report(&told.model_id).unwrap_or_default() + "/report.md";
     let mut summary = Map::new();
     summary.insert("model_id".into(), told.model_id.clone().into());
