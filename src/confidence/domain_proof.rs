@@ -1,0 +1,1 @@
+//! Another channel is noticed, the own one is not.

@@ -1,0 +1,1 @@
+//! What is planted in made-up predictions is found.
