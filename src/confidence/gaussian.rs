@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn distances_do_not_depend_on_units_or_on_what_is_mixed_with_what() {
         let plain = cloud(400, 3, 1);
-        let mix = |v: &Vec<f32>| vec![v[0] * 1000.0 + 5.0, v[1] + 0.2 * v[0], 0.001 * v[2] - v[1]];
+        let mix = |v: &Vec<f32>| vec![v[0] * 1000.0 + 5.0, v[1] + 0.2 * v[0], 0.01 * v[2] - 0.005 * v[1]];
         let mixed: Vec<Vec<f32>> = plain.iter().map(mix).collect();
         let (a, b) = (Gaussian::fit(&plain, &[0; 400]), Gaussian::fit(&mixed, &[0; 400]));
         let (a, b) = (a.expect("varies"), b.expect("varies"));

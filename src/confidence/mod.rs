@@ -73,6 +73,20 @@ impl Confidence {
         *self == Self::default()
     }
 
+    /// Whether the parts fit themselves and a model of so many classes; else the part's name and what is wrong.
+    pub(crate) fn check(&self, n_classes: usize) -> Result<(), (&'static str, String)> {
+        let is_positive = |value: f32| value.is_finite() && value > 0.0;
+        if self.temperature.is_some_and(|temperature| !is_positive(temperature.value)) {
+            return Err(("temperature", "a temperature that is not above 0".into()));
+        }
+        let conformal = self.conformal.as_ref().map_or(Ok(()), |conformal| conformal.check(n_classes));
+        conformal.map_err(|what| ("conformal", what))?;
+        if self.abstain.is_some_and(|abstain| !(0.0..=1.0).contains(&abstain.below)) {
+            return Err(("abstain", "a limit that is no probability".into()));
+        }
+        self.domain.as_ref().map_or(Ok(()), |domain| domain.check()).map_err(|what| ("domain", what))
+    }
+
     /// Judges one recording.
     ///
     /// `probabilities`  `[n_classes]`, as the model file gives them.

@@ -60,6 +60,8 @@ fn card(spec: &NetworkSpec, probabilities: Vec<f32>) -> ModelCard {
         sermill_version: "0.1.0".into(),
         golden: Golden { seed: 42, probabilities },
         // Files are changed on purpose here.
+        confidence: Default::default(),
+        heard: Vec::new(),
         sealed: false,
     }
 }

@@ -6,6 +6,7 @@
 
 mod blob_pages;
 pub mod blobs;
+pub mod calibration;
 pub mod confusion;
 pub mod feature_index;
 pub mod feature_plan;
@@ -65,6 +66,7 @@ pub const TABLES: &[&str] = &[
     score_plan::ScorePlanRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
+    calibration::CalibrationRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
     runs::RunRow::SCHEMA,
 ];
@@ -230,6 +232,7 @@ mod tests {
         check(score_plan::ScorePlanRow::example());
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
+        check(calibration::CalibrationRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
     }

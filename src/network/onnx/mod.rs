@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::files;
-pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
+pub use crate::network::onnx::card::{Golden, HeardCorpus, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
     AttributeProto, FLOAT, GraphProto, INT64, IR_VERSION, ModelProto, NodeProto, OPSET, OperatorSetIdProto,
@@ -276,6 +276,8 @@ mod tests {
             network: spec.clone(),
             sermill_version: "0.1.0".into(),
             golden: Golden { seed: 1, probabilities: vec![0.0; spec.n_classes] },
+            confidence: Default::default(),
+            heard: Vec::new(),
             sealed: true,
         }
     }

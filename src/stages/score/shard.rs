@@ -202,12 +202,19 @@ impl<'a> Scorer<'a> {
         if pending.rows.is_empty() {
             return Ok(());
         }
-        let n_classes = self.session.card().network.n_classes;
+        let (n_classes, n_mels) = (self.session.card().network.n_classes, self.session.card().network.n_mels);
         let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
         self.session.run(&pending.log_mel, pending.rows.len(), &mut probabilities)?;
         scored.note.n_done += pending.rows.len() as u64;
-        for (mut row, probabilities) in pending.rows.drain(..).zip(probabilities.chunks_exact(n_classes)) {
+        let confidence = &self.session.card().confidence;
+        let spectrograms = pending.log_mel.chunks_exact(pending.log_mel.len() / pending.rows.len());
+        let made = probabilities.chunks_exact(n_classes).zip(spectrograms);
+        for (mut row, (probabilities, log_mel)) in pending.rows.drain(..).zip(made) {
             row.set_probabilities(&self.labels.classes, probabilities);
+            if !confidence.is_empty() {
+                let judgement = confidence.judge(probabilities, (log_mel, n_mels), None);
+                row.set_judgement(&self.labels.classes, &judgement);
+            }
             scored.rows.push(row);
         }
         pending.log_mel.clear();

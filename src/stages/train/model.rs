@@ -68,6 +68,8 @@ impl Run<'_> {
             network: self.spec.clone(),
             sermill_version: env!("CARGO_PKG_VERSION").into(),
             golden: Golden { seed: GOLDEN_SEED, probabilities },
+            confidence: Default::default(),
+            heard: Vec::new(),
             sealed: true,
         })
     }
