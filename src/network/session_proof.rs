@@ -59,9 +59,9 @@ fn card(spec: &NetworkSpec, probabilities: Vec<f32>) -> ModelCard {
         network: spec.clone(),
         sermill_version: "0.1.0".into(),
         golden: Golden { seed: 42, probabilities },
-        // Files are changed on purpose here.
         confidence: Default::default(),
         heard: Vec::new(),
+        // Files are changed on purpose here.
         sealed: false,
     }
 }

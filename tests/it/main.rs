@@ -5,6 +5,7 @@
 
 mod augmented;
 mod chain;
+mod confidence;
 mod damage;
 mod dirty;
 mod evidence;

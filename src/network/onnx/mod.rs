@@ -4,6 +4,7 @@
 //! part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
 //! gates i o f c) here, back in `import`, and nowhere else.
 
+mod calibrated;
 pub mod card;
 mod import;
 pub mod proto;
@@ -15,6 +16,7 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::files;
+pub use crate::network::onnx::calibrated::calibrated;
 pub use crate::network::onnx::card::{Golden, HeardCorpus, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
