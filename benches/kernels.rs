@@ -113,7 +113,7 @@ fn main() {
         let channels = (sizes.1, sizes.2);
         let flop = (2 * 9 * sizes.0 * sizes.0 * sizes.1 * sizes.2) as f64;
         for isa in Isa::available() {
-            for method in [Method::Direct, Method::choose(shape.input, 4)] {
+            for method in [Method::Direct, Method::choose(shape.input, 4.into())] {
                 let mut weights = vec![0.0; method.packed_len(sizes.1, sizes.2)];
                 method.pack(isa, &shape.kernel, channels, &mut weights);
                 let mut scratch = vec![0.0; method.scratch_len(sizes.1, sizes.2)];

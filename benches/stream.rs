@@ -185,7 +185,7 @@ fn case(options: &BTreeMap<String, String>) -> Result<Value> {
     let (index, shards) = FeatureIndex::of_shards(&files)?;
     let known = |row: &FeatureIndexRow| {
         let class = row.recording_id.bytes().map(usize::from).sum::<usize>() % 7;
-        Ok(Some(Known { class, side: Split::Train, sound: blake3::hash(row.recording_id.as_bytes()) }))
+        Ok(Some(Known { class, corpus: 0, side: Split::Train, sound: blake3::hash(row.recording_id.as_bytes()) }))
     };
     let [data] = Dataset::find((&index, Arc::new(shards)), known, [Split::Train], &spec)?;
     let index_s = clock.elapsed().as_secs_f64();

@@ -125,7 +125,7 @@ fn read_labels(bytes: &[u8], folder: &Path) {
 }
 
 fn model(_folder: &Path) -> Vec<Vec<u8>> {
-    let block = |n_maps| BlockSpec { n_maps, pool: 2 };
+    let block = |n_maps| BlockSpec { n_maps, pool: 2.into() };
     let spec = NetworkSpec {
         n_frames: 28,
         window: 12,

@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
+mod campaign;
 mod shards;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use crate::inspect::Source;
 use crate::stages::STAGES;
 use crate::units::Bytes;
 
+pub use campaign::{ScorecardArgs, TrialArgs};
 pub use shards::{CommitArgs, ShardArgs, SweepArgs};
 
 /// One sub-command with its arguments.
@@ -30,6 +32,10 @@ pub enum Command {
     Commit(CommitArgs),
     /// Plans that nobody works on any more.
     Sweep(SweepArgs),
+    /// Several protocols side by side.
+    Scorecard(ScorecardArgs),
+    /// One configuration over seeds.
+    Trial(TrialArgs),
     /// Every committed file against its hash.
     Verify(Verify),
     /// The synthetic corpus.
@@ -45,6 +51,7 @@ pub enum Command {
 }
 
 /// Arguments that all stages share.
+#[derive(Clone)]
 pub struct Setting {
     pub pipeline: PathBuf,
     /// `None`: `store/<pipeline name>`.
@@ -133,6 +140,7 @@ pub fn command_line() -> clap::Command {
     ))
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
     .subcommands(shards::commands())
+    .subcommands(campaign::commands())
     .subcommand(verify_command())
     .subcommand(synth_command())
     .subcommand(inspect_command())
@@ -291,7 +299,7 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
             Command::Completions(shell)
         }
         "manual" => Command::Manual,
-        name => match shards::typed(name, own)? {
+        name => match shards::typed(name, own)?.or_else(|| campaign::typed(name, own)) {
             Some(command) => command,
             None => Command::Stage(name.to_string(), setting(own)),
         },

@@ -1,5 +1,6 @@
 //! What the sub-commands do once the command line is read.
 
+mod campaign;
 mod shards;
 
 use std::ffi::OsString;
@@ -57,6 +58,8 @@ fn execute(command: Command, stdout: &mut (dyn Write + Send)) -> Result<u8> {
         Command::Shard(typed) => shards::shard(&typed, stdout),
         Command::Commit(typed) => shards::commit(&typed, stdout),
         Command::Sweep(typed) => shards::sweep_store(&typed, stdout),
+        Command::Scorecard(typed) => campaign::scorecard(&typed, stdout),
+        Command::Trial(typed) => campaign::trial(&typed, stdout),
         Command::Verify(typed) => verify_store(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),

@@ -11,13 +11,21 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
+use crate::network::average::Average;
+use crate::network::head::Head;
+use crate::network::optimiser::Optimiser;
+use crate::network::pool::Pool;
+use crate::network::schedule::Schedule;
+use crate::network::sequence::Recurrent;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
 use crate::units::{Bytes, Seed};
 
+pub mod learning;
 mod overlay;
 
+use learning::{BatchNorm, Keep, LossConfig, Sample, is_default};
 use overlay::{add_newer_keys, lay_over, spell_out_labels};
 
 /// More than anybody writes.
@@ -129,7 +137,40 @@ pub struct TrainConfig {
     pub momentum: f64,
     /// `learning_rate / (1 + decay * step)`.
     pub decay: f64,
+    /// The folds that are trained, from 0; empty for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<u32>,
+    /// Networks of each fold, from seeds of their own; their probabilities are averaged when scoring.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub members: u32,
+    /// Whether one more model is trained on everything, for recordings that no fold knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_model: bool,
+    /// Which weights become the model; this and the keys that follow are optional (`config/learning.rs`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep: Keep,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub optimiser: Optimiser,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub average: Average,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batch_norm: BatchNorm,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: LossConfig,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sample: Sample,
     pub network: NetworkConfig,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The form that serde asks for.
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 /// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
@@ -144,9 +185,15 @@ pub struct NetworkConfig {
     pub trunk: Trunk,
     /// Feature maps of each block.
     pub maps: Vec<usize>,
-    /// Pool side of each block.
-    pub pools: Vec<usize>,
+    /// Max pool of each block: a number for a square one, or `[mel, time]`.
+    pub pools: Vec<Pool>,
+    /// What reads the steps in time: `lstm`, `bilstm` or `none`.
+    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
+    pub recurrent: Recurrent,
     pub lstm_units: usize,
+    /// What the dense layer is given of the steps: `last`, `mean`, `mean-deviation` or `attention`.
+    #[serde(default, skip_serializing_if = "Head::is_last")]
+    pub head: Head,
     pub dropout: f32,
     pub batch_norm_epsilon: f32,
     pub batch_norm_momentum: f32,
@@ -247,7 +294,9 @@ impl Pipeline {
             hop: network.hop,
             trunk: network.trunk,
             blocks: blocks.collect(),
+            recurrent: network.recurrent,
             lstm_units: network.lstm_units,
+            head: network.head,
             dropout: network.dropout,
             batch_norm_epsilon: network.batch_norm_epsilon,
             batch_norm_momentum: network.batch_norm_momentum,
@@ -285,19 +334,14 @@ impl Pipeline {
                 return refuse("[[ingest.corpus]] name", name, limit);
             }
         }
-        for (place, fraction) in
-            [("test_fraction", self.split.test_fraction), ("validation_fraction", self.split.validation_fraction)]
-        {
-            if !(0.0..1.0).contains(&fraction) {
-                return refuse(&format!("[split] {place}"), &fraction, "must be at least 0 and under 1");
-            }
-        }
+        self.split.check()?;
         if self.ingest.max_recording_mb == 0 {
             return refuse("[ingest] max_recording_mb", &0, "must be at least 1");
         }
         for (place, count) in [
             ("[train] batch", self.train.batch),
             ("[train] epochs", self.train.epochs),
+            ("[train] members", self.train.members as usize),
             ("[score] batch", self.score.batch),
             ("[features] shard_recordings", self.features.shard_recordings),
             ("[train.network] window", self.train.network.window),
@@ -309,8 +353,18 @@ impl Pipeline {
             }
         }
         self.train.check()?;
-        if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
-            return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
+        if self.split.protocol != Protocol::Unsplit && self.train.keep == Keep::Best {
+            let hint = "the best epoch is chosen there: above 0, or [train] keep = \"last\"";
+            if self.split.monitored().is_none() {
+                return refuse("[split] validation_fraction", &0, hint);
+            }
+            if self.train.final_model {
+                return refuse(
+                    "[train] final_model",
+                    &true,
+                    "nothing is left to choose an epoch by: needs keep = \"last\"",
+                );
+            }
         }
         let names: std::collections::BTreeSet<_> = self.ingest.corpus.iter().map(|corpus| &corpus.name).collect();
         if names.len() != self.ingest.corpus.len() {
@@ -321,44 +375,6 @@ impl Pipeline {
         self.augment.check(self.split.protocol)?;
         self.augment.spec_augment.check(self.features.front_end.n_mels, self.features.front_end.n_frames())?;
         self.network().map(|_| ())
-    }
-}
-
-impl TrainConfig {
-    /// Refuses numbers with which no training ends, or ends in numbers. NaN fails every range.
-    fn check(&self) -> Result<()> {
-        let network = &self.network;
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        let share = |value: f64| (0.0..1.0).contains(&value);
-        for (place, value, is_sound, limit) in [
-            ("[train] patience", self.patience as f64, self.patience > 0, "must be at least 1"),
-            ("[train] learning_rate", self.learning_rate, positive(self.learning_rate), "must be above 0 and finite"),
-            ("[train] momentum", self.momentum, share(self.momentum), "must be at least 0 and under 1"),
-            ("[train] decay", self.decay, self.decay >= 0.0 && self.decay.is_finite(), "must be at least 0 and finite"),
-            (
-                "[train.network] dropout",
-                network.dropout.into(),
-                share(network.dropout.into()),
-                "must be at least 0 and under 1",
-            ),
-            (
-                "[train.network] batch_norm_epsilon",
-                network.batch_norm_epsilon.into(),
-                positive(network.batch_norm_epsilon.into()),
-                "must be above 0 and finite",
-            ),
-            (
-                "[train.network] batch_norm_momentum",
-                network.batch_norm_momentum.into(),
-                share(network.batch_norm_momentum.into()),
-                "must be at least 0 and under 1",
-            ),
-        ] {
-            if !is_sound {
-                return Err(Error::recipe(format!("{place} = {value}: {limit}")));
-            }
-        }
-        Ok(())
     }
 }
 

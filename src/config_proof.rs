@@ -1,6 +1,7 @@
 //! What recipes are accepted, and what is laid over them.
 
 use super::*;
+use crate::augment::mixup::Mixup;
 use crate::augment::spec_augment::SpecAugment;
 
 const PAPER: &str = include_str!("../pipelines/paper.toml");
@@ -24,7 +25,7 @@ fn every_shipped_pipeline_is_a_valid_recipe() {
 fn the_paper_pipeline_holds_the_paper_network() {
     let pipeline = Pipeline::parse(PAPER, &[]).expect("paper");
     assert_eq!(pipeline.network().expect("network"), NetworkSpec::paper(128, 508));
-    assert_eq!(pipeline.split.protocol.monitored(), Split::Test);
+    assert_eq!(pipeline.split.monitored(), Some(Split::Test));
 }
 
 #[test]
@@ -81,6 +82,40 @@ fn a_known_profile_with_other_numbers_is_refused() {
 }
 
 #[test]
+fn what_the_front_end_hears_may_be_set_and_older_recipes_need_not_name_it() {
+    let set = |items: &[&str]| {
+        let own = items.iter().map(|item| format!("features.front_end.{item}"));
+        Pipeline::parse(PAPER, &own.chain(["features.profile=mine".to_string()]).collect::<Vec<_>>())
+    };
+    let older = Pipeline::parse(PAPER, &[]).expect("paper");
+    let named = set(&["start=offset", "pad=zeros", "band_mean=none"]).expect("what there was before");
+    assert_eq!(named.features.front_end, older.features.front_end);
+    let speech = "start={speech={threshold_db=-35.0,margin_s=0.1,frame_s=0.02}}";
+    let heard = set(&[speech, "offset_s=0.0", "pad=repeat", "band_mean=recording"]).expect("heard");
+    assert_ne!(heard.features.front_end, older.features.front_end);
+    for (items, words) in [
+        (&[speech][..], "offset_s = 0.5: must be 0 where `start` looks for the speech"),
+        (&["start=speech"], "wrong recipe"),
+        (&["start={speech={threshold_db=-35.0}}", "offset_s=0.0"], "missing field `margin_s`"),
+        (
+            &["start={speech={threshold_db=3.0,margin_s=0.1,frame_s=0.02}}", "offset_s=0.0"],
+            "threshold_db = 3: must be from",
+        ),
+        (&["start={speech={threshold_db=-40.0,margin_s=-1.0,frame_s=0.02}}", "offset_s=0.0"], "margin_s = -1: must be"),
+        (
+            &["start={speech={threshold_db=-40.0,margin_s=0.1,frame_s=0.0}}", "offset_s=0.0"],
+            "frame_s = 0: must be from",
+        ),
+        (&["pad=wrap"], "wrong recipe"),
+        (&["band_mean=all"], "wrong recipe"),
+    ] {
+        let error = set(items).expect_err(words);
+        assert!(error.to_string().contains(words), "{items:?}: {error}");
+        assert_eq!(error.kind().exit_code(), 2);
+    }
+}
+
+#[test]
 fn fresh_copies_are_not_stored_and_protocol_paper_has_none() {
     let set = |text: &str, item: &str| Pipeline::parse(text, &[item.to_string()]);
     let stored = set(PAPER, "augment.when=features").expect("stored");
@@ -102,7 +137,7 @@ fn only_the_augmented_pipeline_masks_and_none_but_it_draws_afresh() {
         include_str!("../pipelines/full-rank-16k.toml"),
     ] {
         let augment = Pipeline::parse(text, &[]).expect("valid").augment;
-        assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF });
+        assert_eq!(augment, AugmentConfig { when: When::Features, spec_augment: SpecAugment::OFF, mixup: Mixup(0.0) });
     }
 }
 

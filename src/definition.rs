@@ -11,7 +11,10 @@ use crate::audio::Channel;
 use crate::audio::resample::{DESIGN, Design};
 use crate::error::{Error, Result};
 use crate::network::onnx::ModelCard;
+use crate::signal::band_mean::BandMean;
+use crate::signal::condition::Pad;
 use crate::signal::profile::{FrontEnd, LogScale, MelNorm, MelScale, PowerScale, Window};
+use crate::signal::speech::{RUN, Speech, Start};
 
 /// Under which key shards and model files carry the text.
 pub const METADATA_KEY: &str = "sermill.definition";
@@ -53,7 +56,8 @@ impl Definition {
         // Taken apart by name, so that a new constant cannot be forgotten here.
         let Code { decoder, resampler, front_end: revision, storage } = code;
         let FrontEnd { channel, sample_rate, offset_s, n_samples, n_fft, window_length, hop, window, .. } = front_end;
-        let FrontEnd { power, n_mels, mel_scale, mel_norm, fmin_hz, fmax_hz, log, .. } = front_end;
+        let FrontEnd { power, n_mels, mel_scale, mel_norm, fmin_hz, fmax_hz, log, start, pad, band_mean, .. } =
+            front_end;
         let channel = match channel {
             Channel::Mix => "mean over the channels".to_string(),
             Channel::Only(only) => format!("channel {only} alone, counted from 0"),
@@ -74,24 +78,44 @@ impl Definition {
             MelNorm::Peak => "peak 1",
             MelNorm::SlaneyArea => "area 1",
         };
+        let (offset, level) = match start {
+            Start::Offset => (
+                format!("the first {offset_s:?} s are skipped, whole samples, before resampling"),
+                "z-score over all that is left, population deviation, f64 sums",
+            ),
+            Start::Speech(how) => {
+                (speech(how), "z-score over the samples that are kept, population deviation, f64 sums")
+            }
+        };
+        let padding = match pad {
+            Pad::Zeros => "zeros on the right",
+            Pad::Repeat => "the recording again on the right, from its first sample, as often as it takes",
+        };
         let log = match log {
             LogScale::Natural { floor } => format!("ln(max(mel, {floor:?}))"),
             LogScale::DecibelsBelowMax { amin, top_db } => {
                 format!("10 log10(max(mel, {amin:?})) below the maximum of the recording, at least -{top_db:?}")
             }
         };
+        let band_mean = match (band_mean, pad) {
+            (BandMean::None, _) => "",
+            (BandMean::Recording, Pad::Repeat) => ", less the band's mean over all frames, f64 sums",
+            (BandMean::Recording, Pad::Zeros) => {
+                ", less the band's mean over the frames centred on samples of the recording, f64 sums; other frames as they are"
+            }
+        };
         Self {
             parts: vec![
                 ("decoder", format!("v{decoder}, f32 with full scale 1, {channel}")),
-                ("offset", format!("the first {offset_s:?} s are skipped, whole samples, before resampling")),
+                ("offset", offset),
                 ("resampler", format!("to {} Hz: {}", sample_rate.0, resampler.definition())),
-                ("level", "z-score over all that is left, population deviation, f64 sums".into()),
-                ("length", format!("{n_samples} samples, cut or zeros on the right")),
+                ("level", level.into()),
+                ("length", format!("{n_samples} samples, cut or {padding}")),
                 ("frames", format!("every {hop} samples, centred, zeros outside the wave")),
                 ("window", format!("{window} of {window_length}, centred in the transform")),
                 ("transform", format!("n_fft {n_fft}, {power}")),
                 ("bank", format!("{n_mels} triangles on the {scale} scale, {norm}, {fmin_hz:?} to {fmax_hz:?} Hz")),
-                ("log", log),
+                ("log", log + band_mean),
                 ("arithmetic", format!("front end v{revision}, f32")),
                 ("storage", (*storage).to_string()),
             ],
@@ -109,6 +133,18 @@ impl Definition {
         let differs = |(name, text): &(&str, String)| !lines.contains(&format!("{name}: {text}").as_str());
         self.parts.iter().filter(|part| differs(part)).map(|(name, _)| *name).collect()
     }
+}
+
+/// What is kept of a recording that is looked at from its first speech to its last.
+fn speech(how: &Speech) -> String {
+    let Speech { threshold_db, margin_s, frame_s } = how;
+    format!(
+        "from {margin_s:?} s before the first speech to {margin_s:?} s after the last, whole samples, before resampling; speech \
+         is {RUN} frames in a row, counted from the first sample, of {frame_s:?} s, whole samples, the last one what is left, \
+         the quietest of which has a power about its own mean at most {:?} dB below that of the loudest such {RUN}; all \
+         samples where there is none",
+        -threshold_db
+    )
 }
 
 impl fmt::Display for Definition {
@@ -156,6 +192,8 @@ mod tests {
             ("sample_rate", "resampler", |f| f.sample_rate = SampleRate(22_050)),
             ("offset_s", "offset", |f| f.offset_s = 0.25),
             ("n_samples", "length", |f| f.n_samples += 1),
+            ("pad", "length", |f| f.pad = Pad::Repeat),
+            ("band_mean", "log", |f| f.band_mean = BandMean::Recording),
             ("n_fft", "transform", |f| f.n_fft = 256),
             ("window_length", "window", |f| f.window_length = 255),
             ("hop", "frames", |f| f.hop = 64),
@@ -185,6 +223,33 @@ mod tests {
             ("resampler.degree", "resampler", |c| c.resampler.degree = 1),
             ("resampler.block", "resampler", |c| c.resampler.block = 8),
         ]
+    }
+
+    /// The paper's front end with another value for every key that came later, so that all are spelled out.
+    fn heard() -> FrontEnd {
+        let (start, pad, band_mean) = (Start::Speech(Speech::DEFAULT), Pad::Repeat, BandMean::Recording);
+        FrontEnd { offset_s: 0.0, start, pad, band_mean, ..profile("paper").expect("known") }
+    }
+
+    #[test]
+    fn any_other_rule_of_what_is_speech_is_another_fingerprint() {
+        let heard = heard();
+        let Start::Speech(how) = heard.start else { unreachable!("as made") };
+        let with = |start| FrontEnd { start, ..heard.clone() };
+        let others = [
+            with(Start::Offset),
+            with(Start::Speech(Speech { threshold_db: -39.0, ..how })),
+            with(Start::Speech(Speech { margin_s: 0.1, ..how })),
+            with(Start::Speech(Speech { frame_s: 0.01, ..how })),
+        ];
+        let text = Definition::of(&heard).to_string();
+        for other in &others {
+            let parts = if other.start == Start::Offset { vec!["offset", "level"] } else { vec!["offset"] };
+            assert_eq!(Definition::of(other).parts_unlike(&text), parts, "{:?}", other.start);
+        }
+        let of_padding = FrontEnd { pad: Pad::Zeros, ..heard.clone() };
+        assert_eq!(Definition::of(&of_padding).parts_unlike(&text), ["length", "log"]);
+        assert!(text.contains("at most 40.0 dB below") && text.contains("3 frames in a row"), "{text}");
     }
 
     fn names(value: serde_json::Value) -> HashSet<String> {
@@ -219,8 +284,12 @@ mod tests {
 
     #[test]
     fn every_constant_is_changed_in_the_test_above() {
-        let paper = serde_json::to_value(profile("paper").expect("known")).expect("plain values");
-        assert_eq!(names(paper), changes().iter().map(|(name, ..)| name.to_string()).collect());
+        let every = serde_json::to_value(heard()).expect("plain values");
+        let changed = changes().iter().map(|(name, ..)| name.to_string()).chain(["start".to_string()]).collect();
+        assert_eq!(names(every), changed);
+        let paper = serde_json::to_string(&profile("paper").expect("known")).expect("plain values");
+        let later = ["start", "pad", "band_mean"];
+        assert!(later.iter().all(|key| !paper.contains(&format!("\"{key}\""))), "old settings stay what they were");
         let mut code = names(serde_json::to_value(CODE).expect("plain values"));
         assert!(code.remove("resampler"));
         let resampler = names(serde_json::to_value(DESIGN).expect("plain values"));

@@ -1,7 +1,7 @@
 //! From the samples of one recording to the log-mel spectrograms of its original and its augmented copies.
 //!
-//! skip the offset -> resample -> (augment the recording) -> z-score, cut or pad -> (augment the wave) -> log-mel. The one
-//! path that feature extraction, fresh copies of training and the scoring of a folder take, so that a model always sees what
+//! skip the offset, or find the speech -> resample -> (augment the recording) -> z-score, cut or pad -> (augment the wave) ->
+//! log-mel -> (take each band's mean away). The one path that feature extraction, fresh copies of training and the scoring of a folder take, so that a model always sees what
 //! it was trained on. Nothing is opened here: recordings come decoded, and voices of a background from who asks.
 
 use std::collections::HashMap;
@@ -11,7 +11,8 @@ use crate::audio::{self, Budget, Resampler};
 use crate::augment::{Chain, Donor, Format, Place, Wanted, Wave};
 use crate::error::{Error, Result};
 use crate::recordings::{Reader, Recording};
-use crate::signal::condition::{Conditioned, condition, skip_offset};
+use crate::signal::band_mean::{BandMean, remove_band_means};
+use crate::signal::condition::{Conditioned, Pad, condition, kept, pad};
 use crate::signal::log_mel::{MelPlan, MelScratch};
 use crate::signal::profile::FrontEnd;
 use crate::signal::valid_frames;
@@ -102,16 +103,19 @@ struct Changed {
     conditioned: Conditioned,
     augmentation: String,
     snr_db: Option<f64>,
+    /// What the frequencies of its mel bank are multiplied by.
+    warp: Option<f64>,
 }
 
 impl Extractor {
     /// Plans a front end and the augmentations of its copies; recordings may take [`Budget::DEFAULT_LIMIT`].
     pub fn new(front_end: &FrontEnd, augmentations: &[Wanted], seed: Seed) -> Result<Self> {
         let format = Format { sample_rate: front_end.sample_rate, n_samples: front_end.n_samples };
+        let chain = Chain::new(augmentations, format)?;
         Ok(Self {
             front_end: front_end.clone(),
-            plan: MelPlan::new(front_end)?,
-            chain: Chain::new(augmentations, format)?,
+            plan: MelPlan::new(front_end)?.with_warps(front_end, &chain.warps())?,
+            chain,
             seed,
             budget: Budget::new(Budget::DEFAULT_LIMIT, front_end.sample_rate),
             resamplers: Mutex::new(HashMap::new()),
@@ -170,12 +174,15 @@ impl Extractor {
                 0 => None,
                 _ => Some(self.change(recording, (copy, is_last), &original, scratch)?),
             };
-            let wave = if changed.is_some() { &scratch.copy } else { &scratch.wave };
             let conditioned = changed.as_ref().map_or(&original, |changed| &changed.conditioned);
-            self.plan.log_mel(wave, &mut scratch.mel, &mut scratch.log_mel);
+            let ExtractScratch { wave, copy: copied, mel, log_mel, .. } = scratch;
+            let wave = if changed.is_some() { copied } else { wave };
+            pad(wave, conditioned.valid_samples, self.front_end.pad);
+            self.plan.warped_log_mel(changed.as_ref().and_then(|changed| changed.warp), wave, mel, log_mel);
+            self.remove_band_means(conditioned, log_mel);
             sink(Spectrogram {
                 copy: copy.number,
-                log_mel: &scratch.log_mel,
+                log_mel,
                 augmentation: changed.as_ref().map(|changed| changed.augmentation.clone()),
                 snr_db: changed.as_ref().and_then(|changed| changed.snr_db),
                 conditioned,
@@ -183,6 +190,19 @@ impl Extractor {
             })?;
         }
         Ok(())
+    }
+
+    /// What `band_mean` says, on one spectrogram.
+    fn remove_band_means(&self, conditioned: &Conditioned, log_mel: &mut [f32]) {
+        let front_end = &self.front_end;
+        let n_signal = match front_end.pad {
+            Pad::Zeros => valid_frames(front_end, conditioned.valid_samples),
+            Pad::Repeat => front_end.n_frames(),
+        };
+        match front_end.band_mean {
+            BandMean::None => {}
+            BandMean::Recording => remove_band_means(log_mel, front_end.n_frames(), n_signal),
+        }
     }
 
     /// The wave of a recording as others may hear it in their background: conditioned, without padding. `scratch` loses what it
@@ -200,7 +220,7 @@ impl Extractor {
         resampled.truncate(audio::KEPT_SAMPLES);
         resampled.shrink_to(audio::KEPT_SAMPLES);
         let (samples, rate) = (recording.samples(), recording.sample_rate());
-        let kept = skip_offset(samples, rate, self.front_end.offset_s);
+        let kept = &samples[kept(samples, rate, &self.front_end)];
         if kept.is_empty() {
             let (length, offset) = (rate.seconds(samples.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
@@ -247,12 +267,16 @@ impl Extractor {
         } else {
             scratch.copy.clone_from(&scratch.wave);
         }
+        if self.front_end.pad == Pad::Repeat {
+            // What is done to a wave is done to the recording; its repetition follows.
+            scratch.copy[conditioned.valid_samples..].fill(0.0);
+        }
         let n_samples = self.front_end.n_samples;
         let mut wave = Wave { samples: &mut scratch.copy, valid: conditioned.valid_samples };
         self.chain.apply(Place::Conditioned, &mut draws, &voices, &mut wave);
         conditioned.valid_samples = wave.valid;
         conditioned.pad_fraction = (n_samples - wave.valid) as f64 / n_samples as f64;
-        Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db() })
+        Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db(), warp: draws.warp() })
     }
 
     fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {

@@ -9,6 +9,7 @@ use super::*;
 use crate::audio::write_wav;
 use crate::recordings::Buffers;
 use crate::signal::profile::{LogScale, PROFILES, profile};
+use crate::signal::speech::{Speech, Start};
 use crate::signal::twin;
 
 /// Rates of recordings: the corpora's, the front ends' own, and one with interpolated phases at every front end.
@@ -62,16 +63,56 @@ fn resampled(samples: &[f64], from: u32, to: u32) -> Vec<f64> {
     (0..n_out).map(value).collect()
 }
 
-/// What the definition says of a recording.
-fn by_definition(samples: &[f64], rate: u32, front_end: &FrontEnd) -> Vec<f64> {
-    let kept = &samples[(front_end.offset_s * f64::from(rate)) as usize..];
-    let wave = resampled(kept, rate, front_end.sample_rate.0);
+/// First and last sample of the speech: three frames in a row, none of them far below the loudest such three.
+fn speech(samples: &[f64], rate: u32, how: &Speech) -> (usize, usize) {
+    let frames: Vec<&[f64]> = samples.chunks((how.frame_s * f64::from(rate)) as usize).collect();
+    let power = |frame: &[f64]| mean_and_deviation(frame).1.powi(2);
+    let held: Vec<f64> =
+        frames.windows(3).map(|three| three.iter().map(|f| power(f)).fold(f64::MAX, f64::min)).collect();
+    let least = held.iter().copied().fold(0.0, f64::max) * 10f64.powf(how.threshold_db / 10.0);
+    let heard: Vec<usize> = (0..held.len()).filter(|&i| held[i] >= least).collect();
+    let margin = (how.margin_s * f64::from(rate)) as usize;
+    let end: usize = frames[..heard[heard.len() - 1] + 3].iter().map(|frame| frame.len()).sum();
+    ((heard[0] * frames[0].len()).saturating_sub(margin), (end + margin).min(samples.len()))
+}
+
+fn mean_and_deviation(wave: &[f64]) -> (f64, f64) {
     let n = wave.len() as f64;
     let mean = wave.iter().sum::<f64>() / n;
-    let deviation = (wave.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+    (mean, (wave.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+}
+
+/// What the definition says of a recording.
+fn by_definition(samples: &[f64], rate: u32, front_end: &FrontEnd) -> Vec<f64> {
+    let kept = match &front_end.start {
+        Start::Offset => &samples[(front_end.offset_s * f64::from(rate)) as usize..],
+        Start::Speech(how) => {
+            let (first, end) = speech(samples, rate, how);
+            &samples[first..end]
+        }
+    };
+    let mut wave = resampled(kept, rate, front_end.sample_rate.0);
+    if front_end.start != Start::Offset {
+        wave.truncate(front_end.n_samples);
+    }
+    let (mean, deviation) = mean_and_deviation(&wave);
     let mut conditioned: Vec<f32> = wave.iter().map(|x| ((x - mean) / deviation) as f32).collect();
-    conditioned.resize(front_end.n_samples, 0.0);
-    twin::log_mel(&conditioned, front_end)
+    let n_valid = conditioned.len().min(front_end.n_samples);
+    match front_end.pad {
+        Pad::Zeros => conditioned.resize(front_end.n_samples, 0.0),
+        Pad::Repeat => conditioned = (0..front_end.n_samples).map(|i| conditioned[i % n_valid]).collect(),
+    }
+    let mut log_mel = twin::log_mel(&conditioned, front_end);
+    if front_end.band_mean == BandMean::Recording {
+        let n_signal = if front_end.pad == Pad::Repeat { usize::MAX } else { n_valid };
+        for band in log_mel.chunks_mut(front_end.n_frames()) {
+            let own = band.iter().enumerate().filter(|(frame, _)| frame * front_end.hop < n_signal);
+            let (sum, n) = own.fold((0.0, 0.0), |(sum, n), (_, value)| (sum + value, n + 1.0));
+            let n_centred = band.len().min(n as usize);
+            band[..n_centred].iter_mut().for_each(|value| *value -= sum / n);
+        }
+    }
+    log_mel
 }
 
 fn extracted(file: &[u8], front_end: &FrontEnd) -> Result<(Vec<f32>, Conditioned, usize)> {
@@ -118,6 +159,99 @@ fn the_whole_way_follows_the_definition_for_every_profile_and_rate() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_heard_padded_and_taken_from_each_band_follows_the_definition() {
+    let start = Start::Speech(Speech { margin_s: 0.01, frame_s: 0.005, ..Speech::DEFAULT });
+    let zeros = FrontEnd { n_samples: 4_000, offset_s: 0.0, start, ..profile("paper").expect("known") };
+    let repeat = FrontEnd { pad: Pad::Repeat, ..zeros.clone() };
+    let means = |front_end: &FrontEnd| FrontEnd { band_mean: BandMean::Recording, ..front_end.clone() };
+    for front_end in [means(&zeros), means(&repeat), zeros, repeat] {
+        for rate in [16_000, 21_500, 24_414, 48_000] {
+            // Speech of 0.09 s, padded, and of 0.3 s, cut, in room noise far below it.
+            for seconds in [0.09, 0.3] {
+                let n = (seconds * f64::from(rate)) as usize;
+                let (spoken, _) = recording(rate, n);
+                let noise = |i: usize| Seed(5).normal_pair(i as u64).0 * 2e-4;
+                let lead = rate as usize / 10;
+                let at = |i: usize| noise(i) + i.checked_sub(lead).and_then(|i| spoken.get(i)).unwrap_or(&0.0);
+                let samples: Vec<f32> = (0..n + 2 * lead).map(|i| at(i) as f32).collect();
+                let file = write_wav(&samples, SampleRate(rate)).expect("a file");
+                let stored: Vec<f64> = samples.iter().map(|&x| f64::from((x * 32_767.0).round()) / 32_768.0).collect();
+                let (first, end) = match &front_end.start {
+                    Start::Speech(how) => speech(&stored, rate, how),
+                    Start::Offset => unreachable!("as made"),
+                };
+                let near = |found: usize, expected: usize| found.abs_diff(expected) < rate as usize / 50;
+                assert!(near(first, lead) && near(end, lead + n), "{first} to {end} of {lead} and {n}");
+                let (values, shape, _) = extracted(&file, &front_end).expect("a spectrogram");
+                let error = worst(&values, &by_definition(&stored, rate, &front_end), &front_end);
+                assert!(
+                    error < 2e-3,
+                    "{rate} Hz, {seconds} s, {:?}, {:?}: {error}",
+                    front_end.pad,
+                    front_end.band_mean
+                );
+                assert_eq!(shape.truncated, seconds > 0.2);
+                // The recording from its start on, or another padding, is seen.
+                let other = if shape.truncated {
+                    FrontEnd { start: Start::Offset, ..front_end.clone() }
+                } else {
+                    let pad = if front_end.pad == Pad::Zeros { Pad::Repeat } else { Pad::Zeros };
+                    FrontEnd { pad, ..front_end.clone() }
+                };
+                assert!(worst(&values, &by_definition(&stored, rate, &other), &other) > 0.02);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_another_vocal_tract_is_the_wave_of_its_original_through_the_warped_bank() {
+    let front_end = FrontEnd { n_samples: 3_000, offset_s: 0.0, ..profile("full-rank").expect("known") };
+    let extractor = Extractor::new(&front_end, &[Wanted::Named("vtlp".into())], Seed(1)).expect("an extractor");
+    let (samples, file) = recording(21_500, 2_500);
+    let (mean, deviation) = mean_and_deviation(&samples);
+    let mut wave: Vec<f32> = samples.iter().map(|x| ((x - mean) / deviation) as f32).collect();
+    wave.resize(3_000, 0.0);
+    let mut buffers = Buffers::holding(file);
+    let recording = extractor.reader().decode(None, &mut buffers).and_then(|opened| opened.heard()).expect("heard");
+    let copies: Vec<Copy> = (0..9).map(|number| Copy { number, ..Copy::ORIGINAL }).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let made = extractor.extract(&recording, &copies, &mut extractor.scratch(), |one| {
+        let text = one.augmentation.clone().unwrap_or("vtlp(warp=1)".into());
+        let factor: f64 = text.trim_matches(|c| !char::is_ascii_digit(&c)).parse().expect("a number");
+        let error = worst(one.log_mel, &twin::warped_log_mel(&wave, &front_end, factor), &front_end);
+        assert!(error < 2e-3, "{text}: {error}");
+        seen.insert(text);
+        Ok(())
+    });
+    made.expect("spectrograms");
+    assert!(seen.len() > 5, "{seen:?}");
+}
+
+#[test]
+fn a_copy_is_padded_by_itself_and_not_by_the_original() {
+    let front_end = FrontEnd { n_samples: 12_000, offset_s: 0.0, pad: Pad::Repeat, ..profile("paper").expect("known") };
+    let louder = [Wanted::Named("white-noise".into())];
+    let extractor = Extractor::new(&front_end, &louder, Seed(1)).expect("an extractor");
+    let of = |numbers: &[u32]| {
+        let copies: Vec<Copy> = numbers.iter().map(|&number| Copy { number, ..Copy::ORIGINAL }).collect();
+        let (mut made, mut buffers) = (Vec::new(), Buffers::holding(recording(21_500, 5_000).1));
+        let recording = extractor.reader().decode(None, &mut buffers).and_then(|opened| opened.heard()).expect("heard");
+        let sink = |one: Spectrogram| {
+            made.push((one.log_mel.to_vec(), one.conditioned.valid_samples));
+            Ok(())
+        };
+        extractor.extract(&recording, &copies, &mut extractor.scratch(), sink).expect("made");
+        made
+    };
+    let all = of(&[0, 1, 2]);
+    assert!(all[1..] == [of(&[1]), of(&[2])].concat() && all[0] == of(&[0])[0]);
+    assert!(all.iter().all(|(_, valid)| *valid == 5_000) && all[0].0 != all[1].0);
+    let last = front_end.n_frames() - 1;
+    assert!(all.iter().all(|(values, _)| values[40 * front_end.n_frames() + last] > -20.0), "sound to the end");
 }
 
 #[test]

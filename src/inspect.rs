@@ -15,7 +15,7 @@ use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::pictures::{InspectionView, SpectrogramView, WaveView, grouped};
 use crate::recordings::Buffers;
-use crate::signal::condition::Conditioned;
+use crate::signal::condition::{Conditioned, kept};
 use crate::signal::float16::stored_precision;
 use crate::signal::mel::{MelBank, band_centres_hz};
 use crate::signal::profile::{FrontEnd, profile};
@@ -129,13 +129,13 @@ fn of_file(plan: Plan, file: &Path) -> Result<Inspection> {
     let samples = buffers.into_samples();
     let shape = shape.ok_or_else(|| Error::bug("an original has no spectrogram"))?;
     let rate = decoded.sample_rate;
-    let first = (front_end.offset_s * rate.hz()) as usize;
+    let kept = kept(&samples, rate, &front_end);
     let longest = (front_end.n_samples as f64 / front_end.sample_rate.hz() * rate.hz()).ceil() as usize;
-    let used = (first.min(samples.len()), (first + longest).min(samples.len()));
+    let used = (kept.start, (kept.start + longest).min(kept.end));
     let definition = Definition::of(&front_end);
     let fingerprint = Fingerprint::of([definition.to_string()]);
     let mut facts = facts_of_recording(&decoded, samples.len(), &levels);
-    facts.extend(facts_of_use(&front_end, &shape, rate, used, samples.len()));
+    facts.extend(facts_of_use(&front_end, &shape, rate, used, kept.end));
     facts.extend(facts_of_spectrogram(&front_end, windows, &log_mel, valid_frames)?);
     facts.push(("fingerprint", fingerprint.to_string()));
     facts.push(("content", content_hash[..32].to_string()));
@@ -181,16 +181,16 @@ fn facts_of_recording(decoded: &Decoded, n_samples: usize, levels: &Levels) -> V
     ]
 }
 
-/// What of `n_samples` goes into the spectrogram.
+/// What goes into the spectrogram, of what ends at sample `end`.
 fn facts_of_use(
     front_end: &FrontEnd,
     shape: &Conditioned,
     rate: SampleRate,
     (first, last): (usize, usize),
-    n_samples: usize,
+    end: usize,
 ) -> [(&'static str, String); 3] {
     let (from, seconds) = (rate.seconds(first), rate.seconds(last - first));
-    let cut = if shape.truncated { format!("{:.3} s at the end", rate.seconds(n_samples - last)) } else { "no".into() };
+    let cut = if shape.truncated { format!("{:.3} s at the end", rate.seconds(end - last)) } else { "no".into() };
     [
         ("used", format!("{seconds:.3} s, from {from:.3} s on, at {} Hz", grouped(front_end.sample_rate.0.into()))),
         ("truncated", cut),
@@ -250,7 +250,7 @@ impl Inspection {
                 n_frames: self.front_end.n_frames(),
                 valid_frames: self.valid_frames,
                 frame_seconds: self.front_end.hop as f64 / self.front_end.sample_rate.hz(),
-                first_second: self.front_end.offset_s,
+                first_second: self.seconds * self.used.0 as f64 / self.samples.len().max(1) as f64,
                 centres_hz: &self.centres_hz,
                 window: self.windows.0,
                 hop: self.windows.1,

@@ -50,6 +50,7 @@ pub mod inspect;
 pub mod stages;
 
 // 6, 7: what looks it over, what people type, and what it does
+pub mod campaign;
 pub mod cli;
 pub mod verify;
 

@@ -5,6 +5,9 @@ use super::{Call, Drawn, Effect, Format, Place, Wanted, Wave};
 use crate::error::Result;
 use crate::units::Seed;
 
+/// What augmentations of the mel bank call their factor.
+const WARP: &str = "warp";
+
 /// Immutable plan, shared by threads.
 pub struct Chain {
     steps: Vec<Step>,
@@ -45,6 +48,16 @@ impl Chain {
         const SPARE: usize = 2;
         let most = self.steps.iter().map(|step| step.settled.augmentation.most_voices(&step.settled.ranges)).max();
         most.filter(|&most| most > 0).map_or(0, |most| most + SPARE)
+    }
+
+    /// Every factor that a copy's mel bank may be warped by.
+    pub fn warps(&self) -> Vec<f64> {
+        let banks = self.steps.iter().filter(|step| step.settled.augmentation.place() == Place::Bank);
+        let values = banks.flat_map(|step| {
+            let (parameter, range) = step.settled.ranges.of(WARP);
+            parameter.values(range)
+        });
+        values.collect()
     }
 
     /// What the copy of that seed goes through.
@@ -88,6 +101,11 @@ impl Draws {
     /// Signal-to-noise ratio that the last noise was asked for.
     pub fn snr_db(&self) -> Option<f64> {
         self.0.iter().rev().flatten().find_map(|(_, drawn)| drawn.find("snr_db"))
+    }
+
+    /// What the frequencies of this copy's mel bank are multiplied by.
+    pub fn warp(&self) -> Option<f64> {
+        self.0.iter().flatten().find_map(|(_, drawn)| drawn.find(WARP))
     }
 
     /// Other recordings that this copy wants to hear.

@@ -1,7 +1,7 @@
 //! Augmentations: changed copies of a recording. One file each; the list below is all there is to extend.
 //!
 //! A recipe names them (`recipe`), a `Chain` plans them for a front end, every copy draws its own values (`parameter`).
-//! SpecAugment is no part of the list: it masks spectrograms when training reads them (`spec_augment`).
+//! SpecAugment and mixup are no part of the list: they change spectrograms when training reads them (`spec_augment`, `mixup`).
 
 mod babble;
 mod band_limit;
@@ -16,6 +16,7 @@ mod gain;
 mod level;
 #[cfg(test)]
 mod list_proof;
+pub mod mixup;
 mod noise;
 mod parameter;
 mod pitch;
@@ -28,6 +29,7 @@ mod telephone;
 mod time_shift;
 #[cfg(test)]
 mod trial_proof;
+mod vtlp;
 mod wsola;
 
 use crate::error::{Error, Result};
@@ -46,6 +48,8 @@ pub enum Place {
     Recording,
     /// On the wave after z-score and padding, where a signal-to-noise ratio means the same for every recording.
     Conditioned,
+    /// On the mel bank of the copy, wherever it is named: a factor, `warp`, for its frequencies. The wave stays as it is.
+    Bank,
 }
 
 /// What all waves of a front end have in common.
@@ -143,6 +147,7 @@ pub const AUGMENTATIONS: &[&dyn Augmentation] = &[
     &band_limit::BandLimit,
     &telephone::Telephone,
     &clipping::Clipping,
+    &vtlp::Vtlp,
 ];
 
 /// The augmentation of that name; the error lists the known ones.

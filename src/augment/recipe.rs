@@ -117,7 +117,7 @@ pub(super) fn settle(wanted: &[Wanted]) -> Result<Vec<Settled>> {
                 ))
                 .hint(format!("name `{name}` before `{late}`")));
             }
-            (Place::Recording, None) => {}
+            (Place::Recording, None) | (Place::Bank, _) => {}
         }
     }
     Ok(settled)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mixup::Mixup;
 use super::spec_augment::SpecAugment;
 use crate::error::{Error, Result};
 use crate::split::Protocol;
@@ -13,6 +14,9 @@ pub struct AugmentConfig {
     /// Stored once, or drawn anew for each epoch.
     pub when: When,
     pub spec_augment: SpecAugment,
+    /// Training mixes each recording with another of its batch; left out, none is mixed.
+    #[serde(default, skip_serializing_if = "Mixup::is_off")]
+    pub mixup: Mixup,
 }
 
 /// When augmented copies are made.
@@ -34,6 +38,6 @@ impl AugmentConfig {
             )
             .hint("set augment.when=features, or split.protocol=source-disjoint"));
         }
-        Ok(())
+        self.mixup.check()
     }
 }

@@ -2,6 +2,7 @@
 //! and what was typed with `--set`.
 
 use crate::audio::Budget;
+use crate::config::learning;
 use crate::error::{Error, Result};
 use crate::labels::{DEFAULT_SET, Labels};
 
@@ -14,6 +15,13 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
     if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
         score.entry("source").or_insert_with(|| "features".into());
     }
+    let features = table.get_mut("features").and_then(toml::Value::as_table_mut);
+    if let Some(front_end) = features.and_then(|features| features.get_mut("front_end")?.as_table_mut()) {
+        for (key, before) in [("start", "offset"), ("pad", "zeros"), ("band_mean", "none")] {
+            front_end.entry(key).or_insert_with(|| before.into());
+        }
+    }
+    learning::add_newer_keys(table);
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()
         && !labels.contains_key("classes")
@@ -47,14 +55,13 @@ pub(super) fn lay_over(table: &mut toml::Table, item: &str) -> Result<()> {
     let last = keys.pop().unwrap_or_default();
     let mut section = table;
     for key in keys {
+        // Many keys may be left out of a recipe; what none has is refused when the whole is read.
         section = section
-            .get_mut(key)
-            .and_then(toml::Value::as_table_mut)
-            .ok_or_else(|| wrong(&format!("there is no section `{key}`")))?;
+            .entry(key)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .ok_or_else(|| wrong(&format!("`{key}` is no section")))?;
     }
-    match section.get_mut(last) {
-        Some(old) => *old = value,
-        None => return Err(wrong(&format!("there is no key `{last}`"))),
-    }
+    section.insert(last.to_string(), value);
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::forward::{Activate, Affine, ConvPool, RawRows};
 use crate::network::kernels::geometry::Geometry;
 use crate::network::parameters::{BlockTensors, Tensor};
+use crate::network::pool::Pool;
 use crate::network::spec::NetworkSpec;
 use crate::simd::Isa;
 
@@ -18,8 +19,8 @@ pub struct BlockShape {
     pub conv: Geometry,
     /// What leaves the block.
     pub pooled: Geometry,
-    /// Side of the pool.
-    pub pool: usize,
+    /// The max pool.
+    pub pool: Pool,
     /// How the convolution is computed.
     pub method: Method,
 }
@@ -60,17 +61,17 @@ impl BlockShape {
 
     /// The convolution's rows of a few rows at a time.
     pub fn strip(&self) -> RawRows {
-        RawRows::strip(self.conv, self.method.step_height(self.pool))
+        RawRows::strip(self.conv, self.method.step_height(self.pool.mel))
     }
 
     /// Floats that [`BlockShape::strip`] needs.
     pub fn strip_len(&self) -> usize {
-        RawRows::strip_len(self.conv, self.method.step_height(self.pool))
+        RawRows::strip_len(self.conv, self.method.step_height(self.pool.mel))
     }
 
     /// The convolution's rows as a whole image with padding.
     pub fn whole(&self) -> RawRows {
-        RawRows::whole(self.conv, self.method.step_height(self.pool))
+        RawRows::whole(self.conv, self.method.step_height(self.pool.mel))
     }
 
     /// Channels out, padded to whole blocks.

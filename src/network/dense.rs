@@ -1,6 +1,7 @@
 //! The last layer: dense, softmax and categorical cross-entropy.
 
 use crate::network::parameters::DenseTensors;
+use crate::network::targets::Targets;
 
 /// Sizes of the layer.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +78,8 @@ pub struct DenseBatch<'a> {
     pub kernel: &'a [f32],
     /// `[n, inputs]`
     pub input: &'a [f32],
-    /// `[n]`
-    pub labels: &'a [usize],
+    /// Of `n` recordings.
+    pub targets: Targets<'a>,
 }
 
 /// Gradients of the mean loss, all overwritten: of the weights, and of the input into `d_input` `[n, inputs]`.
@@ -92,15 +93,16 @@ pub fn backward(
     d_input: &mut [f32],
 ) {
     let DenseShape { n_inputs, n_classes } = shape;
-    let DenseBatch { kernel, input, labels } = batch;
+    let DenseBatch { kernel, input, targets } = batch;
     let DenseTensors { kernel: d_kernel, bias: d_bias } = gradient;
     d_kernel.fill(0.0);
     d_bias.fill(0.0);
-    for (recording, &label) in labels.iter().enumerate() {
+    let n = targets.labels.len();
+    for recording in 0..n {
         let logits = &mut probabilities[recording * n_classes..(recording + 1) * n_classes];
-        logits[label] -= 1.0;
+        targets.subtract(recording, logits);
         for (value, sum) in logits.iter_mut().zip(d_bias.iter_mut()) {
-            *value /= labels.len() as f32;
+            *value /= n as f32;
             *sum += *value;
         }
         let at = recording * n_inputs;

@@ -1,4 +1,4 @@
-//! Dropout on what enters the LSTM; that of images is part of the kernels.
+//! Dropout on what enters the LSTM, or the head where there is none; that of images is part of the kernels.
 
 use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
@@ -18,9 +18,13 @@ impl InputMask {
         Self { dropout, n_groups: spec.lstm_inputs().div_ceil(CHANNELS) }
     }
 
-    /// What input `at` of a recording is multiplied by.
-    pub fn factor(&self, recording: usize, at: usize) -> f32 {
-        let dropped = self.dropout.dropped(recording * self.n_groups + at / CHANNELS)[at % CHANNELS];
-        if dropped { 0.0 } else { self.dropout.scale }
+    /// What the inputs of a recording are multiplied by.
+    pub fn factors(&self, recording: usize, factors: &mut [f32]) {
+        for (group, factors) in factors.chunks_mut(CHANNELS).enumerate() {
+            let dropped = self.dropout.dropped(recording * self.n_groups + group);
+            for (factor, dropped) in factors.iter_mut().zip(dropped) {
+                *factor = if dropped { 0.0 } else { self.dropout.scale };
+            }
+        }
     }
 }

@@ -14,11 +14,11 @@ use crate::units::Seed;
 const GOLDEN: &str = include_str!("../../tests/golden/network/paper_batch_2.json");
 
 /// Gradients of `f32` differ from `f64` by up to 5e-6 of a tensor's largest value.
-const GRADIENT_TOLERANCE: f64 = 2e-5;
+pub(super) const GRADIENT_TOLERANCE: f64 = 2e-5;
 
 /// Losses differ by up to 5e-5 in ten steps, those of PyTorch's own `f32` and `f64` runs by 2e-5: once the pooled place of a
 /// single cell has changed, the runs are of two slightly different networks.
-const RUN_TOLERANCE: f64 = 1e-4;
+pub(super) const RUN_TOLERANCE: f64 = 1e-4;
 
 /// Momentum after two steps. From the third on, raw values of a cell that round the other way change pooled places, and
 /// PyTorch's own `f32` and `f64` runs part; the losses of all ten steps still agree.
@@ -34,8 +34,8 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct Digest {
-    name: String,
+pub(super) struct Digest {
+    pub(super) name: String,
     sum: f64,
     norm: f64,
     largest: f64,
@@ -43,7 +43,7 @@ struct Digest {
 }
 
 impl Digest {
-    fn check(&self, tensor: Option<&Tensor>, tolerance: f64) {
+    pub(super) fn check(&self, tensor: Option<&Tensor>, tolerance: f64) {
         let tensor = tensor.expect("a tensor of that name");
         let name = &self.name;
         // The gradient of a bias before batch norm is rounding in PyTorch (1e-15) and exactly zero here.
@@ -65,7 +65,7 @@ impl Digest {
     }
 }
 
-fn parameters(spec: &NetworkSpec) -> Parameters {
+pub(super) fn parameters(spec: &NetworkSpec) -> Parameters {
     let mut parameters = Parameters::zeros(spec);
     for (index, tensor) in parameters.tensors.iter_mut().enumerate() {
         let (taps, fans) = match tensor.shape.as_slice() {
@@ -88,7 +88,7 @@ fn parameters(spec: &NetworkSpec) -> Parameters {
     parameters
 }
 
-fn batch(spec: &NetworkSpec, step: u64) -> (Vec<f32>, Vec<usize>) {
+pub(super) fn batch(spec: &NetworkSpec, step: u64) -> (Vec<f32>, Vec<usize>) {
     let seed = Seed(500 + step);
     let value = |i: u64| {
         let [a, b, c, d] = [0, 1, 2, 3].map(|part| seed.unit(4 * i + part));

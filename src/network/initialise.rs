@@ -1,6 +1,6 @@
 //! Keras' initial weights, drawn from a [`Seed`].
 
-use crate::network::parameters::{Parameters, Tensor};
+use crate::network::parameters::{LSTMS, Parameters, Tensor};
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
 
@@ -14,7 +14,7 @@ pub fn initialise(spec: &NetworkSpec, seed: Seed) -> Parameters {
             Some("gamma" | "moving_variance") => tensor.values.fill(1.0),
             Some("kernel") => glorot_uniform(tensor, seed),
             Some("recurrent_kernel") => orthogonal(tensor, seed),
-            Some("bias") if tensor.name == "lstm.bias" => {
+            Some("bias") if LSTMS.iter().any(|lstm| tensor.name == format!("{lstm}.bias")) => {
                 tensor.values[spec.lstm_units..2 * spec.lstm_units].fill(1.0);
             }
             _ => {}

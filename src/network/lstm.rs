@@ -87,20 +87,39 @@ impl Lstm {
         }
     }
 
-    /// From the gradient of `self.last` `[n, units]` to those of the weights (overwritten) and, in `self.input`, of the
-    /// inputs.
+    /// Output after step `step` of a recording `[units]`.
+    pub fn output(&self, recording: usize, step: usize) -> &[f32] {
+        let LstmShape { n_steps, n_units, .. } = self.shape;
+        match step + 1 {
+            next if next < n_steps => &self.before[(recording * n_steps + next) * n_units..][..n_units],
+            _ => &self.last[recording * n_units..][..n_units],
+        }
+    }
+
+    /// From the gradient of `self.last` `[n, units]`, or of the outputs of all steps `d_steps` `[n, steps, units]`, to those of
+    /// the weights (overwritten) and, in `self.input`, of the inputs.
     pub fn backward(
         &mut self,
         weights: LstmTensors<&[f32]>,
         n: usize,
         d_last: &[f32],
+        d_steps: Option<&[f32]>,
         gradient: LstmTensors<&mut [f32]>,
     ) {
         let LstmShape { n_steps, n_inputs, n_units } = self.shape;
         let n_gates = 4 * n_units;
-        self.d_output[..n * n_units].copy_from_slice(&d_last[..n * n_units]);
+        match d_steps {
+            None => self.d_output[..n * n_units].copy_from_slice(&d_last[..n * n_units]),
+            Some(_) => self.d_output.fill(0.0),
+        }
         self.d_cell.fill(0.0);
         for step in (0..n_steps).rev() {
+            if let Some(d_steps) = d_steps {
+                let recordings = self.d_output.chunks_exact_mut(n_units).zip(d_steps.chunks_exact(n_steps * n_units));
+                for (sum, d) in recordings.take(n) {
+                    sum.iter_mut().zip(&d[step * n_units..]).for_each(|(sum, value)| *sum += value);
+                }
+            }
             let recordings = (
                 self.gates.par_chunks_mut(n_steps * n_gates),
                 self.cell.par_chunks(n_steps * n_units),

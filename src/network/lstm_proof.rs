@@ -103,7 +103,7 @@ fn the_lstm_and_its_gradients_are_those_of_plain_loops() {
                 let gradient =
                     LstmTensors { kernel: &mut d_kernel[..], recurrent: &mut d_recurrent[..], bias: &mut d_bias[..] };
                 let d_last: Vec<f32> = d_last.iter().cycle().take(n * n_units).copied().collect();
-                lstm.backward(weights, n, &d_last, gradient);
+                lstm.backward(weights, n, &d_last, None, gradient);
             }
             let case = |what: &str| format!("{what}, {shape:?}, {isa:?}");
             check(&case("output"), &lstm.last[..last.len()], &last);
@@ -152,7 +152,7 @@ fn the_dense_layer_and_its_gradients_are_those_of_plain_loops() {
         let (mut d_kernel, mut d_bias) = (vec![f32::NAN; kernel.len()], vec![f32::NAN; n_classes]);
         let mut d_input = vec![f32::NAN; input.len()];
         let gradient = DenseTensors { kernel: &mut d_kernel[..], bias: &mut d_bias[..] };
-        let batch = DenseBatch { kernel: &kernel, input: &input, labels: &labels };
+        let batch = DenseBatch { kernel: &kernel, input: &input, targets: labels[..].into() };
         dense::backward(shape, batch, &mut probabilities, gradient, &mut d_input);
         check("kernel", &d_kernel, &slopes(&k, |k| loss(k, &b, &x)));
         check("bias", &d_bias, &slopes(&b, |b| loss(&k, b, &x)));

@@ -1,17 +1,25 @@
 //! The model: its shapes and tensors, forward, backward and optimiser, export to ONNX and ONNX Runtime.
 //!
 //! `spec` says what the network is, `parameters` holds its tensors. `trainer` trains it, `predictor` scores with it;
-//! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `lstm` and `dense`, and `block` of the
-//! `kernels`. `twin` is the same network written naively in `f64`, which the tests compare everything with.
+//! both are made of `block` (convolution, batch norm, ELU, pool, dropout), `sequence` (`lstm` and `head`) and `dense`, and `block` of the
+//! `kernels`. `optimiser` moves the weights by a `schedule`, `average` follows them, `targets` is what they are moved
+//! towards. `twin` is the same network written naively in `f64`, which the tests compare everything with.
 
+pub mod average;
 mod block;
 mod block_weights;
+mod columns;
 pub mod dense;
 mod dropout;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_learning;
+pub mod head;
 pub mod initialise;
 pub mod kernels;
+#[cfg(test)]
+mod learning_proof;
 mod lstm;
 #[cfg(test)]
 mod lstm_proof;
@@ -22,21 +30,26 @@ pub mod network;
 pub mod onnx;
 pub mod optimiser;
 pub mod parameters;
+pub mod pool;
 pub mod predictor;
 #[cfg(test)]
 mod proof;
+pub mod schedule;
 mod seam;
+pub mod sequence;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod targets;
 pub mod trainer;
 #[cfg(test)]
 mod twin;
 
 pub use dense::StepOutcome;
 pub use network::Network;
-pub use optimiser::SgdConfig;
+pub use optimiser::{SgdConfig, UpdateRule};
 pub use parameters::{Parameters, Tensor};
+pub use pool::Pool;
 pub use predictor::Predictor;
 pub use spec::{BlockSpec, NetworkSpec, Trunk};
 pub use state::TrainerState;

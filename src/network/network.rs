@@ -3,7 +3,7 @@
 use crate::error::Result;
 pub use crate::network::dense::StepOutcome;
 use crate::network::initialise::initialise;
-pub use crate::network::optimiser::SgdConfig;
+pub use crate::network::optimiser::{SgdConfig, UpdateRule};
 use crate::network::parameters::Parameters;
 use crate::network::predictor::Predictor;
 use crate::network::spec::NetworkSpec;

@@ -1,12 +1,14 @@
 //! The network's named tensors: one flat list in a fixed order, with Keras' shapes and layouts.
 
+use crate::network::head::Head;
 use crate::network::spec::NetworkSpec;
 
 /// A tensor that training moves, or (moving statistics of batch norm) only observes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// `block1.kernel`, `block1.bias`, `block1.gamma`, `block1.beta`, `block1.moving_mean`,
-    /// `block1.moving_variance`, ... `lstm.kernel`, `lstm.recurrent_kernel`, `lstm.bias`, `dense.kernel`, `dense.bias`.
+    /// `block1.moving_variance`, ... `lstm.kernel`, `lstm.recurrent_kernel`, `lstm.bias`, the same of `lstm_backward`,
+    /// `attention.kernel`, `dense.kernel`, `dense.bias`.
     pub name: String,
     /// Row-major shape.
     pub shape: Vec<usize>,
@@ -19,7 +21,7 @@ pub struct Tensor {
 /// All tensors of one network, in the order of [`Parameters::zeros`].
 ///
 /// Layouts: convolution kernel `[3, 3, channels_in, channels_out]`; LSTM kernel `[inputs, 4 * units]` and recurrent kernel
-/// `[units, 4 * units]` with gates in the order input, forget, cell, output; dense kernel `[units, classes]`.
+/// `[units, 4 * units]` with gates in the order input, forget, cell, output; dense kernel `[embedding, classes]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     pub tensors: Vec<Tensor>,
@@ -27,8 +29,12 @@ pub struct Parameters {
 
 /// Tensors per block, in the order of the fields of [`BlockTensors`].
 pub const TENSORS_PER_BLOCK: usize = 6;
-/// Tensors behind the blocks: those of [`LstmTensors`], then those of [`DenseTensors`].
-pub const TENSORS_BEHIND_BLOCKS: usize = 5;
+/// Tensors per LSTM, in the order of the fields of [`LstmTensors`].
+pub const TENSORS_PER_LSTM: usize = 3;
+/// Names of the LSTMs: in time, and against it.
+pub const LSTMS: [&str; 2] = ["lstm", "lstm_backward"];
+/// Name of the tensor that weighs the steps.
+pub const ATTENTION: &str = "attention.kernel";
 
 /// What belongs to one block: references to its tensors, or to their gradients.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +64,7 @@ pub struct LstmTensors<T> {
 /// What belongs to the dense layer.
 #[derive(Clone, Copy, Debug)]
 pub struct DenseTensors<T> {
-    /// `[units, classes]`
+    /// `[embedding, classes]`
     pub kernel: T,
     /// `[classes]`
     pub bias: T,
@@ -67,12 +73,15 @@ pub struct DenseTensors<T> {
 /// All tensors of a network, to be written.
 pub struct TensorsMut<'a> {
     pub blocks: Vec<BlockTensors<&'a mut Tensor>>,
-    pub lstm: LstmTensors<&'a mut [f32]>,
+    /// None, one, or one in time and one against it.
+    pub lstms: Vec<LstmTensors<&'a mut [f32]>>,
+    /// `[step width, 1]` of attention, or nothing.
+    pub attention: &'a mut [f32],
     pub dense: DenseTensors<&'a mut [f32]>,
 }
 
 /// Why a network's list of tensors always ends with these.
-const HAS_LAST: &str = "every network has an LSTM and a dense layer";
+const HAS_LAST: &str = "every network has a dense layer";
 
 impl Parameters {
     /// Every tensor of `spec`, filled with zeros (also the shape of gradients and of momentum).
@@ -93,10 +102,15 @@ impl Parameters {
                 add(name(part), &[block.n_maps], false);
             }
         }
-        add("lstm.kernel".into(), &[spec.lstm_inputs(), 4 * spec.lstm_units], true);
-        add("lstm.recurrent_kernel".into(), &[spec.lstm_units, 4 * spec.lstm_units], true);
-        add("lstm.bias".into(), &[4 * spec.lstm_units], true);
-        add("dense.kernel".into(), &[spec.lstm_units, spec.n_classes], true);
+        for lstm in &LSTMS[..spec.recurrent.n_lstms()] {
+            add(format!("{lstm}.kernel"), &[spec.lstm_inputs(), 4 * spec.lstm_units], true);
+            add(format!("{lstm}.recurrent_kernel"), &[spec.lstm_units, 4 * spec.lstm_units], true);
+            add(format!("{lstm}.bias"), &[4 * spec.lstm_units], true);
+        }
+        if spec.head == Head::Attention {
+            add(ATTENTION.into(), &[spec.step_width(), 1], true);
+        }
+        add("dense.kernel".into(), &[spec.n_embedding(), spec.n_classes], true);
         add("dense.bias".into(), &[spec.n_classes], true);
         Self { tensors }
     }
@@ -112,25 +126,43 @@ impl Parameters {
         BlockTensors { kernel, bias, gamma, beta, mean, variance }
     }
 
-    /// The values of the LSTM's tensors.
-    pub fn lstm(&self) -> LstmTensors<&[f32]> {
-        let [kernel, recurrent, bias, ..] = self.last().each_ref().map(|tensor| tensor.values.as_slice());
-        LstmTensors { kernel, recurrent, bias }
+    /// The values of the tensors of the LSTM in time, and of the one against it; there may be none.
+    pub fn lstms(&self) -> Vec<LstmTensors<&[f32]>> {
+        let tensors = &self.tensors[self.n_block_tensors()..];
+        let lstms = tensors.as_chunks::<TENSORS_PER_LSTM>().0.iter();
+        let lstms = lstms.take_while(|[_, recurrent, _]| recurrent.name.ends_with(".recurrent_kernel"));
+        let lstms = lstms.map(|tensors| {
+            let [kernel, recurrent, bias] = tensors.each_ref().map(|tensor| tensor.values.as_slice());
+            LstmTensors { kernel, recurrent, bias }
+        });
+        lstms.collect()
+    }
+
+    /// The values of attention's kernel `[step width, 1]`, or nothing.
+    pub fn attention(&self) -> &[f32] {
+        match self.tensors.iter().rev().nth(2) {
+            Some(tensor) if tensor.name == ATTENTION => &tensor.values,
+            _ => &[],
+        }
     }
 
     /// The values of the dense layer's tensors.
     pub fn dense(&self) -> DenseTensors<&[f32]> {
-        let [.., kernel, bias] = self.last().each_ref().map(|tensor| tensor.values.as_slice());
+        let last: &[Tensor; 2] = self.tensors.last_chunk().expect(HAS_LAST);
+        let [kernel, bias] = last.each_ref().map(|tensor| tensor.values.as_slice());
         DenseTensors { kernel, bias }
     }
 
-    fn last(&self) -> &[Tensor; TENSORS_BEHIND_BLOCKS] {
-        self.tensors.last_chunk().expect(HAS_LAST)
+    /// How many tensors belong to blocks: the first ones.
+    fn n_block_tensors(&self) -> usize {
+        self.tensors.iter().take_while(|tensor| tensor.name.starts_with("block")).count()
     }
 
     /// All tensors by name, to be written.
     pub fn tensors_mut(&mut self) -> TensorsMut<'_> {
-        let (blocks, last) = self.tensors.split_last_chunk_mut::<TENSORS_BEHIND_BLOCKS>().expect(HAS_LAST);
+        let n_block_tensors = self.n_block_tensors();
+        let (blocks, others) = self.tensors.split_at_mut(n_block_tensors);
+        let (others, dense) = others.split_last_chunk_mut::<2>().expect(HAS_LAST);
         let blocks = blocks.as_chunks_mut::<TENSORS_PER_BLOCK>().0.iter_mut();
         let blocks = blocks.map(|[kernel, bias, gamma, beta, mean, variance]| BlockTensors {
             kernel,
@@ -140,12 +172,17 @@ impl Parameters {
             mean,
             variance,
         });
-        let [kernel, recurrent, bias, dense_kernel, dense_bias] =
-            last.each_mut().map(|tensor| tensor.values.as_mut_slice());
+        let (lstms, attention) = others.as_chunks_mut::<TENSORS_PER_LSTM>();
+        let lstms = lstms.iter_mut().map(|tensors| {
+            let [kernel, recurrent, bias] = tensors.each_mut().map(|tensor| tensor.values.as_mut_slice());
+            LstmTensors { kernel, recurrent, bias }
+        });
+        let [kernel, bias] = dense.each_mut().map(|tensor| tensor.values.as_mut_slice());
         TensorsMut {
             blocks: blocks.collect(),
-            lstm: LstmTensors { kernel, recurrent, bias },
-            dense: DenseTensors { kernel: dense_kernel, bias: dense_bias },
+            lstms: lstms.collect(),
+            attention: attention.first_mut().map_or(&mut [], |tensor| &mut tensor.values),
+            dense: DenseTensors { kernel, bias },
         }
     }
 
@@ -167,6 +204,7 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::sequence::Recurrent;
 
     #[test]
     fn paper_network_has_656_583_parameters() {
@@ -209,7 +247,7 @@ mod tests {
             let parts = ["kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"];
             assert_eq!(names.map(String::from), parts.map(|part| format!("block{}.{part}", index + 1)));
         }
-        let LstmTensors { kernel, recurrent, bias } = parameters.lstm();
+        let LstmTensors { kernel, recurrent, bias } = parameters.lstms()[0];
         assert_eq!(
             [kernel, recurrent, bias].map(|values| values[0]),
             ["kernel", "recurrent_kernel", "bias"].map(|part| at(&format!("lstm.{part}")))
@@ -217,12 +255,37 @@ mod tests {
         let DenseTensors { kernel, bias } = parameters.dense();
         assert_eq!([kernel[0], bias[0]], [at("dense.kernel"), at("dense.bias")]);
         let expected: Vec<f32> = parameters.tensors.iter().map(|tensor| tensor.values[0]).collect();
-        let TensorsMut { blocks, lstm, dense } = parameters.tensors_mut();
+        let TensorsMut { blocks, mut lstms, attention, dense } = parameters.tensors_mut();
+        let lstm = lstms.pop().expect("one LSTM");
+        assert!(lstms.is_empty() && attention.is_empty());
         let blocks = blocks.into_iter().flat_map(|block| {
             [block.kernel, block.bias, block.gamma, block.beta, block.mean, block.variance]
                 .map(|tensor| tensor.values[0])
         });
         let rest = [lstm.kernel, lstm.recurrent, lstm.bias, dense.kernel, dense.bias].map(|values| values[0]);
         assert_eq!(blocks.chain(rest).collect::<Vec<f32>>(), expected);
+    }
+
+    #[test]
+    fn tensors_behind_the_blocks_are_those_of_the_layers_that_there_are() {
+        let paper = NetworkSpec::paper(128, 508);
+        for (recurrent, head, n_lstms, width) in [
+            (Recurrent::Lstm, Head::Last, 1, 256),
+            (Recurrent::None, Head::MeanDeviation, 0, 256),
+            (Recurrent::Bilstm, Head::Attention, 2, 512),
+            (Recurrent::None, Head::Attention, 0, 128),
+        ] {
+            for blocks in [vec![], paper.blocks.clone()] {
+                let width = if blocks.is_empty() && n_lstms == 0 { width * 128 } else { width };
+                let mut parameters =
+                    Parameters::zeros(&NetworkSpec { recurrent, head, blocks: blocks.clone(), ..paper.clone() });
+                let attention = if head == Head::Attention { width } else { 0 };
+                assert_eq!((parameters.lstms().len(), parameters.attention().len()), (n_lstms, attention));
+                assert_eq!(parameters.dense().kernel.len(), width * 7);
+                let tensors = parameters.tensors_mut();
+                let lengths = (tensors.blocks.len(), tensors.lstms.len(), tensors.attention.len());
+                assert_eq!(lengths, (blocks.len(), n_lstms, attention));
+            }
+        }
     }
 }

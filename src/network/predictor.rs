@@ -7,14 +7,17 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
+use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseShape};
-use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
-use crate::network::lstm::{Lstm, LstmShape};
 use crate::network::parameters::Parameters;
 use crate::network::seam::Seam;
+use crate::network::sequence::Sequence;
 use crate::network::spec::NetworkSpec;
 use crate::simd::Isa;
+
+/// Values of a pool: the index of one takes seven bits, and the kernels count from zero.
+const MOST_CELLS: usize = 127;
 
 /// Recordings that go through the LSTM together.
 const BATCH: usize = 64;
@@ -26,8 +29,10 @@ pub struct Predictor {
     blocks: Vec<BlockWeights>,
     scratch: Vec<Scratch>,
     seam: Option<Seam>,
-    /// `[recordings, windows, lstm inputs]` of up to [`BATCH`] recordings is the LSTM's own input.
-    lstm: Lstm,
+    /// Where the steps lie in what leaves the last block.
+    columns: Option<Columns>,
+    /// `[recordings, steps, inputs]` of up to [`BATCH`] recordings are its own.
+    sequence: Sequence,
     pool: Arc<rayon::ThreadPool>,
 }
 
@@ -78,8 +83,8 @@ pub(super) fn thread_pool(n_threads: usize) -> Result<Arc<rayon::ThreadPool>> {
 /// Refuses parameters that do not have the shapes of `spec`, and specs that the kernels cannot run.
 pub(super) fn check_shapes(spec: &NetworkSpec, parameters: &Parameters) -> Result<()> {
     spec.check()?;
-    if spec.blocks.is_empty() || spec.blocks.iter().any(|block| block.pool > 11 || block.n_maps < 2) {
-        return Err(Error::recipe("a network has at least one block, with 2 maps or more and pools of at most 11"));
+    if spec.blocks.iter().any(|block| block.pool.cells() > MOST_CELLS || block.n_maps < 2) {
+        return Err(Error::recipe("a block has 2 maps or more and a pool of at most 127 values"));
     }
     let expected = Parameters::zeros(spec);
     if expected.tensors.len() != parameters.tensors.len() {
@@ -127,21 +132,15 @@ pub(super) fn cut_image(spec: &NetworkSpec, log_mel: &[f32], image: usize, out: 
     }
 }
 
-/// The layer's sizes in `spec`.
-pub(super) fn lstm_shape(spec: &NetworkSpec) -> LstmShape {
-    LstmShape { n_steps: spec.n_windows(), n_inputs: spec.lstm_inputs(), n_units: spec.lstm_units }
+/// Copies window number `step` of a recording `[n_mels, n_frames]` to the vector of a step of a network without blocks.
+pub(super) fn stack_window(spec: &NetworkSpec, recording: &[f32], step: usize, vector: &mut [f32]) {
+    let rows = recording.chunks_exact(spec.n_frames).zip(vector.chunks_exact_mut(spec.window));
+    rows.for_each(|(row, out)| out.copy_from_slice(&row[step * spec.hop..][..spec.window]));
 }
 
 /// The layer's sizes in `spec`.
 pub(super) fn dense_shape(spec: &NetworkSpec) -> DenseShape {
-    DenseShape { n_inputs: spec.lstm_units, n_classes: spec.n_classes }
-}
-
-/// Index in a blocked image with padding of flattened `[height, width, channels]` value `at`.
-pub(super) fn padded_index(shape: &BlockShape, at: usize) -> usize {
-    let (pixel, channel) = (at / shape.pooled.channels, at % shape.pooled.channels);
-    let (y, x) = (pixel / shape.pooled.width, pixel % shape.pooled.width);
-    channel / CHANNELS * shape.pooled.padded_plane() + shape.pooled.padded_at(y, x) + channel % CHANNELS
+    DenseShape { n_inputs: spec.n_embedding(), n_classes: spec.n_classes }
 }
 
 impl Predictor {
@@ -164,7 +163,8 @@ impl Predictor {
             seam,
             blocks: shapes.iter().map(|&shape| BlockWeights::new(shape, isa)).collect(),
             scratch: (0..GROUPS).map(|_| Scratch::new(&shapes, seam)).collect(),
-            lstm: Lstm::new(lstm_shape(&spec), BATCH, isa),
+            columns: Columns::new(&spec),
+            sequence: Sequence::new(&spec, BATCH, isa),
             parameters: Parameters { tensors: Vec::new() },
             spec,
             pool,
@@ -176,8 +176,7 @@ impl Predictor {
     /// Bytes of the memory that inference works in.
     pub(super) fn memory_bytes(spec: &NetworkSpec) -> usize {
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(spec, index)).collect();
-        let lstm = BATCH * (spec.n_windows() * (spec.lstm_inputs() + 6 * spec.lstm_units) + 3 * spec.lstm_units);
-        GROUPS * Scratch::bytes(&shapes, Seam::new(spec)) + lstm * size_of::<f32>()
+        GROUPS * Scratch::bytes(&shapes, Seam::new(spec)) + Sequence::bytes(spec, BATCH, false)
     }
 
     /// Takes other weights of the same shapes.
@@ -197,46 +196,88 @@ impl Predictor {
 
     /// Probabilities of `log_mel` `[n, n_mels, n_frames]` into `probabilities` `[n, classes]`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        self.predict_into(log_mel, probabilities, None)
+    }
+
+    /// [`Predictor::predict`], and the vectors that enter the dense layer into `embedding` `[n, n_embedding]`.
+    pub fn predict_with_embedding(
+        &mut self,
+        log_mel: &[f32],
+        probabilities: &mut [f32],
+        embedding: &mut [f32],
+    ) -> Result<()> {
+        self.predict_into(log_mel, probabilities, Some(embedding))
+    }
+
+    fn predict_into(
+        &mut self,
+        log_mel: &[f32],
+        probabilities: &mut [f32],
+        mut embedding: Option<&mut [f32]>,
+    ) -> Result<()> {
         let n = check_batch(&self.spec, log_mel)?;
-        let n_classes = self.spec.n_classes;
-        if probabilities.len() != n * n_classes {
-            let text = format!("room for {} probabilities, {n} recordings have {}", probabilities.len(), n * n_classes);
-            return Err(Error::bug(text));
+        let (n_classes, width) = (self.spec.n_classes, self.spec.n_embedding());
+        for (what, room, each) in [
+            ("probabilities", probabilities.len(), n_classes),
+            ("values of the embedding", embedding.as_ref().map_or(n * width, |embedding| embedding.len()), width),
+        ] {
+            if room != n * each {
+                return Err(Error::bug(format!("room for {room} {what}, {n} recordings have {}", n * each)));
+            }
         }
         let one = self.spec.n_mels * self.spec.n_frames;
-        for (log_mel, out) in log_mel.chunks(BATCH * one).zip(probabilities.chunks_mut(BATCH * n_classes)) {
+        let batches = log_mel.chunks(BATCH * one).zip(probabilities.chunks_mut(BATCH * n_classes));
+        for (number, (log_mel, out)) in batches.enumerate() {
             self.predict_batch(log_mel, out);
+            if let Some(embedding) = &mut embedding {
+                let n = log_mel.len() / one;
+                embedding[number * BATCH * width..][..n * width].copy_from_slice(&self.sequence.embedding[..n * width]);
+            }
         }
         Ok(())
     }
 
     fn predict_batch(&mut self, log_mel: &[f32], probabilities: &mut [f32]) {
-        let Self { spec, blocks, scratch, seam, lstm, pool, parameters } = self;
-        let n = log_mel.len() / (spec.n_mels * spec.n_frames);
+        let Self { spec, blocks, scratch, seam, columns, sequence, pool, parameters } = self;
+        let (seam, columns) = (*seam, *columns);
+        let one = spec.n_mels * spec.n_frames;
+        let n = log_mel.len() / one;
         // One image of the first block gives the features of one window, or of all windows of a recording.
         let n_images = spec.n_images(0, n);
         let per_image = n * spec.n_windows() / n_images * spec.lstm_inputs();
         let group = group_size(n_images);
         pool.install(|| {
-            let features = lstm.input[..n_images * per_image].par_chunks_mut(group * per_image);
+            let features = sequence.input()[..n_images * per_image].par_chunks_mut(group * per_image);
             features.zip(scratch.par_iter_mut()).enumerate().for_each(|(index, (features, scratch))| {
                 for (offset, features) in features.chunks_exact_mut(per_image).enumerate() {
-                    cut_image(spec, log_mel, index * group + offset, &mut scratch.images[0]);
-                    match *seam {
-                        None => run_image(blocks, 0, scratch, features),
-                        Some(seam) => run_recording(blocks, spec, seam, scratch, features),
+                    let image = index * group + offset;
+                    let Some(columns) = columns else {
+                        let recording = &log_mel[image / spec.n_windows() * one..][..one];
+                        stack_window(spec, recording, image % spec.n_windows(), features);
+                        continue;
+                    };
+                    cut_image(spec, log_mel, image, &mut scratch.images[0]);
+                    match seam {
+                        None => run_image(blocks, 0, columns, scratch, features),
+                        Some(seam) => run_recording(blocks, spec, (seam, columns), scratch, features),
                     }
                 }
             });
-            lstm.forward(parameters.lstm(), n);
+            sequence.forward(parameters, n);
         });
-        let last = &lstm.last[..n * spec.lstm_units];
-        dense::forward(dense_shape(spec), parameters.dense(), last, probabilities);
+        let embedding = &sequence.embedding[..n * spec.n_embedding()];
+        dense::forward(dense_shape(spec), parameters.dense(), embedding, probabilities);
     }
 }
 
 /// Takes a whole recording's image through the shared trunk, then its windows through the blocks behind the seam.
-fn run_recording(blocks: &[BlockWeights], spec: &NetworkSpec, seam: Seam, scratch: &mut Scratch, features: &mut [f32]) {
+fn run_recording(
+    blocks: &[BlockWeights],
+    spec: &NetworkSpec,
+    (seam, columns): (Seam, Columns),
+    scratch: &mut Scratch,
+    features: &mut [f32],
+) {
     let cut = spec.cut();
     for (index, block) in blocks[..cut].iter().enumerate() {
         let mut whole = std::mem::take(&mut scratch.whole);
@@ -246,21 +287,20 @@ fn run_recording(blocks: &[BlockWeights], spec: &NetworkSpec, seam: Seam, scratc
     }
     for (window, features) in features.chunks_exact_mut(spec.lstm_inputs()).enumerate() {
         seam.cut(window, &scratch.whole, &mut scratch.images[cut]);
-        run_image(blocks, cut, scratch, features);
+        run_image(blocks, cut, columns, scratch, features);
     }
 }
 
-/// Takes the image in `scratch.images[first]` through blocks `first..`; `features` is `[height, width, channels]` of what is
-/// left.
-fn run_image(blocks: &[BlockWeights], first: usize, scratch: &mut Scratch, features: &mut [f32]) {
+/// Takes the image in `scratch.images[first]` through blocks `first..`; `features` are the vectors of its steps.
+fn run_image(blocks: &[BlockWeights], first: usize, columns: Columns, scratch: &mut Scratch, features: &mut [f32]) {
     for (index, block) in blocks.iter().enumerate().skip(first) {
         let mut next = std::mem::take(&mut scratch.images[index + 1]);
         run_block(block, index, scratch, &mut next);
         scratch.images[index + 1] = next;
     }
-    let last = blocks.last().expect("a network has at least one block: its shapes were checked");
-    for (at, value) in features.iter_mut().enumerate() {
-        *value = scratch.images[blocks.len()][padded_index(&last.shape, at)];
+    let length = features.len() / columns.n_steps;
+    for (step, features) in features.chunks_exact_mut(length).enumerate() {
+        columns.read(&scratch.images[blocks.len()], step, features);
     }
 }
 

@@ -1,8 +1,11 @@
 //! The fast path against the `f64` twin, on every instruction set, and the small network that tests share.
 
+use crate::network::head::Head;
 use crate::network::network::Network;
 use crate::network::optimiser::SgdConfig;
 use crate::network::parameters::Parameters;
+use crate::network::pool::Pool;
+use crate::network::sequence::Recurrent;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
 use crate::network::trainer::Trainer;
 use crate::network::twin::Twin;
@@ -12,7 +15,7 @@ use crate::units::Seed;
 /// Three windows of 12 x 18: channels that fill less than one block, three and one, widths that leave every rest of a tile,
 /// a pool of 1, and an image of 2 x 3 left for the LSTM to flatten.
 pub fn small_spec() -> NetworkSpec {
-    let block = |n_maps, pool| BlockSpec { n_maps, pool };
+    let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
     NetworkSpec {
         n_mels: 12,
         n_frames: 34,
@@ -27,7 +30,7 @@ pub fn small_spec() -> NetworkSpec {
 /// Three windows of 32 x 40 whose second block is convolved by Winograd's products: tiles in groups of three rows and
 /// one, channels that fill one block and a part of the next, two and a part.
 pub fn tiled_spec() -> NetworkSpec {
-    let block = |n_maps, pool| BlockSpec { n_maps, pool };
+    let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
     NetworkSpec {
         n_mels: 32,
         n_frames: 80,
@@ -39,10 +42,42 @@ pub fn tiled_spec() -> NetworkSpec {
     }
 }
 
-/// Both small networks with windows cut before the first block and behind a shared trunk.
+/// Two windows of 32 x 48 whose trunk is shared up to the third block, which pools time alone.
+pub fn seam_spec() -> NetworkSpec {
+    let mut spec = NetworkSpec { trunk: Trunk::Shared, window: 48, hop: 24, ..tiled_spec() };
+    spec.blocks[2].pool = Pool { mel: 1, time: 2 };
+    spec
+}
+
+/// Five steps of one column each of what leaves the last block; or three that overlap.
+pub fn column_specs() -> [NetworkSpec; 2] {
+    let block = |n_maps, mel, time| BlockSpec { n_maps, pool: Pool { mel, time } };
+    let blocks = vec![block(16, 4, 2), block(20, 1, 2), block(18, 2, 1)];
+    let one = NetworkSpec { n_mels: 16, n_frames: 23, window: 4, hop: 4, trunk: Trunk::Shared, blocks, ..small_spec() };
+    [NetworkSpec { window: 12, ..one.clone() }, one]
+}
+
+/// Every kind of recurrent layer with every head, behind blocks and without.
+pub fn structures() -> Vec<NetworkSpec> {
+    let [_, columns] = column_specs();
+    let blocks = columns.blocks[..1].to_vec();
+    let small = NetworkSpec { n_mels: 8, n_frames: 10, window: 2, hop: 2, blocks, lstm_units: 3, ..columns };
+    let bare = NetworkSpec { n_mels: 5, n_frames: 9, window: 3, hop: 2, blocks: vec![], ..small.clone() };
+    let mut specs = column_specs().to_vec();
+    for recurrent in [Recurrent::Lstm, Recurrent::None, Recurrent::Bilstm] {
+        for head in [Head::Last, Head::Mean, Head::MeanDeviation, Head::Attention] {
+            specs.extend([&small, &bare].map(|spec| NetworkSpec { recurrent, head, ..spec.clone() }));
+        }
+    }
+    specs
+}
+
+/// Both small networks with windows cut before the first block and behind a shared trunk, and all other structures.
 pub fn specs() -> Vec<NetworkSpec> {
     let shared = |spec| NetworkSpec { trunk: Trunk::Shared, ..spec };
-    vec![small_spec(), tiled_spec(), shared(small_spec()), shared(tiled_spec())]
+    let mut specs = vec![small_spec(), tiled_spec(), shared(small_spec()), shared(tiled_spec()), seam_spec()];
+    specs.extend(structures());
+    specs
 }
 
 /// [`network_of`] the smallest.
@@ -108,7 +143,7 @@ fn gradients_match_the_twin_on_every_instruction_set() {
             let trace = twin.forward(&log_mel, &labels, seed, false);
             let expected = twin.backward(&trace, &labels);
             for isa in Isa::available() {
-                let case = format!("{} windows, {:?}, {isa:?}, {seed:?}", network.spec.n_windows(), network.spec.trunk);
+                let case = format!("{isa:?}, {seed:?}, {:?}", network.spec);
                 let mut trainer = trainer(&network, 7, 2, isa);
                 let outcome = trainer.compute_gradient(&log_mel, &labels, seed).expect("a good batch");
                 assert!(
@@ -178,10 +213,13 @@ fn predictions_match_the_twin_with_moving_statistics() {
         let (log_mel, labels) = batch(&network.spec, 7, 22);
         let trace = Twin::new(&network.spec, &network.parameters).forward(&log_mel, &labels, None, true);
         for isa in Isa::available() {
-            let mut probabilities = vec![0.0; 7 * 7];
-            trainer(&network, 1, 2, isa).predict(&log_mel, &mut probabilities).expect("a good batch");
-            for (have, want) in probabilities.iter().zip(trace.probabilities.iter().flatten()) {
-                assert!((f64::from(*have) - want).abs() < 1e-5, "{:?} {isa:?}: {have} {want}", network.spec.trunk);
+            let (mut probabilities, mut embedding) = (vec![0.0; 7 * 7], vec![0.0; 7 * network.spec.n_embedding()]);
+            let mut trainer = trainer(&network, 1, 2, isa);
+            trainer.predict_with_embedding(&log_mel, &mut probabilities, &mut embedding).expect("a good batch");
+            let found = probabilities.iter().chain(&embedding);
+            let expected = trace.probabilities.iter().flatten().chain(trace.embedding.iter().flatten());
+            for (have, want) in found.zip(expected) {
+                assert!((f64::from(*have) - want).abs() < 1e-5, "{isa:?}: {have} {want}, {:?}", network.spec);
             }
         }
     }

@@ -21,10 +21,10 @@ pub struct Seam {
 }
 
 impl Seam {
-    /// The seam of `spec`; `None` where recordings are cut before the first block.
+    /// The seam of `spec`; `None` where recordings are cut before the first block, or behind the last.
     pub fn new(spec: &NetworkSpec) -> Option<Self> {
         let cut = spec.cut();
-        (cut > 0).then(|| Self {
+        (cut > 0 && cut < spec.blocks.len()).then(|| Self {
             whole: BlockShape::new(spec, cut - 1).pooled,
             window: BlockShape::new(spec, cut).input,
             hop: spec.hop / spec.shrink(cut),

@@ -24,7 +24,7 @@ fn small() -> NetworkSpec {
         n_frames: 29,
         window: 12,
         hop: 8,
-        blocks: vec![BlockSpec { n_maps: 3, pool: 2 }, BlockSpec { n_maps: 5, pool: 2 }],
+        blocks: vec![BlockSpec { n_maps: 3, pool: 2.into() }, BlockSpec { n_maps: 5, pool: 2.into() }],
         lstm_units: 6,
         n_classes: 4,
         ..NetworkSpec::paper(8, 29)
@@ -77,7 +77,7 @@ fn twin_block(spec: &NetworkSpec, parameters: &Parameters, index: usize, image: 
     let BlockSpec { n_maps, pool } = spec.blocks[index];
     let BlockTensors { kernel, bias, gamma, beta, mean, variance } = parameters.block(index);
     let of = |tensor: &crate::network::parameters::Tensor, i: usize| f64::from(tensor.values[i]);
-    let mut out = vec![f64::NEG_INFINITY; (height / pool) * (width / pool) * n_maps];
+    let mut out = vec![f64::NEG_INFINITY; (height / pool.mel) * (width / pool.time) * n_maps];
     for (y, x, map) in (0..height * width * n_maps).map(|i| (i / n_maps / width, i / n_maps % width, i % n_maps)) {
         let mut sum = of(bias, map);
         for (dy, dx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
@@ -91,7 +91,7 @@ fn twin_block(spec: &NetworkSpec, parameters: &Parameters, index: usize, image: 
         let scale = of(gamma, map) / (of(variance, map) + f64::from(spec.batch_norm_epsilon)).sqrt();
         let normed = (sum - of(mean, map)) * scale + of(beta, map);
         let elu = if normed > 0.0 { normed } else { normed.exp_m1() };
-        let slot = &mut out[(y / pool * (width / pool) + x / pool) * n_maps + map];
+        let slot = &mut out[(y / pool.mel * (width / pool.time) + x / pool.time) * n_maps + map];
         *slot = slot.max(elu);
     }
     out

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::network::head::Head;
+use crate::network::pool::Pool;
+use crate::network::sequence::Recurrent;
 use crate::signal::tiles;
 
 /// One learning module: convolution 3x3 `same`, batch norm, ELU, max pool, dropout.
@@ -11,8 +14,8 @@ use crate::signal::tiles;
 pub struct BlockSpec {
     /// Feature maps out of the convolution.
     pub n_maps: usize,
-    /// Side and stride of the square max pool.
-    pub pool: usize,
+    /// Sides and strides of the max pool.
+    pub pool: Pool,
 }
 
 /// Where a recording is cut into windows.
@@ -23,7 +26,8 @@ pub enum Trunk {
     #[default]
     Windows,
     /// As late as the pools allow: the blocks before that see all frames once. In the paper's network block 4 is the
-    /// first that sees windows, which saves 1.7 times the work. Images meet their neighbours where the paper has zero
+    /// first that sees windows, which saves 1.7 times the work. Where the product of all pools divides window and hop, that is
+    /// behind the last block, and the steps are groups of columns of what it gives. Images meet their neighbours where the paper has zero
     /// padding, and every frame counts once in the batch statistics, so it is a network of its own.
     Shared,
 }
@@ -46,10 +50,17 @@ pub struct NetworkSpec {
     /// Where recordings are cut into windows. Models written before there was a choice do not say it.
     #[serde(default)]
     pub trunk: Trunk,
-    /// The learning modules in order.
+    /// The learning modules in order. Without any, a step is a window of the spectrogram itself, row after row: the frames of a
+    /// window are stacked.
     pub blocks: Vec<BlockSpec>,
-    /// Units of the LSTM.
+    /// What reads the windows in time.
+    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
+    pub recurrent: Recurrent,
+    /// Units of each LSTM.
     pub lstm_units: usize,
+    /// What the dense layer is given of the steps.
+    #[serde(default, skip_serializing_if = "Head::is_last")]
+    pub head: Head,
     /// Classes, in the order of the model's labels.
     pub n_classes: usize,
     /// Dropout rate after each block's pool and on the LSTM's input (one mask for all its time steps).
@@ -63,7 +74,7 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The paper's network for a spectrogram of `[n_mels, n_frames]`; seven classes; 656,583 parameters for `[128, 508]`.
     pub fn paper(n_mels: usize, n_frames: usize) -> Self {
-        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
         Self {
             n_mels,
             n_frames,
@@ -71,7 +82,9 @@ impl NetworkSpec {
             hop: 64,
             trunk: Trunk::Windows,
             blocks: vec![block(64, 2), block(64, 4), block(128, 4), block(128, 4)],
+            recurrent: Recurrent::Lstm,
             lstm_units: 256,
+            head: Head::Last,
             n_classes: 7,
             dropout: 0.2,
             batch_norm_epsilon: 1e-3,
@@ -84,8 +97,8 @@ impl NetworkSpec {
         tiles::n_windows(self.n_frames, self.window, self.hop)
     }
 
-    /// The first block that sees windows instead of whole recordings: 0, or for a shared trunk the last one whose pools so
-    /// far divide window and hop.
+    /// The first block that sees windows instead of whole recordings: 0, or for a shared trunk the last one before which the
+    /// pools divide window and hop; the number of blocks, if all of them do.
     pub fn cut(&self) -> usize {
         let fits = |&index: &usize| {
             let shrink = self.shrink(index);
@@ -93,13 +106,18 @@ impl NetworkSpec {
         };
         match self.trunk {
             Trunk::Windows => 0,
-            Trunk::Shared => (0..self.blocks.len()).rev().find(fits).unwrap_or(0),
+            Trunk::Shared => (0..=self.blocks.len()).rev().find(fits).unwrap_or(0),
         }
+    }
+
+    /// Whether recordings are cut into steps behind the last block, if there is any.
+    pub fn steps_are_columns(&self) -> bool {
+        self.cut() == self.blocks.len()
     }
 
     /// Frames of a column of what enters block `index`.
     pub fn shrink(&self, index: usize) -> usize {
-        self.blocks[..index].iter().map(|block| block.pool).product()
+        self.blocks[..index].iter().map(|block| block.pool.time).product()
     }
 
     /// Frames that lie in some window.
@@ -112,11 +130,12 @@ impl NetworkSpec {
         if index < self.cut() { n } else { n * self.n_windows() }
     }
 
-    /// `(height, width, maps)` entering block `index`; `index == blocks.len()` gives what leaves the last one.
+    /// `(height, width, maps)` entering block `index`; `index == blocks.len()` gives what leaves the last one,
+    /// of one step.
     pub fn block_input(&self, index: usize) -> (usize, usize, usize) {
         let width = if index < self.cut() { self.seen_frames() } else { self.window };
         self.blocks[..index].iter().fold((self.n_mels, width, 1), |(height, width, _), block| {
-            (height / block.pool, width / block.pool, block.n_maps)
+            (height / block.pool.mel, width / block.pool.time, block.n_maps)
         })
     }
 
@@ -126,6 +145,19 @@ impl NetworkSpec {
         height * width * maps
     }
 
+    /// Length of the vector of a step that the head is given.
+    pub fn step_width(&self) -> usize {
+        match self.recurrent.n_lstms() {
+            0 => self.lstm_inputs(),
+            n_lstms => n_lstms * self.lstm_units,
+        }
+    }
+
+    /// Length of the vector of a recording that enters the dense layer: the embedding.
+    pub fn n_embedding(&self) -> usize {
+        self.head.n_outputs(self.step_width())
+    }
+
     /// Refuses shapes that the blocks cannot divide.
     pub fn check(&self) -> Result<()> {
         if self.n_windows() == 0 {
@@ -133,11 +165,11 @@ impl NetworkSpec {
                 .hint("lengthen `[features] n_samples` or shorten the hop"));
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            if block.pool == 0 {
+            if block.pool.cells() == 0 {
                 return Err(Error::recipe(format!("block {index}: a pool of 0")));
             }
             let (height, width, _) = self.block_input(index);
-            if height % block.pool != 0 || width % block.pool != 0 {
+            if !height.is_multiple_of(block.pool.mel) || !width.is_multiple_of(block.pool.time) {
                 return Err(Error::recipe(format!(
                     "block {index}: an image of {height} x {width} cannot be pooled by {}",
                     block.pool

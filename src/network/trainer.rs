@@ -1,25 +1,32 @@
 //! Training: one step is forward, loss, backward and update of the whole network.
 
+mod finish;
+
 use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
+use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
-use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
-use crate::network::lstm::Lstm;
-use crate::network::optimiser::{SgdConfig, update};
+use crate::network::optimiser::UpdateRule;
 use crate::network::parameters::{Parameters, TensorsMut};
 use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_image, dense_shape, lstm_shape, padded_index, thread_pool,
+    Predictor, check_batch, check_shapes, cut_image, dense_shape, stack_window, thread_pool,
 };
 use crate::network::seam::SeamMemory;
+use crate::network::sequence::{Sequence, SequenceGradient};
 use crate::network::spec::NetworkSpec;
 use crate::network::state::TrainerState;
+use crate::network::targets::Targets;
 use crate::simd::Isa;
 use crate::units::Seed;
+
+pub use finish::Population;
 
 /// Trains one network. Every buffer is made once, for batches of up to `max_batch` recordings.
 ///
@@ -30,7 +37,8 @@ use crate::units::Seed;
 pub struct Trainer {
     spec: NetworkSpec,
     state: TrainerState,
-    config: SgdConfig,
+    rule: UpdateRule,
+    isa: Isa,
     max_batch: usize,
     gradient: Parameters,
     pub(super) blocks: Vec<Block>,
@@ -38,11 +46,15 @@ pub struct Trainer {
     features: Vec<f32>,
     /// Its gradient, without padding.
     d_features: Vec<f32>,
-    lstm: Lstm,
+    /// Where the steps lie in them; none without blocks.
+    columns: Option<Columns>,
+    /// What dropout multiplies the inputs of the LSTM with `[max_batch, inputs]`.
+    factors: Vec<f32>,
+    sequence: Sequence,
     /// `[max_batch, classes]`; while going back they become the gradient of the logits.
     probabilities: Vec<f32>,
-    /// Gradient of the LSTM's last state.
-    d_last: Vec<f32>,
+    /// Gradient of the embedding.
+    d_embedding: Vec<f32>,
     seam: Option<SeamMemory>,
     predictor: Predictor,
     /// Whether `predictor` has the current weights.
@@ -55,27 +67,27 @@ impl Trainer {
     pub fn new(
         spec: NetworkSpec,
         parameters: Parameters,
-        config: SgdConfig,
+        rule: impl Into<UpdateRule>,
         max_batch: usize,
         n_threads: usize,
     ) -> Result<Self> {
-        Self::with_isa(spec, parameters, config, max_batch, n_threads, Isa::fastest())
+        Self::with_isa(spec, parameters, rule, max_batch, n_threads, Isa::fastest())
     }
 
     /// A trainer with the kernels of one instruction set.
     pub fn with_isa(
         spec: NetworkSpec,
         parameters: Parameters,
-        config: SgdConfig,
+        rule: impl Into<UpdateRule>,
         max_batch: usize,
         n_threads: usize,
         isa: Isa,
     ) -> Result<Self> {
         check_shapes(&spec, &parameters)?;
-        let pool = thread_pool(n_threads)?;
+        let (pool, rule) = (thread_pool(n_threads)?, rule.into());
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(&spec, index)).collect();
-        let (max_batch, last) = (max_batch.max(1), shapes[shapes.len() - 1]);
-        let max_images = max_batch * spec.n_windows();
+        let max_batch = max_batch.max(1);
+        let (features, d_features) = feature_lengths(&spec, max_batch);
         Ok(Self {
             predictor: Predictor::with_pool(spec.clone(), parameters.clone(), Arc::clone(&pool), isa)?,
             predictor_is_current: true,
@@ -84,13 +96,16 @@ impl Trainer {
                 .map(|(index, &shape)| Block::new(shape, isa, spec.n_images(index, max_batch)))
                 .collect(),
             seam: SeamMemory::new(&spec, max_batch),
-            features: vec![0.0; max_images * last.pooled.padded_len()],
-            d_features: vec![0.0; max_images * last.pooled.n_floats()],
-            lstm: Lstm::new(lstm_shape(&spec), max_batch, isa),
+            features: vec![0.0; features],
+            d_features: vec![0.0; d_features],
+            columns: Columns::new(&spec),
+            factors: vec![0.0; max_batch * spec.lstm_inputs()],
+            sequence: Sequence::new(&spec, max_batch, isa),
             probabilities: vec![0.0; max_batch * spec.n_classes],
-            d_last: vec![0.0; max_batch * spec.lstm_units],
-            state: TrainerState { parameters, velocity: Parameters::zeros(&spec), iteration: 0 },
-            config,
+            d_embedding: vec![0.0; max_batch * spec.n_embedding()],
+            state: rule.begin(parameters),
+            rule,
+            isa,
             max_batch,
             spec,
             pool,
@@ -103,11 +118,10 @@ impl Trainer {
         let shapes: Vec<BlockShape> = (0..spec.blocks.len()).map(|index| BlockShape::new(spec, index)).collect();
         let blocks = shapes.iter().enumerate();
         let blocks = blocks.map(|(index, shape)| Block::memory_bytes(shape, spec.n_images(index, max_batch)));
-        let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
-        // The LSTM keeps inputs, gates, cell and outputs of each step; the last block's output lies beside its gradient.
-        let lstm = max_batch * spec.n_windows() * (3 * inputs + 6 * units) + max_batch * 4 * units;
-        let seam = SeamMemory::bytes(spec, max_batch);
-        blocks.sum::<usize>() + seam + Predictor::memory_bytes(spec) + lstm * size_of::<f32>()
+        let (features, d_features) = feature_lengths(spec, max_batch);
+        let features = features + d_features + max_batch * (spec.lstm_inputs() + spec.n_embedding());
+        let behind = SeamMemory::bytes(spec, max_batch) + Sequence::bytes(spec, max_batch, true);
+        blocks.sum::<usize>() + behind + Predictor::memory_bytes(spec) + features * size_of::<f32>()
     }
 
     /// One step on `log_mel` `[n, n_mels, n_frames]` and `labels` `[n]`; without a seed dropout is off.
@@ -115,11 +129,19 @@ impl Trainer {
     /// The outcome is that of the weights before the step. Errors (too many recordings, a label out of range, values
     /// or a loss that are not finite) leave the state as it was.
     pub fn step(&mut self, log_mel: &[f32], labels: &[usize], dropout: Option<Seed>) -> Result<StepOutcome> {
-        let outcome = self.compute_gradient(log_mel, labels, dropout)?;
+        self.step_towards(log_mel, labels.into(), dropout)
+    }
+
+    /// [`Trainer::step`] towards shares of classes.
+    pub fn step_towards(
+        &mut self,
+        log_mel: &[f32],
+        targets: Targets<'_>,
+        dropout: Option<Seed>,
+    ) -> Result<StepOutcome> {
+        let outcome = self.compute_gradient_towards(log_mel, targets, dropout)?;
         self.observe_statistics();
-        let TrainerState { parameters, velocity, iteration } = &mut self.state;
-        update(&self.config, *iteration, parameters, velocity, &self.gradient);
-        *iteration += 1;
+        self.pool.install(|| self.rule.apply(self.isa, &mut self.state, &self.gradient));
         self.predictor_is_current = false;
         Ok(outcome)
     }
@@ -131,8 +153,19 @@ impl Trainer {
         labels: &[usize],
         dropout: Option<Seed>,
     ) -> Result<StepOutcome> {
+        self.compute_gradient_towards(log_mel, labels.into(), dropout)
+    }
+
+    /// [`Trainer::compute_gradient`] towards shares of classes.
+    pub fn compute_gradient_towards(
+        &mut self,
+        log_mel: &[f32],
+        targets: Targets<'_>,
+        dropout: Option<Seed>,
+    ) -> Result<StepOutcome> {
+        let Targets { labels, shares } = targets;
         let n = check_batch(&self.spec, log_mel)?;
-        if n != labels.len() || n > self.max_batch {
+        if n != labels.len() || n > self.max_batch || shares.is_some_and(|all| all.len() != n * self.spec.n_classes) {
             let text = format!("{n} recordings with {} labels, room for {}", labels.len(), self.max_batch);
             return Err(Error::bug(text));
         }
@@ -142,12 +175,12 @@ impl Trainer {
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.forward(log_mel, n, dropout);
-            let outcome = dense::evaluate(self.spec.n_classes, &self.probabilities, labels);
+            let outcome = targets.evaluate(self.spec.n_classes, &self.probabilities);
             if !outcome.loss.is_finite() {
                 return Err(Error::input(format!("loss is not finite at step {}", self.state.iteration))
                     .hint("lower `[train] learning_rate`"));
             }
-            self.backward(labels, n, dropout);
+            self.backward(targets, n, dropout);
             Ok(outcome)
         })
     }
@@ -157,13 +190,27 @@ impl Trainer {
         &self.gradient
     }
 
-    /// Inference with moving statistics: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
+    /// Inference with moving statistics and [`Trainer::evaluated`] weights: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        self.current_predictor().predict(log_mel, probabilities)
+    }
+
+    /// [`Trainer::predict`], and the vectors that enter the dense layer into `embedding` `[n, n_embedding]`.
+    pub fn predict_with_embedding(
+        &mut self,
+        log_mel: &[f32],
+        probabilities: &mut [f32],
+        embedding: &mut [f32],
+    ) -> Result<()> {
+        self.current_predictor().predict_with_embedding(log_mel, probabilities, embedding)
+    }
+
+    fn current_predictor(&mut self) -> &mut Predictor {
         if !self.predictor_is_current {
-            self.predictor.load(&self.state.parameters);
+            self.predictor.load(self.state.average.as_ref().unwrap_or(&self.state.parameters));
             self.predictor_is_current = true;
         }
-        self.predictor.predict(log_mel, probabilities)
+        &mut self.predictor
     }
 
     /// Everything needed to go on later.
@@ -173,8 +220,10 @@ impl Trainer {
 
     /// Goes on from a state of a network of the same shapes.
     pub fn restore(&mut self, state: TrainerState) -> Result<()> {
-        check_shapes(&self.spec, &state.parameters)?;
-        check_shapes(&self.spec, &state.velocity)?;
+        self.rule.check_state(&state)?;
+        let sets =
+            [Some(&state.parameters), Some(&state.velocity), state.second_moment.as_ref(), state.average.as_ref()];
+        sets.into_iter().flatten().try_for_each(|set| check_shapes(&self.spec, set))?;
         self.state = state;
         self.predictor_is_current = false;
         Ok(())
@@ -182,12 +231,10 @@ impl Trainer {
 
     fn forward(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
-        let (n_windows, epsilon) = (spec.n_windows(), spec.batch_norm_epsilon);
-        let n_images = n * n_windows;
-        let image_len = self.blocks[0].weights.shape.input_len();
-        let images = self.blocks[0].input.chunks_exact_mut(image_len).take(spec.n_images(0, n));
-        for (image, out) in images.enumerate() {
-            cut_image(spec, log_mel, image, out);
+        let epsilon = spec.batch_norm_epsilon;
+        if let Some(first) = self.blocks.first_mut() {
+            let images = first.input.chunks_exact_mut(first.weights.shape.input_len()).take(spec.n_images(0, n));
+            images.enumerate().for_each(|(image, out)| cut_image(spec, log_mel, image, out));
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         for index in 0..self.blocks.len() {
@@ -207,42 +254,55 @@ impl Trainer {
                 }
             }
         }
-        let last = self.blocks.len() - 1;
-        let shape = self.blocks[last].weights.shape;
-        self.blocks[last].activate_all(at(last), &mut self.features, n_images);
-        let (n_inputs, feature_len) = (spec.lstm_inputs(), shape.pooled.padded_len());
-        let input = self.lstm.input.chunks_exact_mut(n_inputs).zip(self.features.chunks_exact(feature_len));
-        let mask = InputMask::new(spec, dropout);
-        for (image, (input, features)) in input.take(n_images).enumerate() {
-            for (at, value) in input.iter_mut().enumerate() {
-                *value = features[padded_index(&shape, at)] * mask.factor(image / n_windows, at);
-            }
+        if let Some(last) = self.blocks.len().checked_sub(1) {
+            self.blocks[last].activate_all(at(last), &mut self.features, spec.n_images(last, n));
         }
-        self.lstm.forward(parameters.lstm(), n);
-        let last = &self.lstm.last[..n * spec.lstm_units];
-        dense::forward(dense_shape(spec), parameters.dense(), last, &mut self.probabilities);
+        self.read_steps(log_mel, n, dropout);
+        let (spec, parameters) = (&self.spec, &self.state.parameters);
+        self.sequence.forward(parameters, n);
+        let embedding = &self.sequence.embedding[..n * spec.n_embedding()];
+        dense::forward(dense_shape(spec), parameters.dense(), embedding, &mut self.probabilities);
     }
 
-    fn backward(&mut self, labels: &[usize], n: usize, dropout: Option<Seed>) {
-        let (spec, parameters) = (&self.spec, &self.state.parameters);
-        let (n_windows, n_images) = (spec.n_windows(), n * spec.n_windows());
-        let TensorsMut { blocks: block_gradients, lstm: lstm_gradient, dense: dense_gradient } =
-            self.gradient.tensors_mut();
-        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.lstm.last, labels };
-        dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_last);
-        self.lstm.backward(parameters.lstm(), n, &self.d_last, lstm_gradient);
-        let last = self.blocks.len() - 1;
-        let pooled = self.blocks[last].weights.shape.pooled;
+    /// The vectors of the steps, dropout done.
+    fn read_steps(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
+        let (spec, columns, features) = (&self.spec, self.columns, &self.features);
+        let (n_steps, n_inputs, one) = (spec.n_windows(), spec.lstm_inputs(), spec.n_mels * spec.n_frames);
+        let image_len = self.blocks.last().map_or(0, |last| last.weights.shape.pooled.padded_len());
         let mask = InputMask::new(spec, dropout);
-        let images =
-            self.d_features.chunks_exact_mut(pooled.n_floats()).zip(self.lstm.input.chunks_exact(spec.lstm_inputs()));
-        for (image, (out, d_input)) in images.take(n_images).enumerate() {
-            for (at, value) in d_input.iter().enumerate() {
-                let (pixel, channel) = (at / pooled.channels, at % pooled.channels);
-                let offset = channel / CHANNELS * pooled.plane() + pixel * CHANNELS + channel % CHANNELS;
-                out[offset] = value * mask.factor(image / n_windows, at);
+        let recordings = self.sequence.input().par_chunks_exact_mut(n_steps * n_inputs);
+        let recordings = recordings.zip(self.factors.par_chunks_exact_mut(n_inputs)).take(n);
+        recordings.enumerate().for_each(|(recording, (vectors, factors))| {
+            mask.factors(recording, factors);
+            for (step, vector) in vectors.chunks_exact_mut(n_inputs).enumerate() {
+                match columns {
+                    None => stack_window(spec, &log_mel[recording * one..][..one], step, vector),
+                    Some(columns) => {
+                        let image = (recording * n_steps + step) / columns.n_steps;
+                        columns.read(&features[image * image_len..][..image_len], step % columns.n_steps, vector);
+                    }
+                }
+                vector.iter_mut().zip(factors.iter()).for_each(|(value, factor)| *value *= factor);
             }
-        }
+        });
+    }
+
+    fn backward(&mut self, targets: Targets<'_>, n: usize, dropout: Option<Seed>) {
+        let (spec, parameters) = (&self.spec, &self.state.parameters);
+        let TensorsMut { blocks: block_gradients, lstms, attention, dense: dense_gradient } =
+            self.gradient.tensors_mut();
+        let batch = DenseBatch { kernel: parameters.dense().kernel, input: &self.sequence.embedding, targets };
+        dense::backward(dense_shape(spec), batch, &mut self.probabilities, dense_gradient, &mut self.d_embedding);
+        self.sequence.backward(parameters, n, &self.d_embedding, SequenceGradient { lstms, attention });
+        let (Some(last), Some(columns)) = (self.blocks.len().checked_sub(1), self.columns) else { return };
+        let (image_len, n_inputs) = (self.blocks[last].weights.shape.pooled.n_floats(), spec.lstm_inputs());
+        let n_images = spec.n_images(last, n);
+        let vectors = self.sequence.input().par_chunks_exact(columns.n_steps * n_inputs);
+        let images = self.d_features.par_chunks_exact_mut(image_len).zip(vectors).take(n_images);
+        let (per_recording, factors) = (n_images / n, &self.factors);
+        images.enumerate().for_each(|(image, (out, vectors))| {
+            columns.put_gradients(vectors, &factors[image / per_recording * n_inputs..][..n_inputs], out);
+        });
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
         self.blocks[last].backward_output(at(last), &self.d_features, n_images);
         for (index, mut gradient) in block_gradients.into_iter().enumerate().rev() {
@@ -274,102 +334,13 @@ impl Trainer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::network::network::Network;
-    use crate::network::proof::{batch, network_of, small_network, small_spec, specs, trainer};
-
-    #[test]
-    fn a_step_gives_the_same_bytes_for_any_number_of_threads() {
-        for spec in specs() {
-            let network = network_of(spec);
-            let states: Vec<Vec<u8>> = [1, 2, 8]
-                .into_iter()
-                .map(|n_threads| {
-                    let mut trainer = trainer(&network, 9, n_threads, Isa::fastest());
-                    for step in 0..3 {
-                        let (log_mel, labels) = batch(&network.spec, 9 - step, 30 + step as u64);
-                        trainer.step(&log_mel, &labels, Some(Seed(step as u64))).expect("a good batch");
-                    }
-                    trainer.state().to_bytes()
-                })
-                .collect();
-            assert!(states[0] == states[1] && states[0] == states[2]);
-        }
-    }
-
-    #[test]
-    fn a_restored_run_goes_on_with_the_same_bytes() {
-        let network = small_network();
-        let mut through = trainer(&network, 4, 2, Isa::fastest());
-        let mut stopped = trainer(&network, 4, 2, Isa::fastest());
-        let step = |trainer: &mut Trainer, index: u64| {
-            let (log_mel, labels) = batch(&network.spec, 4, 50 + index);
-            trainer.step(&log_mel, &labels, Some(Seed(index))).expect("a good batch");
-        };
-        (0..4).for_each(|index| step(&mut through, index));
-        (0..2).for_each(|index| step(&mut stopped, index));
-        let bytes = stopped.state().to_bytes();
-        let mut resumed = trainer(&network, 6, 1, Isa::fastest());
-        resumed.restore(TrainerState::from_bytes(&network.spec, &bytes).expect("own bytes")).expect("own shapes");
-        (2..4).for_each(|index| step(&mut resumed, index));
-        assert!(through.state() == resumed.state());
-        assert_eq!(resumed.state().iteration, 4);
-    }
-
-    #[test]
-    fn predictions_do_not_depend_on_the_batch_and_follow_training() {
-        let network = small_network();
-        let mut trainer = trainer(&network, 4, 2, Isa::fastest());
-        let (log_mel, labels) = batch(&network.spec, 4, 60);
-        let (mut together, mut alone) = (vec![0.0; 28], vec![0.0; 7]);
-        trainer.predict(&log_mel, &mut together).expect("a good batch");
-        for (one, together) in log_mel.chunks(12 * 34).zip(together.chunks(7)) {
-            trainer.predict(one, &mut alone).expect("a good recording");
-            assert_eq!(alone, together);
-        }
-        trainer.step(&log_mel, &labels, None).expect("a good batch");
-        let mut after = together.clone();
-        trainer.predict(&log_mel, &mut after).expect("a good batch");
-        assert_ne!(after, together);
-        let fresh = Network { spec: network.spec.clone(), parameters: trainer.state().parameters.clone() };
-        fresh.predictor(1).expect("own shapes").predict(&log_mel, &mut together).expect("a good batch");
-        assert_eq!(after, together);
-    }
-
-    #[test]
-    fn training_learns_a_small_batch_by_heart() {
-        let spec = NetworkSpec { dropout: 0.0, ..small_spec() };
-        let network = Network::initialise(spec, Seed(9)).expect("the small shapes divide");
-        let mut trainer = trainer(&network, 6, 2, Isa::fastest());
-        let (log_mel, labels) = batch(&network.spec, 6, 70);
-        let mut outcomes = (0..300).map(|_| trainer.step(&log_mel, &labels, None).expect("a good batch"));
-        let first = outcomes.next().expect("a step");
-        let last = outcomes.last().expect("a step");
-        assert!(last.loss < 0.3 * first.loss && last.correct == 6, "{first:?} {last:?}");
-    }
-
-    #[test]
-    fn bad_batches_are_refused_and_leave_the_state_alone() {
-        let network = small_network();
-        let mut trainer = trainer(&network, 2, 1, Isa::fastest());
-        let before = trainer.state().clone();
-        let (mut log_mel, labels) = batch(&network.spec, 2, 80);
-        assert!(trainer.step(&log_mel, &labels[..1], None).is_err());
-        assert!(trainer.step(&log_mel[1..], &labels, None).is_err());
-        assert!(trainer.step(&log_mel, &[0, 7], None).is_err());
-        let (three, three_labels) = batch(&network.spec, 3, 80);
-        assert!(trainer.step(&three, &three_labels, None).is_err());
-        log_mel[700] = f32::NAN;
-        assert!(trainer.step(&log_mel, &labels, None).is_err());
-        assert!(trainer.predict(&log_mel, &mut [0.0; 14]).is_err());
-        assert!(*trainer.state() == before);
-        log_mel[700] = 0.0;
-        let mut diverged = before;
-        diverged.parameters.tensors.last_mut().expect("dense.bias").values[0] = f32::INFINITY;
-        trainer.restore(diverged.clone()).expect("own shapes");
-        assert!(trainer.step(&log_mel, &labels, None).is_err(), "a loss that is not finite");
-        assert!(*trainer.state() == diverged);
-    }
+/// Values of the last block's output with padding, and of its gradient, for batches of up to `max_batch` recordings.
+fn feature_lengths(spec: &NetworkSpec, max_batch: usize) -> (usize, usize) {
+    let Some(last) = spec.blocks.len().checked_sub(1) else { return (0, 0) };
+    let (pooled, n_images) = (BlockShape::new(spec, last).pooled, spec.n_images(last, max_batch));
+    (n_images * pooled.padded_len(), n_images * pooled.n_floats())
 }
+
+#[cfg(test)]
+#[path = "trainer_proof.rs"]
+mod tests;

@@ -2,10 +2,11 @@
 //! masks. Its own gradients are proved by finite differences; then it proves the fast path.
 
 mod backward;
+mod head;
 
 use crate::network::kernels::CHANNELS;
 use crate::network::kernels::dropout::Dropout;
-use crate::network::parameters::{Parameters, TENSORS_PER_BLOCK};
+use crate::network::parameters::{LSTMS, Parameters, TENSORS_PER_BLOCK};
 use crate::network::spec::NetworkSpec;
 use crate::units::Seed;
 
@@ -54,8 +55,11 @@ pub struct Trace {
     /// LSTM inputs `[recording][step][input]` and their dropout factors `[recording][input]`.
     inputs: Vec<Vec<Vec<f64>>>,
     input_factors: Vec<Vec<f64>>,
-    /// `[recording][step]`
-    steps: Vec<Vec<Step>>,
+    /// `[recording][LSTM][step]`; the second LSTM's steps in its own order.
+    steps: Vec<Vec<Vec<Step>>>,
+    /// What the head reads, `[recording][step][width]`.
+    values: Vec<Vec<Vec<f64>>>,
+    pub embedding: Vec<Vec<f64>>,
     pub probabilities: Vec<Vec<f64>>,
     /// `(mean, biased variance)` per block and channel.
     pub statistics: Vec<Vec<(f64, f64)>>,
@@ -66,12 +70,24 @@ pub struct Trace {
 pub struct Twin {
     pub spec: NetworkSpec,
     pub tensors: Tensors,
+    names: Vec<String>,
 }
 
 fn first_columns(image: &Image, width: usize) -> Image {
     let rows = image.values.chunks(image.width * image.channels);
     let values = rows.flat_map(|row| row[..width * image.channels].iter().copied()).collect();
     Image { width, values, ..*image }
+}
+
+/// What the head reads of each step: the outputs of the LSTMs at that step side by side, or the input itself.
+fn outputs(inputs: &[Vec<f64>], steps: &[Vec<Step>]) -> Vec<Vec<f64>> {
+    let last = inputs.len() - 1;
+    let at = |step: usize| match steps {
+        [] => inputs[step].clone(),
+        [ahead] => ahead[step].2.clone(),
+        [ahead, against, ..] => [&ahead[step].2[..], &against[last - step].2[..]].concat(),
+    };
+    (0..inputs.len()).map(at).collect()
 }
 
 fn elu(z: f64) -> f64 {
@@ -85,7 +101,13 @@ fn sigmoid(z: f64) -> f64 {
 impl Twin {
     pub fn new(spec: &NetworkSpec, parameters: &Parameters) -> Self {
         let tensors = parameters.tensors.iter().map(|tensor| tensor.values.iter().map(|&v| f64::from(v)).collect());
-        Self { spec: spec.clone(), tensors: tensors.collect() }
+        let names = parameters.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        Self { spec: spec.clone(), tensors: tensors.collect(), names }
+    }
+
+    /// Where the tensor of that name stands.
+    fn position(&self, name: &str) -> usize {
+        self.names.iter().position(|other| other == name).expect("a tensor of that name")
     }
 
     fn block(&self, index: usize) -> &[Vec<f64>] {
@@ -134,6 +156,10 @@ impl Twin {
             blocks.push(trace);
             statistics.push(batch);
         }
+        if self.spec.steps_are_columns() {
+            before_cut = images.first().cloned();
+            images = self.windows(&images, self.spec.shrink(self.spec.blocks.len()));
+        }
         let n_steps = self.spec.n_windows();
         let mask = Dropout::new(seed, self.spec.blocks.len(), self.spec.dropout);
         let groups = self.spec.lstm_inputs().div_ceil(CHANNELS);
@@ -151,12 +177,13 @@ impl Twin {
                 images.iter().map(masked).collect()
             })
             .collect();
-        let steps: Vec<_> = inputs.iter().map(|inputs| self.forward_lstm(inputs)).collect();
-        let probabilities: Vec<Vec<f64>> =
-            steps.iter().map(|steps| self.forward_dense(&steps[n_steps - 1].2)).collect();
+        let steps: Vec<_> = inputs.iter().map(|inputs| self.forward_lstms(inputs)).collect();
+        let values: Vec<_> = inputs.iter().zip(&steps).map(|(inputs, steps)| outputs(inputs, steps)).collect();
+        let embedding: Vec<_> = values.iter().map(|values| self.forward_head(values)).collect();
+        let probabilities: Vec<Vec<f64>> = embedding.iter().map(|embedding| self.forward_dense(embedding)).collect();
         let loss =
             -probabilities.iter().zip(labels).map(|(row, &label)| row[label].ln()).sum::<f64>() / labels.len() as f64;
-        Trace { blocks, before_cut, inputs, input_factors, steps, probabilities, statistics, loss }
+        Trace { blocks, before_cut, inputs, input_factors, steps, values, embedding, probabilities, statistics, loss }
     }
 
     fn convolve(&self, index: usize, input: &Image) -> Image {
@@ -211,14 +238,14 @@ impl Twin {
         let dropout = Dropout::new(seed, index, self.spec.dropout);
         let (mut argmax, mut factors, mut out) = (Vec::new(), Vec::new(), Vec::new());
         for (number, image) in raw.iter().enumerate() {
-            let mut pooled = Image::zeros(image.height / pool, image.width / pool, channels);
+            let mut pooled = Image::zeros(image.height / pool.mel, image.width / pool.time, channels);
             let (mut from_indices, mut factor) = (vec![0; pooled.values.len()], vec![0.0; pooled.values.len()]);
             for (at, value) in pooled.values.iter_mut().enumerate() {
                 let (pixel, channel) = (at / channels, at % channels);
                 let (y, x) = (pixel / pooled.width, pixel % pooled.width);
                 *value = f64::NEG_INFINITY;
-                for inner in 0..pool * pool {
-                    let from = image.at(y * pool + inner / pool, x * pool + inner % pool, channel);
+                for inner in 0..pool.cells() {
+                    let from = image.at(y * pool.mel + inner / pool.time, x * pool.time + inner % pool.time, channel);
                     let normal = (image.values[from] - statistics[channel].0) * inverse_deviation[channel];
                     let active = elu(tensors[2][channel] * normal + tensors[3][channel]);
                     if active > *value {
@@ -239,8 +266,15 @@ impl Twin {
         (BlockTrace { input, raw, mean, inverse_deviation, argmax, factors }, out, statistics)
     }
 
-    fn forward_lstm(&self, inputs: &[Vec<f64>]) -> Vec<Step> {
-        let at = self.tensors.len() - 5;
+    /// The steps of each LSTM; the second one reads the inputs from their end.
+    fn forward_lstms(&self, inputs: &[Vec<f64>]) -> Vec<Vec<Step>> {
+        let turned: Vec<Vec<f64>> = inputs.iter().rev().cloned().collect();
+        let orders = [inputs, &turned].into_iter().zip(LSTMS).take(self.spec.recurrent.n_lstms());
+        orders.map(|(inputs, name)| self.forward_lstm(name, inputs)).collect()
+    }
+
+    fn forward_lstm(&self, name: &str, inputs: &[Vec<f64>]) -> Vec<Step> {
+        let at = self.position(&format!("{name}.kernel"));
         let (kernel, recurrent, bias) = (&self.tensors[at], &self.tensors[at + 1], &self.tensors[at + 2]);
         let units = self.spec.lstm_units;
         let (mut output, mut cell) = (vec![0.0; units], vec![0.0; units]);
@@ -280,7 +314,7 @@ impl Twin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::proof::{batch, network_of, small_spec};
+    use crate::network::proof::{batch, network_of, small_spec, structures};
     use crate::network::spec::Trunk;
 
     /// Central differences of the loss at a spread of values of every trainable tensor.
@@ -326,5 +360,10 @@ mod tests {
     #[test]
     fn gradients_of_a_shared_trunk_are_the_slopes_of_the_loss() {
         check_differences(NetworkSpec { trunk: Trunk::Shared, ..small_spec() }, Some(Seed(11)));
+    }
+
+    #[test]
+    fn gradients_of_every_structure_are_the_slopes_of_the_loss() {
+        structures().into_iter().for_each(|spec| check_differences(spec, Some(Seed(11))));
     }
 }

@@ -9,11 +9,11 @@ pub struct EpochPoint {
     pub epoch: u32,
     /// Mean cross-entropy of the training set, in nats.
     pub train_loss: f64,
-    /// Mean cross-entropy of the held-out side, in nats.
+    /// Mean cross-entropy of the held-out side, in nats; not a number where there is none.
     pub held_out_loss: f64,
     /// Share of right predictions in the training set.
     pub train_accuracy: f64,
-    /// Share of right predictions on the held-out side.
+    /// Share of right predictions on the held-out side; not a number where there is none.
     pub held_out_accuracy: f64,
     /// Whether this epoch's network was kept.
     pub is_best: bool,

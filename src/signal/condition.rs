@@ -1,12 +1,35 @@
 //! Makes waves of one length and one level: skip the offset, z-score, truncate or pad.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
 use super::profile::FrontEnd;
+use super::speech::{Start, speech};
 use crate::error::{Error, Result};
 use crate::simd::{Isa, Job, Lanes};
 use crate::units::SampleRate;
 
 /// Below this standard deviation (-160 dBFS, a tenth of the last bit of 24) a wave is a constant with rounding on it.
 pub const LOWEST_DEVIATION: f64 = 1e-8;
+
+/// `[features.front_end] pad`: what stands behind a recording that is shorter than the wave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pad {
+    /// Silence.
+    #[default]
+    Zeros,
+    /// The recording again, from its beginning, as often as it takes: how much of a wave is silent names no corpus.
+    Repeat,
+}
+
+impl Pad {
+    /// Whether recipes need not name it.
+    pub(super) fn is_zeros(&self) -> bool {
+        *self == Self::Zeros
+    }
+}
 
 /// Shape of a conditioned wave.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +51,19 @@ pub fn skip_offset(samples: &[f32], native_rate: SampleRate, offset_s: f64) -> &
     samples.get(offset..).unwrap_or_default()
 }
 
+/// The samples of a recording that the front end looks at, before resampling: from the offset on, or those of the speech.
+pub fn kept(samples: &[f32], native_rate: SampleRate, front_end: &FrontEnd) -> Range<usize> {
+    match &front_end.start {
+        Start::Offset => samples.len() - skip_offset(samples, native_rate, front_end.offset_s).len()..samples.len(),
+        Start::Speech(how) => speech(samples, native_rate, how),
+    }
+}
+
 /// Fills `out` with `[n_samples]` of mean 0 and deviation 1, zeros on the right where the recording is shorter.
 ///
 /// `wave`  what is left of a recording after the offset, mono, resampled, finite; any length.
-/// Mean and population deviation are taken over all of `wave`, before it is cut and without the padding, in f64.
+/// Mean and population deviation are taken in f64 without the padding: over all of `wave`, before it is cut; where the front
+/// end starts with the speech, over what is kept of it.
 /// Errors  kind `Recording`: nothing left; a constant, which has no deviation.
 /// Source  paper 2.2.1; the order (z-score, then length) from the code of its lineage.
 /// Proof   `z_score_by_hand`, `statistics_are_those_of_the_whole_recording`.
@@ -39,13 +71,17 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
     if wave.is_empty() {
         return Err(Error::recording(format!("nothing is left after the first {} s", front_end.offset_s)));
     }
-    let (mean, deviation) = mean_and_deviation(Isa::fastest(), wave);
+    let valid_samples = wave.len().min(front_end.n_samples);
+    let measured = match front_end.start {
+        Start::Offset => wave,
+        Start::Speech(_) => &wave[..valid_samples],
+    };
+    let (mean, deviation) = mean_and_deviation(Isa::fastest(), measured);
     if deviation.is_nan() || deviation < LOWEST_DEVIATION {
         return Err(Error::recording(format!(
             "a constant signal: standard deviation {deviation:.1e}, at least {LOWEST_DEVIATION:e} is needed"
         )));
     }
-    let valid_samples = wave.len().min(front_end.n_samples);
     let gain = 1.0 / deviation;
     out.clear();
     out.extend(wave[..valid_samples].iter().map(|&x| ((f64::from(x) - mean) * gain) as f32));
@@ -55,6 +91,20 @@ pub fn condition(wave: &[f32], front_end: &FrontEnd, out: &mut Vec<f32>) -> Resu
         truncated: wave.len() > front_end.n_samples,
         pad_fraction: (front_end.n_samples - valid_samples) as f64 / front_end.n_samples as f64,
     })
+}
+
+/// Replaces the zeros behind the first `valid_samples` of a conditioned wave as the front end wants it.
+pub fn pad(wave: &mut [f32], valid_samples: usize, pad: Pad) {
+    if pad == Pad::Zeros || valid_samples == 0 {
+        return;
+    }
+    // What is there doubles, so that a short sound takes few copies.
+    let mut there = valid_samples;
+    while there < wave.len() {
+        let n = there.min(wave.len() - there);
+        wave.copy_within(..n, there);
+        there += n;
+    }
 }
 
 /// Mean and population deviation in f64.
@@ -177,6 +227,38 @@ mod tests {
         let mut click = vec![0.0; 65_000];
         click[77] = 1.0 / 32_768.0;
         assert!(condition(&click, &front_end(10), &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn a_front_end_that_starts_with_the_speech_measures_what_it_keeps() {
+        let speech = Start::Speech(crate::signal::speech::Speech::DEFAULT);
+        let front_end = FrontEnd { start: speech, offset_s: 0.0, ..front_end(2) };
+        let mut out = Vec::new();
+        // Mean 1 and deviation 1 of the two that are kept.
+        let shape = condition(&[0.0, 2.0, 4.0, 600.0], &front_end, &mut out).expect("fine");
+        assert_eq!((out.as_slice(), shape.valid_samples, shape.truncated), ([-1.0, 1.0].as_slice(), 2, true));
+        // Sound of 0.4 s in silence; frames of 100 samples.
+        let samples: Vec<f32> = (0..6_000).map(|i| if i / 2_000 == 1 { (i as f32).sin() } else { 0.0 }).collect();
+        let kept = kept(&samples, SampleRate(5_000), &front_end);
+        assert_eq!(kept, 1_750..4_250, "a margin of 0.05 s on both sides");
+        let all = FrontEnd { start: Start::Offset, offset_s: 0.3, ..front_end };
+        assert_eq!(super::kept(&samples, SampleRate(5_000), &all), 1_500..6_000);
+        assert!(super::kept(&samples[..1_000], SampleRate(5_000), &all).is_empty());
+    }
+
+    #[test]
+    fn padding_is_silence_or_the_recording_again() {
+        let padded = |valid: usize, how: Pad| {
+            let mut wave = [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            wave[valid.min(3)..3].fill(0.0);
+            pad(&mut wave, valid, how);
+            wave
+        };
+        assert_eq!(padded(3, Pad::Zeros), [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(padded(3, Pad::Repeat), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0]);
+        assert_eq!(padded(1, Pad::Repeat), [1.0; 8]);
+        assert_eq!(padded(0, Pad::Repeat), [0.0; 8]);
+        assert_eq!(padded(8, Pad::Repeat), padded(8, Pad::Zeros));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Log-mel spectrogram of a recording: the whole front end in one pass, without an allocation.
 
+use std::collections::BTreeMap;
+
 use super::mel::MelBank;
 use super::profile::{FrontEnd, LogScale, PowerScale};
 use super::stft::{LANES, Stft, StftScratch};
@@ -11,6 +13,8 @@ use crate::simd::{Job, Lanes};
 pub struct MelPlan {
     stft: Stft,
     bands: Bands,
+    /// Banks with other frequencies, by hundredths of the factor.
+    warped: BTreeMap<u32, Bands>,
     log: LogScale,
     n_samples: usize,
     n_frames: usize,
@@ -43,11 +47,18 @@ impl MelPlan {
         Ok(Self {
             stft: Stft::new(front_end),
             bands: Bands::new(&bank, front_end),
+            warped: BTreeMap::new(),
             log: front_end.log,
             n_samples: front_end.n_samples,
             n_frames: front_end.n_frames(),
             n_bins: front_end.n_bins(),
         })
+    }
+
+    /// The same with banks that are warped by each of the factors, in hundredths, beside its own.
+    pub fn with_warps(self, front_end: &FrontEnd, factors: &[f64]) -> Result<Self> {
+        let one = |&factor: &f64| Ok((hundredths(factor), Bands::new(&MelBank::warped(front_end, factor)?, front_end)));
+        Ok(Self { warped: factors.iter().map(one).collect::<Result<_>>()?, ..self })
     }
 
     /// Buffers for one thread.
@@ -67,17 +78,29 @@ impl MelPlan {
     /// Source  paper 2.2.2-2.2.6, equations 1-4; `lineage`: `librosa.power_to_db(ref=np.max)`.
     /// Proof   `log_mel_matches_the_f64_twin`, `log_mel_matches_librosa_and_torchaudio_golden`.
     pub fn log_mel(&self, wave: &[f32], scratch: &mut MelScratch, out: &mut [f32]) {
+        self.log_mel_of(&self.bands, wave, scratch, out);
+    }
+
+    /// [`Self::log_mel`] through the bank that was warped by `factor`; `None` is the plain one.
+    ///
+    /// Proof `warped_spectrograms_match_the_f64_twin`.
+    pub fn warped_log_mel(&self, factor: Option<f64>, wave: &[f32], scratch: &mut MelScratch, out: &mut [f32]) {
+        let warped = |factor| self.warped.get(&hundredths(factor)).expect("every factor of the range was planned");
+        self.log_mel_of(factor.map_or(&self.bands, warped), wave, scratch, out);
+    }
+
+    fn log_mel_of(&self, bands: &Bands, wave: &[f32], scratch: &mut MelScratch, out: &mut [f32]) {
         assert_eq!(wave.len(), self.n_samples, "samples of a wave");
-        assert_eq!(out.len(), self.bands.spans.len() * self.n_frames, "values of a spectrogram");
+        assert_eq!(out.len(), bands.spans.len() * self.n_frames, "values of a spectrogram");
         let MelScratch { stft, power, logs } = scratch;
         self.each_block(wave, stft, power, |first_frame, n_lanes, power| {
             let rows = out.chunks_exact_mut(self.n_frames);
             let Some(power) = power else {
-                let silence = ln(self.bands.floor);
+                let silence = ln(bands.floor);
                 rows.for_each(|row| row[first_frame..first_frame + n_lanes].fill(silence));
                 return;
             };
-            self.stft.isa.run(LogMel { bands: &self.bands, power, logs });
+            self.stft.isa.run(LogMel { bands, power, logs });
             for (row, logs) in rows.zip(&*logs) {
                 match row[first_frame..].first_chunk_mut() {
                     // Of a length that is known, this is one store and no call.
@@ -111,6 +134,10 @@ impl MelPlan {
             sink(first_frame, n_lanes, is_heard.then_some(&*power));
         }
     }
+}
+
+fn hundredths(factor: f64) -> u32 {
+    (factor * 100.0).round() as u32
 }
 
 /// From natural logarithms to decibels below the greatest one, at least `-top_db`.
@@ -248,6 +275,49 @@ mod tests {
         let wave = wave(5, 3_333);
         let error = worst(&spectrogram(&plan, &wave, &mut dirty(&plan)), &twin::log_mel(&wave, &other));
         assert!(error < 1e-3, "{error}");
+    }
+
+    #[test]
+    fn warped_spectrograms_match_the_f64_twin() {
+        for name in ["paper", "full-rank-16k"] {
+            let front_end = FrontEnd { n_samples: 3_000, ..profile(name).expect("known") };
+            let plan = MelPlan::new(&front_end).and_then(|plan| plan.with_warps(&front_end, &[0.9, 1.07]));
+            let (plan, wave) = (plan.expect("valid"), wave(6, 3_000));
+            let mut out = vec![0.0; front_end.n_mels * front_end.n_frames()];
+            let plain = spectrogram(&plan, &wave, &mut dirty(&plan));
+            for factor in [0.9, 1.07] {
+                plan.warped_log_mel(Some(factor), &wave, &mut dirty(&plan), &mut out);
+                let error = worst(&out, &twin::warped_log_mel(&wave, &front_end, factor));
+                assert!(error < 1e-3, "{name}, {factor}: {error}");
+                assert!(worst(&out, &twin::warped_log_mel(&wave, &front_end, factor + 0.01)) > 0.1, "another factor");
+            }
+            plan.warped_log_mel(None, &wave, &mut dirty(&plan), &mut out);
+            assert_eq!(out, plain);
+        }
+    }
+
+    #[test]
+    fn a_warped_bank_hears_a_tone_where_the_plain_one_hears_the_warped_tone() {
+        let front_end = profile("full-rank-16k").expect("known");
+        let factors = [0.9, 1.1];
+        let plan = MelPlan::new(&front_end).and_then(|plan| plan.with_warps(&front_end, &factors)).expect("valid");
+        let loudest = |hz: f64, factor: Option<f64>| {
+            let wave: Vec<f32> = (0..front_end.n_samples)
+                .map(|i| (std::f64::consts::TAU * hz * i as f64 / 16_000.0).sin() as f32)
+                .collect();
+            let mut out = vec![0.0; 128 * 508];
+            plan.warped_log_mel(factor, &wave, &mut plan.scratch(), &mut out);
+            let at = |band: usize| out[band * 508 + 200];
+            (0..128).max_by(|&a, &b| at(a).total_cmp(&at(b))).expect("bands")
+        };
+        for factor in factors {
+            for hz in [800.0, 1_500.0, 3_000.0, 4_200.0, 6_500.0] {
+                let warped = crate::signal::mel::warped_hz(hz, factor, SampleRate(16_000));
+                let (moved, plain) = (loudest(warped, Some(factor)), loudest(hz, None));
+                assert!(moved.abs_diff(plain) <= 1, "{factor}, {hz} Hz: band {moved} and {plain}");
+                assert_ne!(loudest(hz, Some(factor)), plain, "the tone itself lies elsewhere");
+            }
+        }
     }
 
     #[test]

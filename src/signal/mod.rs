@@ -3,6 +3,7 @@
 //! | room          | what happens there                                                            |
 //! |---------------|-------------------------------------------------------------------------------|
 //! | [`profile`]   | every constant of a front end, and the named ones: `paper`, `lineage`...      |
+//! | [`speech`]    | where speech begins and ends                                                  |
 //! | [`condition`] | skip the offset, z-score, truncate or pad                                     |
 //! | [`window`]    | the window function of a frame                                                     |
 //! | [`stft`]      | short-time power spectrum                                                     |
@@ -10,6 +11,7 @@
 //! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it                    |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
 //! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
+//! | [`band_mean`] | the mean of each band taken away                                              |
 //! | [`float16`]   | the precision that spectrograms are stored in                                 |
 //! | [`summary`]   | mean, deviation and extremes of a spectrogram                                  |
 //! | [`tiles`]     | the windows of frames that the network sees                                   |
@@ -17,6 +19,7 @@
 //! Trust: hand values prove the slow f64 twins (`twin`), the twins prove the fast path, and numbers computed by
 //! librosa and torchaudio (`golden`) prove both.
 
+pub mod band_mean;
 mod columns;
 pub mod condition;
 pub mod float16;
@@ -25,6 +28,7 @@ mod frames;
 pub mod log_mel;
 pub mod mel;
 pub mod profile;
+pub mod speech;
 pub mod stft;
 pub mod summary;
 pub mod tiles;

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::band_mean::BandMean;
+use super::condition::Pad;
+use super::speech::{Speech, Start};
 use crate::audio::Channel;
 use crate::error::{Error, Result};
 use crate::units::SampleRate;
@@ -56,7 +59,7 @@ pub enum LogScale {
     DecibelsBelowMax { amin: f64, top_db: f64 },
 }
 
-/// All constants of a front end; nothing has a default.
+/// All constants of a front end; only what came later has a default, and that is what there was before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrontEnd {
@@ -64,10 +67,16 @@ pub struct FrontEnd {
     pub channel: Channel,
     /// Rate that recordings are resampled to, 1 kHz to 768 kHz.
     pub sample_rate: SampleRate,
-    /// Seconds skipped at the start of a recording.
+    /// Seconds skipped at the start of a recording; 0 where it starts with the speech.
     pub offset_s: f64,
+    /// What the first sample is.
+    #[serde(default, skip_serializing_if = "Start::is_offset")]
+    pub start: Start,
     /// Samples after truncation or padding.
     pub n_samples: usize,
+    /// What stands behind a recording that is shorter.
+    #[serde(default, skip_serializing_if = "Pad::is_zeros")]
+    pub pad: Pad,
     /// Samples of a frame's transform; even.
     pub n_fft: usize,
     /// Samples of the taper, centred in the transform.
@@ -85,6 +94,9 @@ pub struct FrontEnd {
     /// Upper edge of the highest band, at most half the sample rate.
     pub fmax_hz: f64,
     pub log: LogScale,
+    /// What is taken from each band at last.
+    #[serde(default, skip_serializing_if = "BandMean::is_none")]
+    pub band_mean: BandMean,
 }
 
 /// A front end that has a name.
@@ -100,7 +112,9 @@ const PAPER: FrontEnd = FrontEnd {
     channel: Channel::Mix,
     sample_rate: SampleRate(21_500),
     offset_s: 0.5,
+    start: Start::Offset,
     n_samples: 65_000,
+    pad: Pad::Zeros,
     n_fft: 512,
     window_length: 256,
     hop: 128,
@@ -112,6 +126,7 @@ const PAPER: FrontEnd = FrontEnd {
     fmin_hz: 0.0,
     fmax_hz: 10_750.0,
     log: LogScale::Natural { floor: 1e-10 },
+    band_mean: BandMean::None,
 };
 
 const FULL_RANK: FrontEnd = FrontEnd { n_fft: 1_024, mel_scale: MelScale::Slaney, ..PAPER };
@@ -188,6 +203,14 @@ impl FrontEnd {
         let nyquist = self.sample_rate.hz() / 2.0;
         whole("sample_rate", self.sample_rate.0 as usize, 1_000, 768_000)?;
         real("offset_s", self.offset_s, 0.0, 3_600.0)?;
+        if let Start::Speech(Speech { threshold_db, margin_s, frame_s }) = self.start {
+            if self.offset_s != 0.0 {
+                return Err(wrong("offset_s", self.offset_s, "must be 0 where `start` looks for the speech"));
+            }
+            real("start.speech.threshold_db", threshold_db, -120.0, -1.0)?;
+            real("start.speech.margin_s", margin_s, 0.0, 10.0)?;
+            real("start.speech.frame_s", frame_s, 0.001, 1.0)?;
+        }
         whole("n_samples", self.n_samples, 1, 100_000_000)?;
         whole("n_fft", self.n_fft, 2, 65_536)?;
         if !self.n_fft.is_multiple_of(2) {

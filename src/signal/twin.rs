@@ -39,6 +39,18 @@ pub(super) fn power(wave: &[f32], front_end: &FrontEnd) -> Vec<Vec<f64>> {
 
 /// `[n_mels][n_bins]` triangles.
 pub(super) fn dense_bank(front_end: &FrontEnd) -> Vec<Vec<f64>> {
+    warped_bank(front_end, 1.0)
+}
+
+/// The same with its edges warped: two straight lines, one through 0 and one through half the rate.
+pub(super) fn warped_bank(front_end: &FrontEnd, factor: f64) -> Vec<Vec<f64>> {
+    let top = front_end.sample_rate.hz() / 2.0;
+    let formants = if 0.6 * top < 4_800.0 { 0.6 * top } else { 4_800.0 };
+    let (from, to) = if factor < 1.0 { (formants, formants * factor) } else { (formants / factor, formants) };
+    let warp = |hz: f64| {
+        let share = (hz - from) / (top - from);
+        if share < 0.0 { hz * to / from } else { to + share * (top - to) }
+    };
     let htk = front_end.mel_scale == MelScale::Htk;
     let ratio = 6.4f64.powf(1.0 / 27.0);
     let mel = |hz: f64| match htk {
@@ -52,7 +64,7 @@ pub(super) fn dense_bank(front_end: &FrontEnd) -> Vec<Vec<f64>> {
         false => 1000.0 * ratio.powf(mel - 15.0),
     };
     let (low, high) = (mel(front_end.fmin_hz), mel(front_end.fmax_hz));
-    let edge = |i: usize| hz(low + (high - low) * i as f64 / (front_end.n_mels + 1) as f64);
+    let edge = |i: usize| warp(hz(low + (high - low) * i as f64 / (front_end.n_mels + 1) as f64));
     let triangle = |band: usize, x: f64| {
         let (left, centre, right) = (edge(band), edge(band + 1), edge(band + 2));
         let height = if front_end.mel_norm == MelNorm::Peak { 1.0 } else { 2.0 / (right - left) };
@@ -71,8 +83,13 @@ pub(super) fn dense_bank(front_end: &FrontEnd) -> Vec<Vec<f64>> {
 
 /// `[n_mels, n_frames]` in C order.
 pub(crate) fn log_mel(wave: &[f32], front_end: &FrontEnd) -> Vec<f64> {
+    warped_log_mel(wave, front_end, 1.0)
+}
+
+/// The same with a warped bank.
+pub(crate) fn warped_log_mel(wave: &[f32], front_end: &FrontEnd, factor: f64) -> Vec<f64> {
     let power = power(wave, front_end);
-    let bank = dense_bank(front_end);
+    let bank = warped_bank(front_end, factor);
     let mut mel = Vec::with_capacity(bank.len() * power.len());
     for row in &bank {
         mel.extend(power.iter().map(|frame| row.iter().zip(frame).map(|(weight, power)| weight * power).sum::<f64>()));

@@ -44,7 +44,7 @@ impl Stage for Folds {
     fn settings(&self, ctx: &Ctx) -> Settings {
         let pipeline = &ctx.pipeline;
         Settings::of_revision(REVISION)
-            .with("split", pipeline.split)
+            .with("split", &pipeline.split)
             .with("labels", &pipeline.labels)
             .with("pipeline.seed", pipeline.pipeline.seed)
             .with("features.copies", pipeline.stored_copies())
@@ -56,7 +56,8 @@ impl Stage for Folds {
 
     fn run(&self, ctx: &Ctx, read: &Read, _inputs: &Inputs) -> Result<Done> {
         let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, read.commit("ingest")?)?;
-        let rows = assigned(ctx, &manifest);
+        let (rows, n_folds, notes) = assigned(ctx, &manifest)?;
+        notes.iter().for_each(|note| ctx.progress.say(&format!("folds: {note}")));
         let protocol = ctx.pipeline.split.protocol;
         let file = stage_rows(&ctx.store, self.name(), protocol.name(), &rows)?;
         let mut summary = Map::new();
@@ -65,6 +66,12 @@ impl Stage for Folds {
             summary.insert(split.name().into(), rows.iter().filter(|row| row.split == split).count().into());
         }
         summary.insert("labels".into(), json!(ctx.pipeline.labels.set));
+        if n_folds > 1 {
+            summary.insert("folds".into(), n_folds.into());
+        }
+        if !notes.is_empty() {
+            summary.insert("notes".into(), json!(notes));
+        }
         Ok(Done {
             output: Fingerprint::of([&file.record.content.blake3]),
             files: vec![file],
@@ -74,6 +81,7 @@ impl Stage for Folds {
                 protocol: Some(protocol.name().into()),
                 seed: Some(ctx.pipeline.pipeline.seed),
                 labels: Some(ctx.pipeline.labels.clone()),
+                n_folds: Some(n_folds),
                 ..Evidence::default()
             },
             inputs: None,
@@ -87,37 +95,46 @@ impl Stage for Folds {
     }
 }
 
-/// The side of every copy of every recording that has a class, in the order of their ids.
-fn assigned(ctx: &Ctx, manifest: &[ManifestRow]) -> Vec<FoldRow> {
+/// The side of every copy of every recording that has a class in every fold, by fold, then in the order of their ids; the number of
+/// folds, and what the user should know of them.
+fn assigned(ctx: &Ctx, manifest: &[ManifestRow]) -> Result<(Vec<FoldRow>, u32, Vec<String>)> {
     let (pipeline, n_copies) = (&ctx.pipeline, ctx.pipeline.stored_copies());
-    let (mut ids, mut keys, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut labelled, mut keys) = (Vec::new(), Vec::new());
     for row in manifest.iter().filter(|row| row.is_eligible()) {
         let class = pipeline.labels.class_of(row.emotion.as_deref());
         if let (Some(class), Some(content_hash)) = (class, row.content_hash.as_deref()) {
-            ids.push(&row.recording_id);
+            labelled.push((row, class));
             keys.push(sound_key(content_hash, row.start_s, row.end_s));
-            classes.push((row.corpus.as_str(), class));
         }
     }
     let mut candidates = Vec::with_capacity(keys.len());
-    for (content_hash, &(corpus, class)) in keys.iter().zip(&classes) {
-        candidates.push(Candidate { content_hash, corpus, class });
+    for (content_hash, &(row, class)) in keys.iter().zip(&labelled) {
+        candidates.push(Candidate {
+            content_hash,
+            corpus: &row.corpus,
+            class,
+            speaker: row.speaker.as_deref(),
+            statement: row.statement.as_deref(),
+            given_split: row.given_split.as_deref(),
+            given_fold: row.given_fold.as_deref(),
+        });
     }
-    let sides = assign(&pipeline.split, pipeline.pipeline.seed, &candidates, n_copies);
-    let row = |recording_id: &str, copy: usize, split: Split| FoldRow {
-        recording_id: recording_id.into(),
-        copy: copy as u32,
-        fold: 0,
-        split,
-        protocol: pipeline.split.protocol.name().into(),
-        seed: pipeline.pipeline.seed.0.cast_signed(),
-        labels: pipeline.labels.set.clone(),
-    };
+    let assigned = assign(&pipeline.split, pipeline.pipeline.seed, &candidates, n_copies)?;
     let mut rows = Vec::new();
-    for (recording_id, sides) in ids.iter().zip(sides) {
-        for (copy, side) in sides.into_iter().enumerate() {
-            rows.extend(side.map(|side| row(recording_id, copy, side)));
+    for (fold, sides) in assigned.folds.iter().enumerate() {
+        for ((row, _), sides) in labelled.iter().zip(sides) {
+            for (copy, side) in sides.iter().enumerate() {
+                rows.extend(side.map(|split| FoldRow {
+                    recording_id: row.recording_id.clone(),
+                    copy: copy as u32,
+                    fold: fold as u32,
+                    split,
+                    protocol: pipeline.split.protocol.name().into(),
+                    seed: pipeline.pipeline.seed.0.cast_signed(),
+                    labels: pipeline.labels.set.clone(),
+                }));
+            }
         }
     }
-    rows
+    Ok((rows, assigned.folds.len() as u32, assigned.notes))
 }

@@ -2,6 +2,7 @@
 //! stands. Spectrograms know none of it; whoever needs it joins it here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -30,11 +31,13 @@ pub struct Entry {
     pub end_s: Option<f64>,
 }
 
-/// All recordings of a store, by id.
-#[derive(Debug, Default)]
+/// All recordings of a store, by id, with their sides in one fold or in training on everything.
+#[derive(Clone, Debug, Default)]
 pub struct Roster {
-    entries: HashMap<String, Entry>,
-    sides: Sides,
+    entries: Arc<HashMap<String, Entry>>,
+    folds: Arc<Vec<Sides>>,
+    /// `None`: everything that stands on a side trains.
+    fold: Option<usize>,
 }
 
 impl Roster {
@@ -43,16 +46,27 @@ impl Roster {
     /// Errors: those of [`committed_rows`].
     pub fn read(store: &Store, ingest: &Commit, folds: Option<&Commit>) -> Result<Self> {
         let entries: Vec<Entry> = committed_parts::<ManifestRow, _>(store, ingest, &COLUMNS)?;
-        let sides = match folds {
-            Some(folds) => Sides::of(committed_rows::<FoldRow>(store, folds)?, 0),
-            None => Sides::default(),
+        let folds = match folds {
+            Some(folds) => Sides::by_fold(committed_rows::<FoldRow>(store, folds)?),
+            None => Vec::new(),
         };
-        Ok(Self::of(entries, sides))
+        Ok(Self::of(entries, folds))
     }
 
-    /// Joins entries and sides.
-    pub fn of(entries: Vec<Entry>, sides: Sides) -> Self {
-        Self { entries: entries.into_iter().map(|entry| (entry.recording_id.clone(), entry)).collect(), sides }
+    /// Joins entries and the sides of all folds; begins with fold 0.
+    pub fn of(entries: Vec<Entry>, folds: Vec<Sides>) -> Self {
+        let entries = entries.into_iter().map(|entry| (entry.recording_id.clone(), entry)).collect();
+        Self { entries: Arc::new(entries), folds: Arc::new(folds), fold: Some(0) }
+    }
+
+    /// The same recordings with the sides of `fold`; `None`: everything that stands on a side of some fold trains.
+    pub fn in_fold(&self, fold: Option<u32>) -> Self {
+        Self { fold: fold.map(|fold| fold as usize), ..self.clone() }
+    }
+
+    /// Folds that have sides.
+    pub fn n_folds(&self) -> u32 {
+        self.folds.len() as u32
     }
 
     /// All recordings, in no order.
@@ -67,11 +81,14 @@ impl Roster {
 
     /// Side of one copy, 0 the original; `None` where it has none.
     pub fn side(&self, recording_id: &str, copy: u32) -> Option<Split> {
-        self.sides.get(recording_id, copy)
+        match self.fold {
+            Some(fold) => self.folds.get(fold)?.get(recording_id, copy),
+            None => self.has_side(recording_id).then_some(Split::Train),
+        }
     }
 
-    /// Whether any copy of a recording stands on a side.
+    /// Whether any copy of a recording stands on a side of any fold.
     pub fn has_side(&self, recording_id: &str) -> bool {
-        self.sides.has(recording_id)
+        self.folds.iter().any(|sides| sides.has(recording_id))
     }
 }

@@ -87,6 +87,17 @@ impl CommitRef {
 /// Commit of the source that this program was built from; `unknown` outside of a clone.
 pub const GIT_COMMIT: &str = env!("SERMILL_COMMIT");
 
+/// One network that `train` made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainedModel {
+    /// Path of its file below the store.
+    pub path: String,
+    /// The fold whose test side it never saw; `None` for a model that is alone, or was trained on everything.
+    pub fold: Option<u32>,
+    /// Which network of an ensemble, from 0.
+    pub member: u32,
+}
+
 /// How an output was made, as far as a later stage would otherwise have to believe its recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -94,6 +105,12 @@ pub struct Evidence {
     pub protocol: Option<String>,
     /// Seed of all randomness in it.
     pub seed: Option<Seed>,
+    /// Folds of the protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_folds: Option<u32>,
+    /// Every model that was trained, by fold and member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<TrainedModel>,
     /// Which words count as which class.
     pub labels: Option<Labels>,
     /// Everything that the spectrograms depend on, in named parts: the text behind the fingerprint.

@@ -30,16 +30,31 @@ pub struct Sides(HashMap<String, Vec<Option<Split>>>);
 impl Sides {
     /// Those of `fold`.
     pub fn of(rows: impl IntoIterator<Item = FoldRow>, fold: u32) -> Self {
-        let mut sides: HashMap<String, Vec<Option<Split>>> = HashMap::new();
-        for row in rows.into_iter().filter(|row| row.fold == fold) {
-            let copies = sides.entry(row.recording_id).or_default();
-            let copy = row.copy as usize;
-            if copies.len() <= copy {
-                copies.resize(copy + 1, None);
+        let mut sides = Self::default();
+        rows.into_iter().filter(|row| row.fold == fold).for_each(|row| sides.add(row));
+        sides
+    }
+
+    /// Those of every fold.
+    pub fn by_fold(rows: impl IntoIterator<Item = FoldRow>) -> Vec<Self> {
+        let mut folds: Vec<Self> = Vec::new();
+        for row in rows {
+            let fold = row.fold as usize;
+            if folds.len() <= fold {
+                folds.resize(fold + 1, Self::default());
             }
-            copies[copy] = Some(row.split);
+            folds[fold].add(row);
         }
-        Self(sides)
+        folds
+    }
+
+    fn add(&mut self, row: FoldRow) {
+        let copies = self.0.entry(row.recording_id).or_default();
+        let copy = row.copy as usize;
+        if copies.len() <= copy {
+            copies.resize(copy + 1, None);
+        }
+        copies[copy] = Some(row.split);
     }
 
     /// Whether any copy of a recording stands on a side.
@@ -85,6 +100,11 @@ mod tests {
         let sides = Sides::of(rows.clone(), 0);
         let found = [0, 1, 2, 3].map(|copy| sides.get("a", copy));
         assert_eq!(found, [Some(Split::Train), None, Some(Split::Test), None]);
-        assert_eq!((Sides::of(rows, 1).get("a", 0), sides.get("b", 0)), (Some(Split::Test), None));
+        assert_eq!((Sides::of(rows.clone(), 1).get("a", 0), sides.get("b", 0)), (Some(Split::Test), None));
+        let folds = Sides::by_fold(rows);
+        assert_eq!(
+            (folds.len(), folds[0].get("a", 2), folds[1].get("a", 0)),
+            (2, sides.get("a", 2), Some(Split::Test))
+        );
     }
 }

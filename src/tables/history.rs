@@ -9,12 +9,15 @@ use crate::tables::Row;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HistoryRow {
     pub model_id: String,
+    pub fold: Option<u32>,
+    pub member: u32,
     pub epoch: u32,
     pub train_loss: f64,
     pub train_accuracy: f64,
     pub monitored_split: String,
-    pub monitored_loss: f64,
-    pub monitored_accuracy: f64,
+    /// Nothing where no side was monitored.
+    pub monitored_loss: Option<f64>,
+    pub monitored_accuracy: Option<f64>,
     pub is_best: bool,
     pub learning_rate: f64,
     pub n_recordings: u64,
@@ -30,9 +33,9 @@ impl From<&HistoryRow> for EpochPoint {
         Self {
             epoch: row.epoch,
             train_loss: row.train_loss,
-            held_out_loss: row.monitored_loss,
+            held_out_loss: row.monitored_loss.unwrap_or(f64::NAN),
             train_accuracy: row.train_accuracy,
-            held_out_accuracy: row.monitored_accuracy,
+            held_out_accuracy: row.monitored_accuracy.unwrap_or(f64::NAN),
             is_best: row.is_best,
         }
     }

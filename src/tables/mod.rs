@@ -25,7 +25,9 @@ mod reading;
 pub mod runs;
 pub mod schema;
 pub mod score_plan;
+pub mod scorecard;
 pub mod spectrograms;
+pub mod trials;
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,8 @@ pub const TABLES: &[&str] = &[
     calibration::CalibrationRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
     runs::RunRow::SCHEMA,
+    scorecard::ScorecardRow::SCHEMA,
+    trials::TrialRow::SCHEMA,
 ];
 
 /// The parsed contract of `R`.
@@ -235,6 +239,8 @@ mod tests {
         check(calibration::CalibrationRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
+        check(scorecard::ScorecardRow::example());
+        check(trials::TrialRow::example());
     }
 
     #[test]

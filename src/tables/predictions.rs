@@ -27,6 +27,7 @@ pub struct PredictionRow {
     pub content_hash: Option<String>,
     pub variant: Option<String>,
     pub split: Option<String>,
+    pub fold: Option<u32>,
     pub emotion: Option<String>,
     pub predicted: Option<String>,
     pub confidence: Option<f32>,

@@ -17,6 +17,7 @@ pub struct ScorePlanRow {
     pub content_hash: Option<String>,
     pub variant: Option<String>,
     pub split: Option<String>,
+    pub fold: Option<u32>,
     pub emotion: Option<String>,
     pub start_s: Option<f64>,
     pub end_s: Option<f64>,
@@ -47,6 +48,7 @@ impl ScorePlanRow {
             content_hash: self.content_hash.clone(),
             variant: self.variant.clone(),
             split: self.split.clone(),
+            fold: self.fold,
             emotion: self.emotion.clone(),
             ..blank.clone()
         }

@@ -32,6 +32,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("evaluation", 4),
     ("inspect", 5),
     ("stages", 5),
+    ("campaign", 6),
     ("cli", 6),
     ("verify", 6),
     ("commands", 7),

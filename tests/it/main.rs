@@ -10,6 +10,7 @@ mod damage;
 mod dirty;
 mod evidence;
 mod floors;
+mod folds;
 mod front_ends;
 mod fuzz;
 mod inspect;

@@ -6,6 +6,7 @@ use crate::network::kernels::forward::Affine;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{gradient_row, kept, pixels, pixels_mut};
 use crate::network::kernels::{CHANNELS, Channels};
+use crate::network::pool::Pool;
 use crate::simd::{Job, Lanes};
 
 /// What turns the gradient of a block's output into that of batch norm's output where values were pooled.
@@ -88,9 +89,9 @@ pub struct InnerBackward<'a> {
     /// The image that entered the block, with padding.
     pub input: &'a [f32],
     pub input_geometry: Geometry,
-    /// Shape of the convolution's output, and the pool's side.
+    /// Shape of the convolution's output, and the pool behind it.
     pub geometry: Geometry,
-    pub pool: usize,
+    pub pool: Pool,
     pub affine: AffineGradient<'a>,
     /// Gradient of the block's own pooled values, and their argmax indices.
     pub gradient: &'a [f32],
@@ -183,7 +184,7 @@ impl InnerBackward<'_> {
             let AffineGradient { mean, scale_term, shift_term, scale } = self.affine;
             let constants = [mean, scale_term, shift_term, scale].map(|values| &pixels(values)[block]);
             for cell_row in 0..pooled.height {
-                let at = block * geometry.padded_plane() + geometry.padded_at(cell_row * self.pool, 0);
+                let at = block * geometry.padded_plane() + geometry.padded_at(cell_row * self.pool.mel, 0);
                 let first = (block * pooled.n_pixels() + cell_row * pooled.width) * CHANNELS;
                 let last = first + pooled.width * CHANNELS;
                 let peaks = (pixels(&self.gradient[first..last]), self.argmax[first..last].as_chunks().0);
@@ -198,9 +199,9 @@ impl InnerBackward<'_> {
 pub struct FirstBackward<'a> {
     /// The image `[height + 2][width + 2]`.
     pub image: &'a [f32],
-    /// Shape of the convolution's output, and the pool's side.
+    /// Shape of the convolution's output, and the pool behind it.
     pub geometry: Geometry,
-    pub pool: usize,
+    pub pool: Pool,
     pub gradient: &'a [f32],
     pub argmax: &'a [u8],
     /// Weight gradient of the images so far, packed: `[blocks][9][16]`.
@@ -217,7 +218,7 @@ impl Job for FirstBackward<'_> {
         let cells = pixels(self.gradient).iter().zip(self.argmax.as_chunks::<CHANNELS>().0);
         for (at, (gradient, argmax)) in cells.enumerate() {
             let (block, cell) = (at / pooled.n_pixels(), at % pooled.n_pixels());
-            let corner = cell / pooled.width * self.pool * row + cell % pooled.width * self.pool;
+            let corner = cell / pooled.width * self.pool.mel * row + cell % pooled.width * self.pool.time;
             let sums = &mut self.weight_gradient[block * 9 * CHANNELS..][..9 * CHANNELS];
             // SAFETY: patches of the cell's pixels lie within the padding.
             unsafe { add_cell(lanes, self.image[corner..].as_ptr(), row, self.pool, (gradient, argmax), sums) };
@@ -228,13 +229,13 @@ impl Job for FirstBackward<'_> {
 /// Adds one cell of one block: each channel's gradient times the patch at its argmax index.
 ///
 /// # Safety
-/// `pool + 2` values of `pool + 2` rows are readable.
+/// `pool.time + 2` values of `pool.mel + 2` rows are readable.
 #[inline(always)]
 unsafe fn add_cell<L: Lanes>(
     lanes: L,
     image: *const f32,
     row: usize,
-    pool: usize,
+    pool: Pool,
     (gradient, argmax): (&Channels, &[u8; CHANNELS]),
     sums: &mut [f32],
 ) {
@@ -248,9 +249,9 @@ unsafe fn add_cell<L: Lanes>(
             for (tap, acc) in acc.iter_mut().enumerate() {
                 *acc = lanes.load(sums.add(tap * CHANNELS));
             }
-            for y in 0..pool {
-                for x in 0..pool {
-                    let here = lanes.keep_where(argmax, lanes.index((y * pool + x) as u8), gradient);
+            for y in 0..pool.mel {
+                for x in 0..pool.time {
+                    let here = lanes.keep_where(argmax, lanes.index((y * pool.time + x) as u8), gradient);
                     for (tap, acc) in acc.iter_mut().enumerate() {
                         let value = lanes.splat(*image.add((y + tap / 3) * row + x + tap % 3));
                         *acc = lanes.mul_add(value, here, *acc);

@@ -4,6 +4,7 @@ use crate::network::kernels::CHANNELS;
 use crate::network::kernels::conv::{self, Source, conv_row};
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::winograd::{self, Pack, Scratch, TILE, Tiling, Unpack};
+use crate::network::pool::Pool;
 use crate::simd::{Isa, Lanes};
 
 /// How a convolution is computed.
@@ -19,10 +20,10 @@ pub enum Method {
 
 impl Method {
     /// The method for images `input` whose outputs are pooled by `pool`.
-    pub fn choose(input: Geometry, pool: usize) -> Self {
+    pub fn choose(input: Geometry, pool: Pool) -> Self {
         match Tiling::new(input) {
             _ if input.channels == 1 => Self::Narrow,
-            Some(tiling) if TILE.is_multiple_of(pool) => Self::Winograd(tiling),
+            Some(tiling) if TILE.is_multiple_of(pool.mel) => Self::Winograd(tiling),
             _ => Self::Direct,
         }
     }
@@ -70,7 +71,8 @@ impl Method {
         }
     }
 
-    /// Output rows that are best computed together, a multiple of `pool`; the last step of an image may have fewer.
+    /// Output rows that are best computed together, a multiple of the `pool` rows of a cell; the last step of an image may
+    /// have fewer.
     pub fn step_height(self, pool: usize) -> usize {
         match self {
             Self::Winograd(tiling) => tiling.group_height(),

@@ -75,7 +75,7 @@ impl Case {
     fn new((height, width, channels_in, channels_out, pool): (usize, usize, usize, usize, usize)) -> Self {
         let input = Geometry { height, width, channels: channels_in };
         Self {
-            method: Method::choose(input, pool),
+            method: Method::choose(input, pool.into()),
             input,
             output: Geometry { channels: channels_out, ..input },
             image: values(1, height * width * channels_in),

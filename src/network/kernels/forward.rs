@@ -6,6 +6,7 @@ use crate::network::kernels::elementwise::elu;
 use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::pool::{drop_indices, kept, pixels, pixels_mut, pool_row};
 use crate::network::kernels::{CHANNELS, Channels};
+use crate::network::pool::Pool;
 use crate::simd::{Job, Lanes};
 
 /// Where the convolution's raw rows go: a whole image that backward will read, or a few rows that are overwritten.
@@ -43,8 +44,8 @@ pub struct ConvPool<'a> {
     pub convolution: Convolution<'a>,
     /// Shape of the convolution's output.
     pub geometry: Geometry,
-    /// Side of the pool.
-    pub pool: usize,
+    /// The pool behind it.
+    pub pool: Pool,
     /// Packed weights.
     pub weights: &'a [f32],
     /// `[blocks * 16]`.
@@ -55,7 +56,7 @@ pub struct ConvPool<'a> {
     pub rows: RawRows,
     /// The raw rows.
     pub y: &'a mut [f32],
-    /// Out: pooled raw values `[blocks][height / pool][width / pool][16]`.
+    /// Out: pooled raw values `[blocks][height / pool.mel][width / pool.time][16]`.
     pub raw: &'a mut [f32],
     /// Out: their argmax indices in the cells, same shape; [`DROPPED`](super::pool::DROPPED) is set where dropout
     /// removes the value.
@@ -75,14 +76,14 @@ impl Job for ConvPool<'_> {
         if let Some(moments) = &mut self.moments {
             moments.fill([[0.0; CHANNELS]; 2]);
         }
-        let height = self.convolution.method.step_height(self.pool);
+        let height = self.convolution.method.step_height(self.pool.mel);
         for (step, y0) in (0..self.geometry.height).step_by(height).enumerate() {
             let y1 = (y0 + height).min(self.geometry.height);
             let first = self.rows.first + step * self.rows.step;
             let out = (&mut self.y[first..], self.rows.rows);
             self.convolution.rows(lanes, (y0, y1), (self.weights, self.bias), out);
-            for cell_row in y0 / self.pool..y1 / self.pool {
-                let first = first + (cell_row * self.pool - y0) * self.rows.rows.row;
+            for cell_row in y0 / self.pool.mel..y1 / self.pool.mel {
+                let first = first + (cell_row * self.pool.mel - y0) * self.rows.rows.row;
                 (0..self.geometry.n_blocks()).for_each(|block| self.pool_row(lanes, block, cell_row, first));
             }
         }

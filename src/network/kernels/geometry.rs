@@ -1,6 +1,7 @@
 //! Where a value of a blocked image lies.
 
 use crate::network::kernels::CHANNELS;
+use crate::network::pool::Pool;
 
 /// Shape of an image `[channels / 16][height][width][16]`, with or without padding of one zero pixel on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +53,9 @@ impl Geometry {
         (y + 1) * self.padded_row() + (x + 1) * CHANNELS
     }
 
-    /// The image after a max pool of `pool x pool`.
-    pub fn pooled(self, pool: usize) -> Self {
-        Self { height: self.height / pool, width: self.width / pool, channels: self.channels }
+    /// The image after a max pool.
+    pub fn pooled(self, pool: Pool) -> Self {
+        Self { height: self.height / pool.mel, width: self.width / pool.time, channels: self.channels }
     }
 }
 
@@ -84,6 +85,6 @@ mod tests {
         let geometry = Geometry { height: 4, width: 6, channels: 20 };
         assert_eq!((geometry.n_blocks(), geometry.n_floats(), geometry.padded_len()), (2, 2 * 24 * 16, 2 * 6 * 8 * 16));
         assert_eq!(geometry.padded_at(0, 0), (8 + 1) * 16);
-        assert_eq!(geometry.pooled(2), Geometry { height: 2, width: 3, channels: 20 });
+        assert_eq!(geometry.pooled(2.into()), Geometry { height: 2, width: 3, channels: 20 });
     }
 }

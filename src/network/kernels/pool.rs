@@ -5,6 +5,7 @@
 
 use crate::network::kernels::dropout::Dropout;
 use crate::network::kernels::{CHANNELS, Channels};
+use crate::network::pool::Pool;
 use crate::simd::Lanes;
 
 /// Set in the byte of an argmax index when dropout removed the pooled value.
@@ -46,7 +47,7 @@ pub fn pixels_mut(values: &mut [f32]) -> &mut [Channels] {
 /// `[2][16]`.
 ///
 /// `rows` starts at the cells' first row; its rows are `row` pixels apart. `sign` is 1 where the largest value is
-/// wanted and -1 where the smallest. Out: the value and its index in the cell (`y * pool + x`, the first of equals).
+/// wanted and -1 where the smallest. Out: the value and its index in the cell (`y * pool.time + x`, the first of equals).
 /// Moments are summed in `f32` as differences from the first pixel, so a large mean costs no precision.
 ///
 /// Panics when a length does not fit.
@@ -55,13 +56,13 @@ pub fn pool_row<L: Lanes>(
     lanes: L,
     rows: &[Channels],
     row: usize,
-    pool: usize,
+    pool: Pool,
     sign: &Channels,
     (raw, argmax): (&mut [Channels], &mut [[u8; CHANNELS]]),
     moments: Option<&mut [[f64; CHANNELS]; 2]>,
 ) {
-    let width = raw.len() * pool;
-    assert!(width > 0 && argmax.len() == raw.len() && rows.len() >= (pool - 1) * row + width, "cells of a row");
+    let width = raw.len() * pool.time;
+    assert!(width > 0 && argmax.len() == raw.len() && rows.len() >= (pool.mel - 1) * row + width, "cells of a row");
     let mut sums = [[0.0f32; CHANNELS]; 2];
     for lane in (0..CHANNELS).step_by(L::N) {
         // SAFETY: pixels within the lengths checked above.
@@ -71,13 +72,14 @@ pub fn pool_row<L: Lanes>(
             let (mut sum, mut squares) = (lanes.splat(0.0), lanes.splat(0.0));
             for (cell, (raw, argmax)) in raw.iter_mut().zip(argmax.iter_mut()).enumerate() {
                 let mut best = (lanes.splat(f32::NEG_INFINITY), lanes.index(0));
-                for y in 0..pool {
-                    for x in 0..pool {
-                        let value = lanes.load(rows.as_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane));
+                for y in 0..pool.mel {
+                    for x in 0..pool.time {
+                        let value =
+                            lanes.load(rows.as_ptr().add(y * row + cell * pool.time + x).cast::<f32>().add(lane));
                         let difference = lanes.sub(value, shift);
                         sum = lanes.add(sum, difference);
                         squares = lanes.mul_add(difference, difference, squares);
-                        best = lanes.keep_larger(best, lanes.mul(value, sign), lanes.index((y * pool + x) as u8));
+                        best = lanes.keep_larger(best, lanes.mul(value, sign), lanes.index((y * pool.time + x) as u8));
                     }
                 }
                 lanes.store(raw.as_mut_ptr().add(lane), lanes.mul(best.0, sign));
@@ -88,7 +90,7 @@ pub fn pool_row<L: Lanes>(
         }
     }
     let Some(moments) = moments else { return };
-    let n = (width * pool) as f64;
+    let n = (width * pool.mel) as f64;
     for channel in 0..CHANNELS {
         let (sum, squares, shift) =
             (f64::from(sums[0][channel]), f64::from(sums[1][channel]), f64::from(rows[0][channel]));
@@ -106,11 +108,12 @@ pub fn gradient_row<L: Lanes>(
     lanes: L,
     rows: &mut [Channels],
     row: usize,
-    pool: usize,
+    pool: Pool,
     (gradient, argmax): (&[Channels], &[[u8; CHANNELS]]),
     constants: [&Channels; 4],
 ) {
-    assert!(argmax.len() == gradient.len() && rows.len() >= (pool - 1) * row + gradient.len() * pool, "cells of a row");
+    let width = gradient.len() * pool.time;
+    assert!(argmax.len() == gradient.len() && rows.len() >= (pool.mel - 1) * row + width, "cells of a row");
     for lane in (0..CHANNELS).step_by(L::N) {
         // SAFETY: pixels within the lengths checked above.
         unsafe {
@@ -118,11 +121,11 @@ pub fn gradient_row<L: Lanes>(
             for (cell, (gradient, argmax)) in gradient.iter().zip(argmax).enumerate() {
                 let peak = lanes.mul(scale, lanes.load(gradient.as_ptr().add(lane)));
                 let indices = lanes.load_indices(argmax.as_ptr().add(lane));
-                for y in 0..pool {
-                    for x in 0..pool {
-                        let at = rows.as_mut_ptr().add(y * row + cell * pool + x).cast::<f32>().add(lane);
+                for y in 0..pool.mel {
+                    for x in 0..pool.time {
+                        let at = rows.as_mut_ptr().add(y * row + cell * pool.time + x).cast::<f32>().add(lane);
                         let dense = lanes.mul_add(scale_term, lanes.sub(lanes.load(at), mean), shift_term);
-                        let here = lanes.index((y * pool + x) as u8);
+                        let here = lanes.index((y * pool.time + x) as u8);
                         lanes.store(at, lanes.add(dense, lanes.keep_where(indices, here, peak)));
                     }
                 }
@@ -138,7 +141,7 @@ mod tests {
 
     struct Row<'a> {
         rows: &'a [Channels],
-        pool: usize,
+        pool: Pool,
         sign: &'a Channels,
         raw: &'a mut [Channels],
         argmax: &'a mut [[u8; CHANNELS]],
@@ -150,7 +153,7 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
-            let row = self.raw.len() * self.pool;
+            let row = self.raw.len() * self.pool.time;
             let out = (self.raw, self.argmax);
             pool_row(lanes, self.rows, row, self.pool, self.sign, out, Some(self.moments));
         }
@@ -165,7 +168,7 @@ mod tests {
             let (mut raw, mut argmax, mut moments) = ([[9.0; CHANNELS]], [[9u8; CHANNELS]], [[0.0; CHANNELS]; 2]);
             isa.run(Row {
                 rows: &rows,
-                pool: 2,
+                pool: 2.into(),
                 sign: &sign,
                 raw: &mut raw,
                 argmax: &mut argmax,
@@ -184,7 +187,14 @@ mod tests {
             let (mut raw, mut argmax, mut moments) =
                 ([[0.0; CHANNELS]; 16], [[0u8; CHANNELS]; 16], [[0.0; CHANNELS]; 2]);
             let sign = &[1.0; CHANNELS];
-            isa.run(Row { rows: &rows, pool: 2, sign, raw: &mut raw, argmax: &mut argmax, moments: &mut moments });
+            isa.run(Row {
+                rows: &rows,
+                pool: 2.into(),
+                sign,
+                raw: &mut raw,
+                argmax: &mut argmax,
+                moments: &mut moments,
+            });
             let mean = moments[0][3] / 64.0;
             assert_eq!((mean, moments[1][3] / 64.0 - mean * mean), (10_000.5, 0.25), "{isa:?}");
         }

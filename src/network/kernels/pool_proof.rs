@@ -8,6 +8,7 @@ use crate::network::kernels::geometry::Geometry;
 use crate::network::kernels::patches::{PatchSums, Patches, TAPS};
 use crate::network::kernels::pool::{DROPPED, gradient_row, pixels, pixels_mut, pool_row};
 use crate::network::kernels::{CHANNELS, Channels};
+use crate::network::pool::Pool;
 use crate::simd::{Isa, Job, Lanes};
 
 /// A few operations of `f32` on each value.
@@ -16,7 +17,7 @@ const TOLERANCE: f64 = 1e-6;
 struct PoolRow<'a> {
     rows: &'a [Channels],
     row: usize,
-    pool: usize,
+    pool: Pool,
     sign: &'a Channels,
     out: (&'a mut [Channels], &'a mut [[u8; CHANNELS]]),
     moments: &'a mut [[f64; CHANNELS]; 2],
@@ -34,7 +35,7 @@ impl Job for PoolRow<'_> {
 struct GradientRow<'a> {
     rows: &'a mut [Channels],
     row: usize,
-    pool: usize,
+    pool: Pool,
     peaks: (&'a [Channels], &'a [[u8; CHANNELS]]),
     constants: [&'a Channels; 4],
 }
@@ -48,6 +49,9 @@ impl Job for GradientRow<'_> {
     }
 }
 
+/// Pools that are not square, `(mel, time)`.
+const PAIRS: [(usize, usize); 6] = [(1, 2), (2, 1), (2, 4), (4, 2), (1, 4), (4, 1)];
+
 /// Signs of both kinds, one for each channel.
 fn signs() -> Channels {
     std::array::from_fn(|channel| if channel % 3 == 1 { -1.0 } else { 1.0 })
@@ -58,27 +62,30 @@ fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 /// Indices of the cell of a pooled value, with the flag of dropout on some.
-fn indices(n: usize, pool: usize) -> Vec<u8> {
-    (0..n).map(|at| (at * 7 % (pool * pool)) as u8 | if at % 5 == 2 { DROPPED } else { 0 }).collect()
+fn indices(n: usize, pool: Pool) -> Vec<u8> {
+    (0..n).map(|at| (at * 7 % pool.cells()) as u8 | if at % 5 == 2 { DROPPED } else { 0 }).collect()
 }
 
 #[test]
 fn pooled_values_indices_and_moments_are_those_of_plain_loops() {
     let sign = signs();
-    for (pool, width, gap) in [(1, 1, 0), (1, 9, 2), (2, 7, 2), (3, 4, 0), (4, 2, 5), (11, 1, 1)] {
-        let row = width * pool + gap;
-        let rows = values(1, pool * row * CHANNELS);
+    let squares = [(1, 1, 0), (1, 9, 2), (2, 7, 2), (3, 4, 0), (4, 2, 5), (11, 1, 1)];
+    let squares = squares.map(|(pool, width, gap)| (Pool::from(pool), width, gap));
+    let pairs = PAIRS.map(|(mel, time)| (Pool { mel, time }, 5, 2));
+    for (pool, width, gap) in squares.into_iter().chain(pairs) {
+        let row = width * pool.time + gap;
+        let rows = values(1, pool.mel * row * CHANNELS);
         let cell = |cell: usize, index: usize, channel: usize| {
-            rows[(index / pool * row + cell * pool + index % pool) * CHANNELS + channel]
+            rows[(index / pool.time * row + cell * pool.time + index % pool.time) * CHANNELS + channel]
         };
         let mut wanted = (Vec::new(), Vec::new(), vec![vec![0.0f64; CHANNELS]; 2]);
         for (at, channel) in (0..width * CHANNELS).map(|at| (at / CHANNELS, at % CHANNELS)) {
             let larger =
                 |a: usize, b: usize| sign[channel] * cell(at, b, channel) > sign[channel] * cell(at, a, channel);
-            let best = (0..pool * pool).reduce(|a, b| if larger(a, b) { b } else { a }).expect("a cell");
+            let best = (0..pool.cells()).reduce(|a, b| if larger(a, b) { b } else { a }).expect("a cell");
             wanted.0.push(cell(at, best, channel));
             wanted.1.push(best as u8);
-            for value in (0..pool * pool).map(|index| f64::from(cell(at, index, channel))) {
+            for value in (0..pool.cells()).map(|index| f64::from(cell(at, index, channel))) {
                 wanted.2[0][channel] += value;
                 wanted.2[1][channel] += value * value;
             }
@@ -105,18 +112,22 @@ fn pooled_values_indices_and_moments_are_those_of_plain_loops() {
 fn the_gradient_behind_batch_norm_is_that_of_plain_loops() {
     let constants: [Channels; 4] = [11, 12, 13, 14].map(|seed| pixels(&values(seed, CHANNELS))[0]);
     let [mean, scale_term, shift_term, scale] = constants;
-    for (pool, width, gap) in [(1, 3, 2), (2, 5, 0), (3, 2, 4), (4, 1, 1)] {
-        let row = width * pool + gap;
-        let (rows, gradient) = (values(1, pool * row * CHANNELS), values(2, width * CHANNELS));
+    let squares = [(1, 3, 2), (2, 5, 0), (3, 2, 4), (4, 1, 1)];
+    let squares = squares.map(|(pool, width, gap)| (Pool::from(pool), width, gap));
+    let pairs = PAIRS.map(|(mel, time)| (Pool { mel, time }, 3, 2));
+    for (pool, width, gap) in squares.into_iter().chain(pairs) {
+        let row = width * pool.time + gap;
+        let (rows, gradient) = (values(1, pool.mel * row * CHANNELS), values(2, width * CHANNELS));
         let argmax = indices(width * CHANNELS, pool);
         let mut wanted = wide(&rows);
-        for (y, x, channel) in (0..pool * width * pool * CHANNELS)
-            .map(|at| (at / (width * pool * CHANNELS), at / CHANNELS % (width * pool), at % CHANNELS))
+        let across = width * pool.time;
+        for (y, x, channel) in (0..pool.mel * across * CHANNELS)
+            .map(|at| (at / (across * CHANNELS), at / CHANNELS % across, at % CHANNELS))
         {
-            let (value, pooled) = (&mut wanted[(y * row + x) * CHANNELS + channel], x / pool * CHANNELS + channel);
+            let (value, pooled) = (&mut wanted[(y * row + x) * CHANNELS + channel], x / pool.time * CHANNELS + channel);
             *value =
                 f64::from(scale_term[channel]) * (*value - f64::from(mean[channel])) + f64::from(shift_term[channel]);
-            if usize::from(argmax[pooled] & !DROPPED) == y * pool + x % pool {
+            if usize::from(argmax[pooled] & !DROPPED) == y * pool.time + x % pool.time {
                 *value += f64::from(scale[channel]) * f64::from(gradient[pooled]);
             }
         }
@@ -150,7 +161,7 @@ impl Image {
         Self {
             geometry,
             raw: values(21, n),
-            argmax: indices(n, 2),
+            argmax: indices(n, 2.into()),
             norm: [22, 23, 24, 25].map(|seed| values(seed, 32)),
         }
     }
@@ -226,7 +237,9 @@ fn the_gradient_of_pooled_values_and_its_sums_are_those_of_plain_loops() {
 
 #[test]
 fn the_first_blocks_gradient_and_patch_sums_are_those_of_plain_loops() {
-    for (pool, height, width) in [(1, 3, 5), (2, 4, 6), (3, 6, 21)] {
+    let squares = [(1, 3, 5), (2, 4, 6), (3, 6, 21)].map(|(pool, height, width)| (Pool::from(pool), height, width));
+    let pairs = PAIRS.map(|(mel, time)| (Pool { mel, time }, 4, 12));
+    for (pool, height, width) in squares.into_iter().chain(pairs) {
         let geometry = Geometry { height, width, channels: 20 };
         let (pooled, stride) = (geometry.pooled(pool), width + 2);
         let image = values(41, (height + 2) * stride);
@@ -236,7 +249,10 @@ fn the_first_blocks_gradient_and_patch_sums_are_those_of_plain_loops() {
         for (at, tap) in (0..gradient.len() * TAPS).map(|at| (at / TAPS, at % TAPS)) {
             let (block, cell, channel) = (at / pooled.plane(), at / CHANNELS % pooled.n_pixels(), at % CHANNELS);
             let index = usize::from(argmax[at] & !DROPPED);
-            let (y, x) = (cell / pooled.width * pool + index / pool, cell % pooled.width * pool + index % pool);
+            let (y, x) = (
+                cell / pooled.width * pool.mel + index / pool.time,
+                cell % pooled.width * pool.time + index % pool.time,
+            );
             wanted[(block * TAPS + tap) * CHANNELS + channel] += f64::from(gradient[at]) * pixel(y, x, tap);
         }
         for (y, x, tap) in (0..height * width * TAPS).map(|at| (at / TAPS / width, at / TAPS % width, at % TAPS)) {

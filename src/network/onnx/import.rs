@@ -111,7 +111,7 @@ mod tests {
     use crate::network::spec::{BlockSpec, NetworkSpec};
 
     fn spec() -> NetworkSpec {
-        let block = |n_maps| BlockSpec { n_maps, pool: 2 };
+        let block = |n_maps| BlockSpec { n_maps, pool: 2.into() };
         NetworkSpec {
             n_frames: 28,
             window: 12,

@@ -147,7 +147,8 @@ impl Graph {
         let maps =
             self.node("BatchNormalization", &name("batch_norm"), &[&maps, &gamma, &beta, &mean, &variance], epsilon);
         let maps = self.node("Elu", &name("elu"), &[&maps], vec![AttributeProto::float("alpha", 1.0)]);
-        let pool = [spec.blocks[index].pool as i64; 2];
+        let pool = spec.blocks[index].pool;
+        let pool = [pool.mel as i64, pool.time as i64];
         let pool = vec![AttributeProto::ints("kernel_shape", &pool), AttributeProto::ints("strides", &pool)];
         self.node("MaxPool", &name("pool"), &[&maps], pool)
     }
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn one_bit_of_a_model_file_is_noticed() {
-        let block = |n_maps| crate::network::spec::BlockSpec { n_maps, pool: 2 };
+        let block = |n_maps| crate::network::spec::BlockSpec { n_maps, pool: 2.into() };
         let spec = NetworkSpec {
             n_frames: 28,
             window: 12,

@@ -1,28 +1,53 @@
 //! The twin's gradients, one loop per index.
 
 use crate::network::parameters::TENSORS_PER_BLOCK;
-use crate::network::twin::{BlockTrace, Image, Tensors, Trace, Twin};
+use crate::network::twin::{BlockTrace, Image, Step, Tensors, Trace, Twin};
 
 impl Twin {
     /// Gradients of the mean loss; zero for the moving statistics.
     pub fn backward(&self, trace: &Trace, labels: &[usize]) -> Tensors {
+        self.backward_towards(trace, &self.shares(labels))
+    }
+
+    /// All of a label's class: `[recording][class]`.
+    pub fn shares(&self, labels: &[usize]) -> Tensors {
+        let row = |&label: &usize| (0..self.spec.n_classes).map(|class| f64::from(u8::from(class == label))).collect();
+        labels.iter().map(row).collect()
+    }
+
+    /// Mean of `-sum_c share_c ln p_c`.
+    pub fn loss_towards(&self, trace: &Trace, shares: &Tensors) -> f64 {
+        let of_one =
+            |(row, shares): (&Vec<f64>, &Vec<f64>)| -> f64 { row.iter().zip(shares).map(|(p, s)| -s * p.ln()).sum() };
+        trace.probabilities.iter().zip(shares).map(of_one).sum::<f64>() / shares.len() as f64
+    }
+
+    /// Gradients of [`Twin::loss_towards`].
+    pub fn backward_towards(&self, trace: &Trace, shares: &Tensors) -> Tensors {
         let mut gradient: Tensors = self.tensors.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
         let first_dense = self.tensors.len() - 2;
-        let (units, classes) = (self.spec.lstm_units, self.spec.n_classes);
-        let mut d_images = Vec::new();
-        for (recording, &label) in labels.iter().enumerate() {
-            let last = &trace.steps[recording][self.spec.n_windows() - 1].2;
-            let mut d_last = vec![0.0; units];
+        let classes = self.spec.n_classes;
+        let (n, mut d_images) = (shares.len(), Vec::new());
+        for (recording, shares) in shares.iter().enumerate() {
+            let embedding = &trace.embedding[recording];
+            let mut d_embedding = vec![0.0; embedding.len()];
             for class in 0..classes {
-                let d =
-                    (trace.probabilities[recording][class] - f64::from(u8::from(class == label))) / labels.len() as f64;
+                let sum: f64 = shares.iter().sum();
+                let d = (trace.probabilities[recording][class] * sum - shares[class]) / n as f64;
                 gradient[first_dense + 1][class] += d;
-                for unit in 0..units {
-                    gradient[first_dense][unit * classes + class] += d * last[unit];
-                    d_last[unit] += d * self.tensors[first_dense][unit * classes + class];
+                for (unit, value) in embedding.iter().enumerate() {
+                    gradient[first_dense][unit * classes + class] += d * value;
+                    d_embedding[unit] += d * self.tensors[first_dense][unit * classes + class];
                 }
             }
-            d_images.extend(self.backward_lstm(trace, recording, d_last, &mut gradient));
+            let d_values = self.backward_head(&trace.values[recording], &d_embedding, &mut gradient);
+            let factors = &trace.input_factors[recording];
+            let d_inputs = self.backward_lstms(trace, recording, d_values, &mut gradient);
+            let masked = |d: Vec<f64>| d.iter().zip(factors).map(|(d, factor)| d * factor).collect::<Vec<f64>>();
+            d_images.extend(d_inputs.into_iter().map(masked));
+        }
+        if let Some(image) = trace.before_cut.as_ref().filter(|_| self.spec.steps_are_columns()) {
+            d_images = self.gather(&d_images, image, self.spec.shrink(self.spec.blocks.len()));
         }
         for index in (0..self.spec.blocks.len()).rev() {
             d_images = self.backward_block(index, &trace.blocks[index], &d_images, &mut gradient);
@@ -33,19 +58,42 @@ impl Twin {
         gradient
     }
 
-    /// Gradients of the LSTM's inputs before their dropout, `[step][input]`.
-    fn backward_lstm(
+    /// Gradients of the LSTMs' inputs behind their dropout, `[step][input]`.
+    fn backward_lstms(
         &self,
         trace: &Trace,
         recording: usize,
-        mut d_output: Vec<f64>,
+        d_values: Vec<Vec<f64>>,
         gradient: &mut Tensors,
     ) -> Vec<Vec<f64>> {
-        let (at, units) = (self.tensors.len() - 5, self.spec.lstm_units);
-        let (inputs, steps) = (&trace.inputs[recording], &trace.steps[recording]);
-        let mut d_cell = vec![0.0; units];
+        let (inputs, steps, units) = (&trace.inputs[recording], &trace.steps[recording], self.spec.lstm_units);
+        let Some(ahead) = steps.first() else { return d_values };
+        let part = |from: usize| d_values.iter().map(|d| d[from..from + units].to_vec()).collect::<Vec<_>>();
+        let mut d_inputs = self.backward_lstm("lstm", inputs, ahead, &part(0), gradient);
+        if let Some(against) = steps.get(1) {
+            let turned: Vec<Vec<f64>> = inputs.iter().rev().cloned().collect();
+            let d_values: Vec<Vec<f64>> = part(units).into_iter().rev().collect();
+            let others = self.backward_lstm("lstm_backward", &turned, against, &d_values, gradient);
+            for (d, other) in d_inputs.iter_mut().zip(others.iter().rev()) {
+                d.iter_mut().zip(other).for_each(|(d, other)| *d += other);
+            }
+        }
+        d_inputs
+    }
+
+    fn backward_lstm(
+        &self,
+        name: &str,
+        inputs: &[Vec<f64>],
+        steps: &[Step],
+        d_outputs: &[Vec<f64>],
+        gradient: &mut Tensors,
+    ) -> Vec<Vec<f64>> {
+        let (at, units) = (self.position(&format!("{name}.kernel")), self.spec.lstm_units);
+        let (mut d_cell, mut d_output) = (vec![0.0; units], vec![0.0; units]);
         let mut d_inputs = vec![vec![0.0; self.spec.lstm_inputs()]; inputs.len()];
         for step in (0..inputs.len()).rev() {
+            d_output.iter_mut().zip(&d_outputs[step]).for_each(|(sum, d)| *sum += d);
             let (gates, cell, _) = &steps[step];
             let mut d_before = vec![0.0; units];
             for unit in 0..units {
@@ -65,8 +113,7 @@ impl Twin {
                     gradient[at + 2][column] += d_z;
                     for (input, value) in inputs[step].iter().enumerate() {
                         gradient[at][input * 4 * units + column] += d_z * value;
-                        d_inputs[step][input] +=
-                            d_z * self.tensors[at][input * 4 * units + column] * trace.input_factors[recording][input];
+                        d_inputs[step][input] += d_z * self.tensors[at][input * 4 * units + column];
                     }
                     for from in (0..units).filter(|_| step > 0) {
                         gradient[at + 1][from * 4 * units + column] += d_z * steps[step - 1].2[from];

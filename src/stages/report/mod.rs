@@ -211,7 +211,14 @@ fn history_of(store: &Store, model_id: &str) -> Result<Vec<HistoryRow>> {
     let Some(train) = Commit::read(store, "train")? else { return Ok(Vec::new()) };
     let stem = store.relative(&folder_of::<HistoryRow>(store).join(model_id));
     let record = train.files.iter().chain(&train.earlier).find(|file| stem_of(&file.path) == stem);
-    record.map_or(Ok(Vec::new()), |record| TableFile::committed(store, record, "train")?.rows())
+    let mut rows: Vec<HistoryRow> = match record {
+        Some(record) => TableFile::committed(store, record, "train")?.rows()?,
+        None => Vec::new(),
+    };
+    // Of several folds and members the first is shown; the table holds all.
+    let first = rows.first().map(|row| (row.fold, row.member));
+    rows.retain(|row| Some((row.fold, row.member)) == first);
+    Ok(rows)
 }
 
 /// A picture for each class, of the recording that stands for it.

@@ -73,11 +73,17 @@ pub fn markdown(page: &Page) -> String {
             "\n## Epochs\n\n| epoch | train loss | train accuracy | monitored loss | monitored accuracy | seconds |"
         ));
         line(format_args!("|---|---|---|---|---|---|"));
+        let show = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
         for row in page.history {
             let best = if row.is_best { " (best)" } else { "" };
             line(format_args!(
-                "| {}{best} | {:.4} | {:.4} | {:.4} | {:.4} | {:.1} |",
-                row.epoch, row.train_loss, row.train_accuracy, row.monitored_loss, row.monitored_accuracy, row.seconds
+                "| {}{best} | {:.4} | {:.4} | {} | {} | {:.1} |",
+                row.epoch,
+                row.train_loss,
+                row.train_accuracy,
+                show(row.monitored_loss),
+                show(row.monitored_accuracy),
+                row.seconds
             ));
         }
         line(format_args!("\nMonitored side: {}.", page.history[0].monitored_split));

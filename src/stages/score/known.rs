@@ -11,11 +11,11 @@ use crate::tables::manifest::Status;
 use crate::tables::predictions::{PredictionRow, Predictions};
 use crate::tables::{TableFile, folder_of};
 
-/// Key of one scored item, with its content and its variant; rows with equal keys and equal model are the same work.
-type Key = (String, u32, Option<String>, Option<String>);
+/// Key of one scored item, with its fold, its content and its variant; rows with equal keys and equal model are the same work.
+type Key = (String, u32, Option<u32>, Option<String>, Option<String>);
 
 fn key_of(row: &PredictionRow) -> Key {
-    (row.recording_id.clone(), row.copy, row.content_hash.clone(), row.variant.clone())
+    (row.recording_id.clone(), row.copy, row.fold, row.content_hash.clone(), row.variant.clone())
 }
 
 /// Rows of an earlier run by the same model bytes and provider.

@@ -4,18 +4,16 @@
 
 mod audio;
 mod known;
+mod models;
 mod output;
 mod plan;
 mod shard;
 
-use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
+use std::path::Path;
 
 use crate::config::ScoreSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
-use crate::network::onnx::read_model;
 use crate::network::session::Provider;
 use crate::scan::recordings_below;
 use crate::split::Protocol;
@@ -24,6 +22,8 @@ use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage};
 use crate::storage::fingerprint::Fingerprint;
 use crate::storage::settings::Settings;
 use crate::tables::score_plan::ScorePlanRow;
+
+use models::Models;
 
 pub use plan::ScorePlan;
 pub use shard::Scored;
@@ -121,7 +121,7 @@ impl Stage for Score {
         let mut inputs = read.outputs();
         // The model's bytes count, and not which run made them.
         inputs.remove("train");
-        inputs.insert("model".into(), Fingerprint::of([model_bytes(ctx, read)?.1]));
+        inputs.insert("model".into(), Fingerprint::of([models::read(ctx, read)?.1]));
         if let Some(folder) = &ctx.input {
             inputs.insert("recordings".into(), audio::fingerprint(&recordings_below(folder)?.recordings));
         }
@@ -143,7 +143,7 @@ impl Sharded for Score {
             Some(folder) => vec![(String::new(), recordings_below(folder)?)],
             None => Vec::new(),
         };
-        Ok(Seen { folders, model: model_bytes(ctx, read)?.1 })
+        Ok(Seen { folders, model: models::read(ctx, read)?.1 })
     }
 
     fn plan(&self, ctx: &Ctx, read: &Read, seen: &mut Seen) -> Result<ScorePlan> {
@@ -155,7 +155,7 @@ impl Sharded for Score {
     }
 
     fn make(&self, ctx: &Ctx, seen: &Seen, jobs: &[Job<ScorePlanRow>], done: Finish<Scored>) -> Result<()> {
-        shard::make(ctx, &seen.model, jobs, done)
+        shard::make(ctx, &Models::from_bytes(&seen.model)?, jobs, done)
     }
 
     fn open(&self, _ctx: &Ctx, file: &Path, id: &str, rows: &[ScorePlanRow]) -> Result<Option<Scored>> {
@@ -165,16 +165,4 @@ impl Sharded for Score {
     fn fold(&self, ctx: &Ctx, read: &Read, plan: ScorePlan, made: Vec<Scored>) -> Result<Done> {
         output::fold(ctx, read, plan, made)
     }
-}
-
-/// The model file that the recipe names, and its bytes: those that `train` committed, or those of a file from elsewhere.
-fn model_bytes(ctx: &Ctx, read: &Read) -> Result<(PathBuf, Bytes)> {
-    if ctx.pipeline.score.model != TRAINED {
-        let path = PathBuf::from(&ctx.pipeline.score.model);
-        return read_model(&path).map(|bytes| (path, bytes.into()));
-    }
-    let commit = read.commit("train")?;
-    let file = commit.files.iter().find(|file| file.path.ends_with("/model.onnx"));
-    let file = file.ok_or_else(|| Error::bug("train committed no model"))?;
-    Ok((file.file(&ctx.store), file.read(&ctx.store, "train")?))
 }

@@ -45,7 +45,7 @@ pub(super) fn fold(ctx: &Ctx, read: &Read, plan: ScorePlan, made: Vec<Scored>) -
     let provider = blank(ctx, &plan.card)?.provider;
     let first = sums.first_unread.as_ref().map(|(path, reason)| (path.as_str(), reason.as_str()));
     recordings::check_unread(sums.n_unread as usize, rows.len(), first)?;
-    rows.sort_by(|a, b| (&a.recording_id, a.copy).cmp(&(&b.recording_id, b.copy)));
+    rows.sort_by(|a, b| (&a.recording_id, a.copy, a.fold).cmp(&(&b.recording_id, b.copy, b.fold)));
     let (store, card) = (&ctx.store, &plan.card);
     let predictions = Predictions { classes: plan.labels.classes.clone(), rows };
     let place = folder_of::<PredictionRow>(store).join(&plan.stem);

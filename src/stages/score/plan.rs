@@ -12,7 +12,8 @@ use crate::scan::Listing;
 use crate::split::Split;
 use crate::stages::roster::{Entry, Roster};
 use crate::stages::score::known::Known;
-use crate::stages::score::{Score, Source, audio, model_bytes};
+use crate::stages::score::models::{self, Models};
+use crate::stages::score::{Score, Source, audio};
 use crate::stages::shards::{Seen, shard_id};
 use crate::stages::{Ctx, Inputs, Read, Stage};
 use crate::storage::commit::Commit;
@@ -62,14 +63,15 @@ pub(super) fn stem_of_predictions(ctx: &Ctx, card: &ModelCard) -> Result<String>
 }
 
 pub(super) fn plan(ctx: &Ctx, read: &Read, seen: &Seen) -> Result<ScorePlan> {
-    let card = ModelCard::from_model(&seen.model).map_err(|error| match (error.kind(), model_bytes(ctx, read)) {
+    let models = Models::from_bytes(&seen.model)?;
+    let card = models.card().map_err(|error| match (error.kind(), models::read(ctx, read)) {
         (ErrorKind::Input, Ok((path, _))) => error.at(path),
         _ => error,
     })?;
     let stem = stem_of_predictions(ctx, &card)?;
     let labels = card.meaning(&ctx.pipeline.labels).into_owned();
     let plan = ScorePlan { labels, stem, card, shards: Vec::new(), standing: Vec::new(), n_reused: 0, inputs: None };
-    let mut planner = Planner { ctx, known: Known::default(), open: Vec::new(), plan };
+    let mut planner = Planner { ctx, folds: models.folds(), known: Known::default(), open: Vec::new(), plan };
     if Source::of(ctx) != Source::Folder {
         let blank = blank(ctx, &planner.plan.card)?;
         planner.known = Known::read(ctx, &seen.model, &planner.plan.stem, &blank.provider)?;
@@ -84,6 +86,8 @@ pub(super) fn plan(ctx: &Ctx, read: &Read, seen: &Seen) -> Result<ScorePlan> {
 
 struct Planner<'a> {
     ctx: &'a Ctx,
+    /// The folds there are models of; `None` for one that belongs to no fold.
+    folds: Vec<Option<u32>>,
     known: Known,
     /// Rows that must be worked on.
     open: Vec<ScorePlanRow>,
@@ -99,22 +103,23 @@ impl Planner<'_> {
         let index = FeatureIndex::read(&ctx.store, features)?;
         let blank = blank(ctx, &self.plan.card)?;
         for (at, indexed) in index.rows.iter().enumerate() {
-            let Some(side) = self.side(&roster, &indexed.recording_id, indexed.copy) else { continue };
-            let known = roster.entry(&indexed.recording_id).cloned().unwrap_or_default();
-            let mut row = self.row_of(known, &indexed.corpus, side);
-            row.recording_id.clone_from(&indexed.recording_id);
-            row.copy = indexed.copy;
-            row.content_hash = Some(indexed.content_hash.clone());
-            row.variant.clone_from(&indexed.variant);
-            (row.start_s, row.end_s) = (None, None);
-            let Some(place) = index.place(at).filter(|_| indexed.status == Status::Ok) else {
-                let (status, reject_reason) = (Status::Rejected, indexed.reject_reason.clone());
-                self.plan.standing.push(PredictionRow { status, reject_reason, ..row.prediction(&blank) });
-                continue;
-            };
-            row.shard = Some(index.shard(at).to_string());
-            (row.offset, row.crc32) = (Some(place.offset), Some(place.crc32));
-            self.add(row, &blank);
+            for (fold, side) in self.asked(&roster, &indexed.recording_id, indexed.copy) {
+                let known = roster.entry(&indexed.recording_id).cloned().unwrap_or_default();
+                let mut row = self.row_of(known, &indexed.corpus, (fold, side));
+                row.recording_id.clone_from(&indexed.recording_id);
+                row.copy = indexed.copy;
+                row.content_hash = Some(indexed.content_hash.clone());
+                row.variant.clone_from(&indexed.variant);
+                (row.start_s, row.end_s) = (None, None);
+                let Some(place) = index.place(at).filter(|_| indexed.status == Status::Ok) else {
+                    let (status, reject_reason) = (Status::Rejected, indexed.reject_reason.clone());
+                    self.plan.standing.push(PredictionRow { status, reject_reason, ..row.prediction(&blank) });
+                    continue;
+                };
+                row.shard = Some(index.shard(at).to_string());
+                (row.offset, row.crc32) = (Some(place.offset), Some(place.crc32));
+                self.add(row, &blank);
+            }
         }
         Ok(())
     }
@@ -127,8 +132,8 @@ impl Planner<'_> {
         let blank = blank(ctx, &self.plan.card)?;
         let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, read.commit("ingest")?)?;
         for row in manifest.into_iter().filter(ManifestRow::is_eligible) {
-            let Some(side) = self.side(&roster, &row.recording_id, 0) else { continue };
-            let Some(content_hash) = row.content_hash else { continue };
+            let asked = self.asked(&roster, &row.recording_id, 0);
+            let Some(content_hash) = row.content_hash.filter(|_| !asked.is_empty()) else { continue };
             let fingerprint = &self.plan.card.fingerprint;
             let variant = variant_of_original(fingerprint, &content_hash, row.start_s, row.end_s);
             let known = Entry {
@@ -141,8 +146,10 @@ impl Planner<'_> {
                 start_s: row.start_s,
                 end_s: row.end_s,
             };
-            let row = ScorePlanRow { variant: Some(variant), ..self.row_of(known, &row.corpus, side) };
-            self.add(row, &blank);
+            for place in asked {
+                let row = self.row_of(known.clone(), &row.corpus, place);
+                self.add(ScorePlanRow { variant: Some(variant.clone()), ..row }, &blank);
+            }
         }
         Ok(())
     }
@@ -193,14 +200,28 @@ impl Planner<'_> {
         Roster::read(&self.ctx.store, read.commit("ingest")?, folds)
     }
 
-    /// The side of a copy; `None` for one that is not asked for.
-    fn side(&self, roster: &Roster, recording_id: &str, copy: u32) -> Option<Option<Split>> {
-        let side = roster.side(recording_id, copy);
-        side.is_none_or(|side| self.ctx.pipeline.score.splits.contains(&side)).then_some(side)
+    /// The models that a copy is scored with: each by its fold, with the side that the copy has there; none where it is not asked for.
+    ///
+    /// Models of folds are asked of what has a side in their fold, and the one that was trained on everything of what has none in any.
+    fn asked(&self, roster: &Roster, recording_id: &str, copy: u32) -> Vec<(Option<u32>, Option<Split>)> {
+        let is_asked = |side: &Split| self.ctx.pipeline.score.splits.contains(side);
+        let has_folds = self.folds.iter().any(Option::is_some);
+        let mut asked = Vec::new();
+        for &fold in &self.folds {
+            let side = match fold {
+                None if has_folds => None,
+                fold => roster.in_fold(fold.or(Some(0))).side(recording_id, copy),
+            };
+            let is_free = fold.is_none() && side.is_none() && !roster.has_side(recording_id);
+            if side.as_ref().is_some_and(is_asked) || is_free {
+                asked.push((fold, side));
+            }
+        }
+        asked
     }
 
     /// What the manifest says of an item.
-    fn row_of(&self, known: Entry, corpus: &str, side: Option<Split>) -> ScorePlanRow {
+    fn row_of(&self, known: Entry, corpus: &str, (fold, side): (Option<u32>, Option<Split>)) -> ScorePlanRow {
         ScorePlanRow {
             recording_id: known.recording_id,
             path: known.path,
@@ -209,6 +230,7 @@ impl Planner<'_> {
             sex: known.sex,
             content_hash: known.content_hash,
             split: side.map(|side| side.name().to_string()),
+            fold,
             emotion: self.plan.labels.name_of(known.emotion.as_deref()).map(str::to_string),
             start_s: known.start_s,
             end_s: known.end_s,
@@ -232,11 +254,13 @@ impl Planner<'_> {
         let batch = self.ctx.pipeline.score.batch;
         let n_rows = (self.ctx.shard_recordings / batch).max(1) * batch;
         let settings = Score.settings(self.ctx).fingerprint();
-        let mut open = self.open.into_iter().peekable();
-        while open.peek().is_some() {
-            let rows: Vec<ScorePlanRow> = open.by_ref().take(n_rows).collect();
-            let fingerprints: Vec<Fingerprint> = rows.iter().map(Fingerprint::of_value).collect();
-            self.plan.shards.push((shard_id(&settings, &fingerprints), rows));
+        // A shard asks one model: rows of a fold stand side by side.
+        self.open.sort_by_key(|row| row.fold);
+        for of_fold in self.open.chunk_by(|a, b| a.fold == b.fold) {
+            for rows in of_fold.chunks(n_rows) {
+                let fingerprints: Vec<Fingerprint> = rows.iter().map(Fingerprint::of_value).collect();
+                self.plan.shards.push((shard_id(&settings, &fingerprints), rows.to_vec()));
+            }
         }
         self.plan
     }

@@ -9,12 +9,14 @@ use crate::definition::front_end_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::labels::Labels;
+use crate::network::onnx::ModelCard;
 use crate::network::session::{Provider, Session};
 use crate::progress::Meter;
 use crate::recordings::Buffers;
 use crate::stages::Ctx;
 use crate::stages::score::audio::{Heard, Listener};
 use crate::stages::score::known::Known;
+use crate::stages::score::models::Models;
 use crate::stages::score::plan::{blank, stem_of_predictions};
 use crate::stages::score::{Source, TRAINED};
 use crate::stages::shards::part::{Note, open_part, stage_part};
@@ -44,7 +46,7 @@ impl Counted for Scored {
 }
 
 /// Makes shards one after the other: all threads work on one batch.
-pub(super) fn make(ctx: &Ctx, model: &[u8], jobs: &[Job<ScorePlanRow>], done: Finish<Scored>) -> Result<()> {
+pub(super) fn make(ctx: &Ctx, models: &Models, jobs: &[Job<ScorePlanRow>], done: Finish<Scored>) -> Result<()> {
     let meter = ctx.progress.begin("score", jobs.iter().map(|job| job.n_rows as u64).sum());
     let mut scorer: Option<Scorer> = None;
     for (at, job) in jobs.iter().enumerate() {
@@ -55,9 +57,10 @@ pub(super) fn make(ctx: &Ctx, model: &[u8], jobs: &[Job<ScorePlanRow>], done: Fi
             done(at, made, finished(true))?;
             continue;
         }
+        let fold = rows.first().and_then(|row| row.fold);
         let scorer = match &mut scorer {
-            Some(scorer) => scorer,
-            none => none.insert(Scorer::new(ctx, model)?),
+            Some(scorer) if scorer.fold == fold => scorer,
+            other => other.insert(Scorer::new(ctx, models, fold)?),
         };
         let working = Instant::now();
         let mut made = scorer.score(&rows, meter.as_ref())?;
@@ -76,9 +79,10 @@ pub(super) fn make(ctx: &Ctx, model: &[u8], jobs: &[Job<ScorePlanRow>], done: Fi
 /// A finished shard that waits in `file`, if it is whole and of these rows.
 pub(super) fn open(file: &Path, id: &str, rows: &[ScorePlanRow]) -> Result<Option<Scored>> {
     let Some((predictions, note, content)) = open_part(file, id, Predictions::read)? else { return Ok(None) };
-    let mut found: Vec<(&str, u32)> =
-        predictions.rows.iter().map(|row| (row.recording_id.as_str(), row.copy)).collect();
-    let mut wanted: Vec<(&str, u32)> = rows.iter().map(|row| (row.recording_id.as_str(), row.copy)).collect();
+    let mut found: Vec<(&str, u32, Option<u32>)> =
+        predictions.rows.iter().map(|row| (row.recording_id.as_str(), row.copy, row.fold)).collect();
+    let mut wanted: Vec<(&str, u32, Option<u32>)> =
+        rows.iter().map(|row| (row.recording_id.as_str(), row.copy, row.fold)).collect();
     found.sort_unstable();
     wanted.sort_unstable();
     let is_of_rows = found == wanted;
@@ -92,10 +96,13 @@ struct Pending {
     log_mel: Vec<f32>,
 }
 
-/// A model that is ready.
+/// The networks of a fold, ready.
 struct Scorer<'a> {
     ctx: &'a Ctx,
-    session: Session,
+    fold: Option<u32>,
+    /// One for each member of an ensemble.
+    sessions: Vec<Session>,
+    card: ModelCard,
     labels: Labels,
     blank: PredictionRow,
     golden_difference: f32,
@@ -103,19 +110,23 @@ struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    fn new(ctx: &'a Ctx, model: &[u8]) -> Result<Self> {
+    fn new(ctx: &'a Ctx, models: &Models, fold: Option<u32>) -> Result<Self> {
         let provider: Provider = ctx.pipeline.score.device.parse()?;
-        let mut session = Session::open(model, provider, ctx.n_threads(), &ctx.runtime_library)
-            .map_err(|error| if error.kind() == ErrorKind::Input { error.at_place(place(ctx)) } else { error })?;
-        let golden_difference = session.verify_golden(GOLDEN_TOLERANCE)?;
-        let card = session.card();
-        let (labels, blank) = (card.meaning(&ctx.pipeline.labels).into_owned(), blank(ctx, card)?);
+        let (mut sessions, mut golden_difference) = (Vec::new(), 0_f32);
+        for model in models.of_fold(fold) {
+            let mut session = Session::open(model, provider, ctx.n_threads(), &ctx.runtime_library)
+                .map_err(|error| if error.kind() == ErrorKind::Input { error.at_place(place(ctx)) } else { error })?;
+            golden_difference = golden_difference.max(session.verify_golden(GOLDEN_TOLERANCE)?);
+            sessions.push(session);
+        }
+        let card = models.card()?;
+        let (labels, blank) = (card.meaning(&ctx.pipeline.labels).into_owned(), blank(ctx, &card)?);
         // Of others it is known before they are read.
         let known = match Source::of(ctx) {
-            Source::Folder => Known::read(ctx, model, &stem_of_predictions(ctx, card)?, &blank.provider)?,
+            Source::Folder => Known::read(ctx, models.bytes(), &stem_of_predictions(ctx, &card)?, &blank.provider)?,
             Source::Audio | Source::Features => Known::default(),
         };
-        Ok(Self { ctx, session, labels, blank, golden_difference, known })
+        Ok(Self { ctx, fold, sessions, card, labels, blank, golden_difference, known })
     }
 
     fn score(&mut self, rows: &[ScorePlanRow], meter: &dyn Meter) -> Result<Scored> {
@@ -135,7 +146,7 @@ impl<'a> Scorer<'a> {
         shards.dedup();
         let paths: Vec<_> = shards.iter().map(|key| self.ctx.store.root().join(key)).collect();
         let spectrograms = Spectrograms::open(&paths)?;
-        let network = &self.session.card().network;
+        let network = &self.card.network;
         let (size, mut scratch, mut pending) = (network.n_mels * network.n_frames, Vec::new(), Pending::default());
         for chunk in rows.chunks(self.ctx.pipeline.score.batch) {
             for row in chunk {
@@ -156,7 +167,7 @@ impl<'a> Scorer<'a> {
 
     /// Recordings: read, and made into spectrograms as they are stored, a batch at a time.
     fn audio(&mut self, rows: &[ScorePlanRow], scored: &mut Scored, meter: &dyn Meter) -> Result<()> {
-        let (ctx, front_end) = (self.ctx, front_end_of(self.session.card())?);
+        let (ctx, front_end) = (self.ctx, front_end_of(&self.card)?);
         let extractor =
             Extractor::new(&front_end, &[], ctx.pipeline.pipeline.seed)?.with_limit(ctx.pipeline.recording_limit());
         let root = ctx.input.clone().unwrap_or_else(|| ctx.corpora.clone());
@@ -202,11 +213,11 @@ impl<'a> Scorer<'a> {
         if pending.rows.is_empty() {
             return Ok(());
         }
-        let (n_classes, n_mels) = (self.session.card().network.n_classes, self.session.card().network.n_mels);
+        let (n_classes, n_mels) = (self.card.network.n_classes, self.card.network.n_mels);
         let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
-        self.session.run(&pending.log_mel, pending.rows.len(), &mut probabilities)?;
+        self.run(&pending.log_mel, &mut probabilities)?;
         scored.note.n_done += pending.rows.len() as u64;
-        let confidence = &self.session.card().confidence;
+        let confidence = &self.card.confidence;
         let spectrograms = pending.log_mel.chunks_exact(pending.log_mel.len() / pending.rows.len());
         let made = probabilities.chunks_exact(n_classes).zip(spectrograms);
         for (mut row, (probabilities, log_mel)) in pending.rows.drain(..).zip(made) {
@@ -218,6 +229,22 @@ impl<'a> Scorer<'a> {
             scored.rows.push(row);
         }
         pending.log_mel.clear();
+        Ok(())
+    }
+}
+
+impl Scorer<'_> {
+    /// The mean of what the networks say, `[items, classes]`.
+    fn run(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        let (n_items, n_sessions) = (probabilities.len() / self.card.network.n_classes, self.sessions.len());
+        if let [session] = self.sessions.as_mut_slice() {
+            return session.run(log_mel, n_items, probabilities);
+        }
+        let mut own = vec![0.0; probabilities.len()];
+        for session in &mut self.sessions {
+            session.run(log_mel, n_items, &mut own)?;
+            probabilities.iter_mut().zip(&own).for_each(|(sum, own)| *sum += own / n_sessions as f32);
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::learning::Keep;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::network::spec::NetworkSpec;
@@ -24,7 +25,7 @@ pub struct Checkpoint {
     log: Log,
     /// Trainer state after the last epoch.
     last: Vec<u8>,
-    /// Trainer state after the best epoch.
+    /// Trainer state after the best epoch; nothing where the last one counts.
     best: Vec<u8>,
 }
 
@@ -78,15 +79,16 @@ impl Checkpoint {
         atomic::publish_bytes(staging, path, &bytes).map(|_| ())
     }
 
-    /// Adds an epoch; a better monitored accuracy than ever before makes its weights the best.
-    pub fn add(&mut self, mut row: HistoryRow, state: &TrainerState) {
+    /// Adds an epoch; a better monitored accuracy than ever before makes its weights the best, and so does being the last
+    /// where that is what counts.
+    pub fn add(&mut self, mut row: HistoryRow, state: &TrainerState, keep: Keep) {
         self.last = state.to_bytes();
-        let best =
-            self.log.history.iter().find(|row| row.is_best).map_or(f64::NEG_INFINITY, |row| row.monitored_accuracy);
-        if row.monitored_accuracy > best {
+        let best = self.log.history.iter().find(|row| row.is_best).and_then(|row| row.monitored_accuracy);
+        let is_better = row.monitored_accuracy.is_some_and(|now| best.is_none_or(|best| now > best));
+        if keep == Keep::Last || is_better {
             self.log.history.iter_mut().for_each(|row| row.is_best = false);
             row.is_best = true;
-            self.best = self.last.clone();
+            self.best = if keep == Keep::Last { Vec::new() } else { self.last.clone() };
         }
         self.log.history.push(row);
     }
@@ -111,9 +113,10 @@ impl Checkpoint {
         TrainerState::from_bytes(spec, &self.last)
     }
 
-    /// State of the best epoch.
+    /// State of the epoch that becomes the model.
     pub fn best_state(&self, spec: &NetworkSpec) -> Result<TrainerState> {
-        TrainerState::from_bytes(spec, &self.best)
+        let is_last = self.log.history.last().is_some_and(|row| row.is_best);
+        TrainerState::from_bytes(spec, if is_last { &self.last } else { &self.best })
     }
 }
 
@@ -128,7 +131,10 @@ mod tests {
         assert_eq!(Checkpoint::read(&path).expect("nothing"), None);
         // Fractions that a shortened text does not give back: every n/d up to 100 is tried.
         let fractions = (2..100).flat_map(|d| (1..d).map(move |n| f64::from(n) / f64::from(d)));
-        let history = fractions.map(|monitored_accuracy| HistoryRow { monitored_accuracy, ..HistoryRow::default() });
+        let history = fractions.map(|monitored_accuracy| HistoryRow {
+            monitored_accuracy: Some(monitored_accuracy),
+            ..HistoryRow::default()
+        });
         let log = Log { history: history.collect() };
         let checkpoint = Checkpoint { log, last: vec![1; 100], best: vec![2; 50] };
         checkpoint.publish(folder.path(), &path).expect("written");

@@ -23,6 +23,7 @@ pub struct Dataset {
 #[derive(Clone, Copy)]
 struct Item {
     place: Place,
+    corpus: u16,
     class: u8,
 }
 
@@ -42,6 +43,8 @@ pub const ITEM_BYTES: usize = size_of::<Item>();
 #[derive(Clone, Copy)]
 pub struct Known {
     pub class: usize,
+    /// Its corpus' place among those of the features, in the order of their names.
+    pub corpus: u16,
     pub side: Split,
     pub sound: blake3::Hash,
 }
@@ -61,7 +64,7 @@ impl Dataset {
         let mut found: [Vec<(usize, Item, Content)>; N] = std::array::from_fn(|_| Vec::new());
         for (at, row) in index.rows.iter().enumerate() {
             let (Some(place), Status::Ok) = (index.place(at), row.status) else { continue };
-            let Some(Known { class, side, sound }) = known(row)? else { continue };
+            let Some(Known { class, corpus, side, sound }) = known(row)? else { continue };
             let Some(side) = sides.iter().position(|wanted| *wanted == side) else { continue };
             if (row.n_mels as usize, row.n_frames as usize) != (spec.n_mels, spec.n_frames) {
                 return Err(Error::input(format!(
@@ -72,7 +75,7 @@ impl Dataset {
                 .hint("run `sermill features` with this pipeline"));
             }
             let class = u8::try_from(class).map_err(|_| Error::bug("more classes than a label set may have"))?;
-            found[side].push((at, Item { place, class }, Content { hash: sound, copy: row.copy }));
+            found[side].push((at, Item { place, corpus, class }, Content { hash: sound, copy: row.copy }));
         }
         Ok(found.map(|mut found| {
             // Shards keep the order in which recordings arrived; training must not know it.
@@ -87,6 +90,11 @@ impl Dataset {
     /// The same without what items were made from.
     pub fn without_contents(self) -> Self {
         Self { contents: Vec::new(), ..self }
+    }
+
+    /// The same files without an item.
+    pub fn emptied(self) -> Self {
+        Self { items: Vec::new(), contents: Vec::new(), ..self }
     }
 
     /// Number of items.
@@ -112,6 +120,11 @@ impl Dataset {
     /// Position of an item's class.
     pub fn label(&self, item: usize) -> usize {
         usize::from(self.items[item].class)
+    }
+
+    /// Corpus and class of each item.
+    pub fn strata(&self) -> Vec<(u16, u8)> {
+        self.items.iter().map(|item| (item.corpus, item.class)).collect()
     }
 
     /// Reads an item's spectrogram `[n_mels, n_frames]` from its file, with one positioned read.

@@ -33,9 +33,8 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// Plans the copies of a recipe that draws them anew; `None` for one that stores them.
-    pub(super) fn open(ctx: &Ctx, roster: &Roster) -> Result<Option<Self>> {
-        let (config, seed, n_copies) =
-            (&ctx.pipeline.features, ctx.pipeline.pipeline.seed, ctx.pipeline.fresh_copies());
+    pub(super) fn open(ctx: &Ctx, roster: &Roster, seed: Seed) -> Result<Option<Self>> {
+        let (config, n_copies) = (&ctx.pipeline.features, ctx.pipeline.fresh_copies());
         if n_copies == 0 {
             return Ok(None);
         }
@@ -178,9 +177,10 @@ mod tests {
         for name in ["ingest", "features"] {
             drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
         }
-        assert!(Fresh::open(&ctx, &roster(&ctx)).expect("a recipe that stores").is_none());
+        assert!(Fresh::open(&ctx, &roster(&ctx), ctx.pipeline.pipeline.seed).expect("a recipe that stores").is_none());
         ctx.pipeline.augment.when = When::Epoch;
-        let fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
+        let fresh =
+            Fresh::open(&ctx, &roster(&ctx), ctx.pipeline.pipeline.seed).expect("planned").expect("fresh copies");
         let (mut n_compared, mut n_babble) = (0, 0);
         let features = Commit::require(&ctx.store, "features").expect("committed");
         for row in committed_rows::<FeatureRow>(&ctx.store, &features).expect("rows") {
@@ -208,7 +208,8 @@ mod tests {
         for name in ["ingest", "folds"] {
             drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
         }
-        let mut fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
+        let mut fresh =
+            Fresh::open(&ctx, &roster(&ctx), ctx.pipeline.pipeline.seed).expect("planned").expect("fresh copies");
         let silence: Vec<f32> = (0..40_000).map(|i| (i % 2) as f32 / 32_767.0).collect();
         let bytes = write_wav(&silence, SampleRate(16_000)).expect("a file");
         let (file, content_hash) = (folder.path().join("silence.wav"), blake3::hash(&bytes).to_hex().to_string());
@@ -226,7 +227,8 @@ mod tests {
         for name in ["ingest", "folds"] {
             drive(&ctx, stages::stage(name).expect("known")).unwrap_or_else(|error| panic!("{error}"));
         }
-        let fresh = Fresh::open(&ctx, &roster(&ctx)).expect("planned").expect("fresh copies");
+        let fresh =
+            Fresh::open(&ctx, &roster(&ctx), ctx.pipeline.pipeline.seed).expect("planned").expect("fresh copies");
         let (content_hash, Donor { file, .. }) = fresh.recordings.iter().next().expect("a recording");
         let mut log_mel = vec![0.0; 128 * 508];
         fresh.fill(content_hash, 1, &mut log_mel).expect("a copy");

@@ -1,5 +1,6 @@
 //! What an epoch trains on: stored spectrograms, fresh copies beside them, masks on both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use crate::stages::Ctx;
 use crate::stages::roster::Roster;
 use crate::stages::train::dataset::{Content, Dataset, Known};
 use crate::stages::train::fresh::Fresh;
+use crate::stages::train::sampler::Sampler;
 use crate::stages::train::stream::Source;
 use crate::storage::commit::Commit;
 use crate::tables::feature_index::FeatureIndexRow;
@@ -31,33 +33,50 @@ pub(super) struct TrainingItems<'a> {
 }
 
 impl<'a> TrainingItems<'a> {
-    /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored.
+    /// Finds the training side and, in the same pass, the monitored one, which is read as it is stored; nothing for none. All chance
+    /// comes from `seed`.
     pub(super) fn open(
         ctx: &'a Ctx,
         features: &Commit,
         roster: &Roster,
-        monitored: Split,
+        (seed, monitored): (Seed, Option<Split>),
         spec: &NetworkSpec,
     ) -> Result<(Self, Dataset)> {
         let masks = ctx.pipeline.augment.spec_augment.clone();
-        let fresh = Fresh::open(ctx, roster)?;
+        let fresh = Fresh::open(ctx, roster, seed)?;
         let index = FeatureIndex::read(&ctx.store, features)?;
         let files = Arc::new(index.spectrograms(&ctx.store)?);
-        let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels);
-        let [stored, held_out] = Dataset::find((&index, files), known, [Split::Train, monitored], spec)?;
+        let corpora: BTreeSet<&str> = index.rows.iter().map(|row| corpus_of(&row.recording_id)).collect();
+        let known = |row: &FeatureIndexRow| known(row, roster, &ctx.pipeline.labels, &corpora);
+        let [stored, validation, test] = Dataset::find((&index, files), known, Split::ALL, spec)?;
+        let held_out = match monitored {
+            Some(Split::Test) => test,
+            Some(_) => validation,
+            None => test.emptied(),
+        };
         let needs_contents = fresh.is_some() || !masks.is_off();
         let stored = if needs_contents { stored } else { stored.without_contents() };
         if fresh.is_some() && stored.contents().iter().any(|content| content.copy > 0) {
             return Err(Error::input("the features hold stored copies, and the recipe draws copies for each epoch")
                 .hint("run `sermill features` with this pipeline"));
         }
-        let (seed, n_frames) = (ctx.pipeline.pipeline.seed, spec.n_frames);
+        let n_frames = spec.n_frames;
         Ok((Self { ctx, stored, fresh, masks, seed, n_frames }, held_out.without_contents()))
+    }
+
+    /// The stored spectrograms.
+    pub(super) fn into_stored(self) -> Dataset {
+        self.stored.without_contents()
     }
 
     /// Items of an epoch.
     pub(super) fn len(&self) -> usize {
         self.stored.len() * (1 + self.fresh.as_ref().map_or(0, Fresh::n_copies) as usize)
+    }
+
+    /// How the recipe draws an epoch of them.
+    pub(super) fn sampler(&self, n_classes: usize) -> Sampler {
+        Sampler::new(&self.ctx.pipeline.train.sample, &self.stored.strata(), self.len(), n_classes)
     }
 
     /// Bytes that fresh copies and masks hold beyond the index of the stored spectrograms.
@@ -72,13 +91,20 @@ impl<'a> TrainingItems<'a> {
     }
 }
 
+/// The head of a recording's id.
+fn corpus_of(recording_id: &str) -> &str {
+    recording_id.split('/').next().unwrap_or_default()
+}
+
 /// What the tables say of a row of the index; nothing for one without a class or a side.
-fn known(row: &FeatureIndexRow, roster: &Roster, labels: &Labels) -> Result<Option<Known>> {
+fn known(row: &FeatureIndexRow, roster: &Roster, labels: &Labels, corpora: &BTreeSet<&str>) -> Result<Option<Known>> {
     let Some(entry) = roster.entry(&row.recording_id) else { return Ok(None) };
     let side = roster.side(&row.recording_id, row.copy);
     let Some((class, side)) = labels.class_of(entry.emotion.as_deref()).zip(side) else { return Ok(None) };
     let sound = sound_hash(&row.content_hash, entry.start_s, entry.end_s)?;
-    Ok(Some(Known { class, side, sound }))
+    let corpus = corpora.range(..corpus_of(&row.recording_id)).count();
+    let corpus = u16::try_from(corpus).map_err(|_| Error::input("more than 65,536 corpora"))?;
+    Ok(Some(Known { class, corpus, side, sound }))
 }
 
 /// What one epoch reads; all chance in it comes from content, copy and epoch.

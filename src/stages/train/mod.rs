@@ -6,11 +6,15 @@
 
 mod checkpoint;
 pub mod dataset;
+pub mod finish;
 mod fresh;
 mod items;
+mod lesson;
 pub mod memory;
 mod model;
+mod sampler;
 pub mod stream;
+mod wanted;
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,26 +23,32 @@ use rayon::prelude::*;
 use serde_json::{Map, json};
 
 use crate::augment;
+use crate::config::TrainConfig;
+use crate::config::learning::{BatchNorm, Keep};
 use crate::error::{Error, Result};
 use crate::network::dense::{argmax, cross_entropy};
-use crate::network::network::{Network, Trainer};
-use crate::network::optimiser::SgdConfig;
+use crate::network::network::{Network, Trainer, UpdateRule};
+use crate::network::parameters::Parameters;
 use crate::network::spec::NetworkSpec;
 use crate::split::{Protocol, Split};
 use crate::stages::roster::Roster;
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_rows};
-use crate::storage::commit::Evidence;
+use crate::storage::commit::{Commit, Evidence, TrainedModel};
 use crate::storage::fingerprint::Fingerprint;
-use crate::storage::layout::Store;
 use crate::storage::settings::Settings;
 use crate::tables::history::HistoryRow;
 use crate::tables::spectrograms::shards_of;
+use crate::units::Seed;
 
 use checkpoint::Checkpoint;
 use dataset::Dataset;
+use finish::re_estimate;
 use items::TrainingItems;
+use lesson::Lesson;
 use memory::MemoryPlan;
+use sampler::Sampler;
 use stream::{Batch, each_batch};
+use wanted::Wanted;
 
 /// Raised when the same features would give another model.
 const REVISION: u32 = 2;
@@ -61,17 +71,20 @@ impl Stage for Train {
 
     fn check(&self, ctx: &Ctx) -> Result<()> {
         let spec = ctx.pipeline.network()?;
-        MemoryPlan::new(&spec, ctx.pipeline.train.batch, 0).check(&spec, ctx.memory_limit)?;
+        let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, 0);
+        plan.with_extra(lesson::extra_bytes(&ctx.pipeline, &spec, 0)).check(&spec, ctx.memory_limit)?;
         if ctx.pipeline.split.protocol == Protocol::Unsplit {
             return Err(Error::recipe("[split] protocol = `unsplit` has no training side")
-                .hint("choose paper or source-disjoint, or score with a model trained elsewhere"));
+                .hint("choose another protocol, or score with a model trained elsewhere"));
         }
         // A library that is missing must not be found out after hours of training.
         crate::network::session::Runtime::load(&ctx.runtime_library).map(|_| ())
     }
 
     fn settings(&self, ctx: &Ctx) -> Settings {
-        run_settings(ctx).with("train.epochs", ctx.pipeline.train.epochs)
+        let (settings, train) = (identity(ctx), &ctx.pipeline.train);
+        let settings = if train.folds.is_empty() { settings } else { settings.with("train.folds", &train.folds) };
+        if train.final_model { settings.with("train.final_model", true) } else { settings }
     }
 
     fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
@@ -91,7 +104,6 @@ impl Stage for Train {
 
     fn run(&self, ctx: &Ctx, read: &Read, inputs: &Inputs) -> Result<Done> {
         let spec = ctx.pipeline.network()?;
-        let monitored = ctx.pipeline.split.protocol.monitored();
         let warning = ctx.pipeline.split.protocol.warning();
         if !warning.is_empty() {
             ctx.progress.say(&format!("train: {warning}"));
@@ -100,35 +112,79 @@ impl Stage for Train {
         let shards = shards_of(&ctx.store, read.commit("features")?);
         ctx.pool.install(|| shards.par_iter().try_for_each(|shard| shard.check(&ctx.store, "features")))?;
         let roster = Roster::read(&ctx.store, read.commit("ingest")?, Some(read.commit("folds")?))?;
-        let (train, held_out) = TrainingItems::open(ctx, read.commit("features")?, &roster, monitored, &spec)?;
+        let name = &ctx.pipeline.pipeline.name;
+        let model_id = format!("{name}-{}", Fingerprint::of_value(&(identity(ctx).fingerprint(), inputs)).short());
+        let mut trained = Vec::new();
+        for wanted in Wanted::all(ctx, roster.n_folds())? {
+            // `epochs` is left out: raising it goes on with the same run.
+            let settings = run_settings(ctx).fingerprint();
+            let run_key = match wanted.key() {
+                None => Fingerprint::of_value(&(settings, inputs)),
+                Some(own) => Fingerprint::of_value(&(settings, inputs, own)),
+            };
+            let features = read.commit("features")?;
+            trained.push(train(ctx, (features, &roster.in_fold(wanted.sides)), wanted, (&run_key, &model_id))?);
+        }
         drop(roster);
-        for (n_items, side) in [(train.len(), Split::Train), (held_out.len(), monitored)] {
-            if n_items == 0 {
-                return Err(Error::input(format!("there is no labelled recording on the {} side", side.name()))
-                    .hint("look at `split` in the table `folds` and at `emotion` in the manifest"));
-            }
+        let (mut files, mut models, mut parity) = (Vec::new(), Vec::new(), 0_f32);
+        for one in &trained {
+            let (own, model, difference) = model::stage(ctx, &spec, one, &model_id)?;
+            files.extend(own);
+            models.push(model);
+            parity = parity.max(difference);
         }
-        let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
-        let plan = plan.with_extra(train.extra_bytes());
-        plan.check(&spec, ctx.memory_limit)?;
-        ctx.progress.say(&format!("train: takes {plan} of the memory limit of {}", ctx.memory_limit));
-        let model_id = format!(
-            "{}-{}",
-            ctx.pipeline.pipeline.name,
-            Fingerprint::of_value(&(self.settings(ctx).fingerprint(), inputs)).short()
-        );
-        // `epochs` is left out: raising it goes on with the same run.
-        let run_key = Fingerprint::of_value(&(run_settings(ctx).fingerprint(), inputs));
-        let mut run = Run::start(ctx, &spec, &run_key, &model_id)?;
-        while run.is_unfinished() {
-            run.epoch(&train, &held_out)?;
-        }
-        let history = run.checkpoint.history_of(&model_id);
-        let (mut files, golden) = run.stage_model(&model_id, &held_out, &history)?;
+        let history: Vec<HistoryRow> = trained.iter().flat_map(|one| one.history.iter().cloned()).collect();
         files.push(stage_rows(&ctx.store, "train", &model_id, &history)?);
-        let done = summarise(ctx, &model_id, &history, (train.len(), held_out.len()), plan, golden);
-        Ok(Done { files, ..done })
+        Ok(Done { files, ..summarise(ctx, &model_id, &trained, models, parity) })
     }
+}
+
+/// One network as its run left it.
+struct Trained {
+    wanted: Wanted,
+    parameters: Parameters,
+    history: Vec<HistoryRow>,
+    n_train: usize,
+    n_monitored: usize,
+    plan: MemoryPlan,
+    /// Items on which ONNX Runtime must agree with it.
+    checks: Dataset,
+}
+
+/// Trains one network to its end.
+fn train(
+    ctx: &Ctx,
+    (features, roster): (&Commit, &Roster),
+    wanted: Wanted,
+    (run_key, model_id): (&Fingerprint, &str),
+) -> Result<Trained> {
+    let spec = ctx.pipeline.network()?;
+    let label = wanted.label(ctx.pipeline.train.members);
+    let monitored = ctx.pipeline.split.monitored().filter(|_| wanted.sides.is_some());
+    let seed = wanted.seed(ctx.pipeline.pipeline.seed);
+    let (train, held_out) = TrainingItems::open(ctx, features, roster, (seed, monitored), &spec)?;
+    for (n_items, side) in [(train.len(), Some(Split::Train)), (held_out.len(), monitored)] {
+        let is_needed = side == Some(Split::Train) || ctx.pipeline.train.keep == Keep::Best;
+        if let Some(side) = side.filter(|_| n_items == 0 && is_needed) {
+            return Err(Error::input(format!("{label}there is no labelled recording on the {} side", side.name()))
+                .hint("look at `split` in the table `folds` and at `emotion` in the manifest"));
+        }
+    }
+    let plan = MemoryPlan::new(&spec, ctx.pipeline.train.batch, train.len() + held_out.len());
+    let plan = plan.with_extra(train.extra_bytes() + lesson::extra_bytes(&ctx.pipeline, &spec, train.len()));
+    plan.check(&spec, ctx.memory_limit)?;
+    ctx.progress.say(&format!("train: {label}takes {plan} of the memory limit of {}", ctx.memory_limit));
+    let mut run = Run::start(ctx, (&spec, &train), (seed, label), run_key, model_id)?;
+    while run.is_unfinished() {
+        run.epoch(&train, &held_out)?;
+    }
+    let own = |row: HistoryRow| HistoryRow { fold: wanted.fold, member: wanted.member, ..row };
+    let history: Vec<HistoryRow> = run.checkpoint.history_of(model_id).into_iter().map(own).collect();
+    let (n_train, n_monitored) = (train.len(), held_out.len());
+    let parameters = run.finish(&train, &history)?;
+    // Where nothing is held out, the proof is made on what was trained on.
+    let checks = if held_out.is_empty() { train.into_stored() } else { held_out };
+    Ok(Trained { wanted, parameters, history, n_train, n_monitored, plan, checks })
 }
 
 /// Fingerprint of the classes of the recordings that stand on a side.
@@ -149,54 +205,91 @@ pub fn check_checkpoint(path: &Path) -> Result<u64> {
     Ok(size.len())
 }
 
-/// Everything a run's weights depend on, but for how long it goes on.
+/// What a model is called by: everything that the weights of its networks depend on.
+fn identity(ctx: &Ctx) -> Settings {
+    let train = &ctx.pipeline.train;
+    let settings = run_settings(ctx).with("train.epochs", train.epochs);
+    let settings = if train.members > 1 { settings.with("train.members", train.members) } else { settings };
+    if train.batch_norm == BatchNorm::default() {
+        settings
+    } else {
+        settings.with("train.batch_norm", train.batch_norm)
+    }
+}
+
+/// Everything a run's weights depend on, but for how long it goes on and for what is trained beside it.
 fn run_settings(ctx: &Ctx) -> Settings {
     let pipeline = &ctx.pipeline;
-    let mut train = pipeline.train.clone();
-    train.epochs = 0;
+    let train = TrainConfig {
+        epochs: if pipeline.train.is_of_one_length() { pipeline.train.epochs } else { 0 },
+        // Measured after the last epoch always.
+        batch_norm: BatchNorm::default(),
+        folds: Vec::new(),
+        members: 1,
+        final_model: false,
+        ..pipeline.train.clone()
+    };
     let copies = pipeline.fresh_copies();
     // Stored copies are part of the features, which are an input.
     let wanted = if copies > 0 { pipeline.features.augmentations.as_slice() } else { &[] };
     let augmentations = augment::definition(wanted).unwrap_or_else(|error| error.to_string());
-    Settings::of_revision(REVISION)
+    let settings = Settings::of_revision(REVISION)
         .with("train", train)
         .with("labels", &pipeline.labels)
         .with("pipeline.seed", pipeline.pipeline.seed)
         .with("split.protocol", pipeline.split.protocol)
         .with("features.copies", copies)
         .with("features.augmentations", augmentations)
-        .with("augment.spec_augment", &pipeline.augment.spec_augment)
+        .with("augment.spec_augment", &pipeline.augment.spec_augment);
+    let mixup = pipeline.augment.mixup;
+    if mixup.is_off() { settings } else { settings.with("augment.mixup", mixup) }
 }
 
 /// One training run: the trainer and what must survive a kill.
 struct Run<'a> {
     ctx: &'a Ctx,
+    seed: Seed,
+    /// Which of several it is, for messages.
+    label: String,
     spec: NetworkSpec,
     trainer: Trainer,
-    sgd: SgdConfig,
+    rule: UpdateRule,
+    lesson: Lesson,
+    sampler: Sampler,
     checkpoint: Checkpoint,
     checkpoint_file: std::path::PathBuf,
     probabilities: Vec<f32>,
 }
 
 impl<'a> Run<'a> {
-    fn start(ctx: &'a Ctx, spec: &NetworkSpec, run_key: &Fingerprint, model_id: &str) -> Result<Self> {
+    fn start(
+        ctx: &'a Ctx,
+        (spec, train): (&NetworkSpec, &TrainingItems),
+        (seed, label): (Seed, String),
+        run_key: &Fingerprint,
+        model_id: &str,
+    ) -> Result<Self> {
         let config = &ctx.pipeline.train;
         let checkpoint_file = ctx.store.side_index("train", &format!("{}.checkpoint", run_key.short()));
-        let sgd = SgdConfig { learning_rate: config.learning_rate, momentum: config.momentum, decay: config.decay };
-        let network = Network::initialise(spec.clone(), ctx.pipeline.pipeline.seed.derive("weights", &[]))?;
-        let mut trainer = Trainer::new(spec.clone(), network.parameters, sgd, config.batch, ctx.n_threads())?;
+        let rule = lesson::update_rule(&ctx.pipeline, train.len());
+        let sampler = train.sampler(spec.n_classes);
+        let network = Network::initialise(spec.clone(), seed.derive("weights", &[]))?;
+        let mut trainer = Trainer::new(spec.clone(), network.parameters, rule, config.batch, ctx.n_threads())?;
         let mut checkpoint = Checkpoint::default();
         if let Some(saved) = Checkpoint::read(&checkpoint_file)? {
             trainer.restore(saved.last_state(spec)?)?;
-            ctx.progress.say(&format!("train: goes on after epoch {} of {model_id}", saved.epochs_done()));
+            ctx.progress.say(&format!("train: {label}goes on after epoch {} of {model_id}", saved.epochs_done()));
             checkpoint = saved;
         }
         Ok(Self {
             ctx,
+            seed,
+            label,
             spec: spec.clone(),
             trainer,
-            sgd,
+            rule,
+            lesson: Lesson::new(&ctx.pipeline, seed, sampler.class_shares()),
+            sampler,
             checkpoint,
             checkpoint_file,
             probabilities: vec![0.0; config.batch * spec.n_classes],
@@ -205,7 +298,8 @@ impl<'a> Run<'a> {
 
     fn is_unfinished(&self) -> bool {
         let config = &self.ctx.pipeline.train;
-        self.checkpoint.epochs_done() < config.epochs && self.checkpoint.epochs_without_better() < config.patience
+        let is_patient = config.keep == Keep::Last || self.checkpoint.epochs_without_better() < config.patience;
+        self.checkpoint.epochs_done() < config.epochs && is_patient
     }
 
     /// One pass over the training side, an evaluation of the monitored side, a checkpoint.
@@ -213,14 +307,12 @@ impl<'a> Run<'a> {
         let ctx = self.ctx;
         let config = &ctx.pipeline.train;
         let epoch = self.checkpoint.epochs_done() + 1;
-        let seed = ctx.pipeline.pipeline.seed;
-        let order = seed.derive("shuffle", &[&(epoch as u64).to_le_bytes()]).permutation(train.len());
-        let meter = ctx.progress.begin(&format!("epoch {epoch}/{}", config.epochs), train.len() as u64);
+        let order = self.order("shuffle", epoch);
+        let meter = ctx.progress.begin(&format!("{}epoch {epoch}/{}", self.label, config.epochs), train.len() as u64);
         let clock = Instant::now();
         let (mut loss, mut n_right, mut step, mut done) = (0.0, 0, 0_u64, 0);
         each_batch(&train.epoch(epoch as u32), &order, config.batch, |batch| {
-            let dropout = seed.derive("dropout", &[&(epoch as u64).to_le_bytes(), &step.to_le_bytes()]);
-            let outcome = self.trainer.step(&batch.log_mel, &batch.labels, Some(dropout))?;
+            let outcome = self.lesson.step(&mut self.trainer, batch, (epoch as u64, step))?;
             let n = batch.labels.len();
             (step, done) = (step + 1, done + n);
             loss += outcome.loss * n as f64;
@@ -231,27 +323,52 @@ impl<'a> Run<'a> {
         })?;
         drop(meter);
         let seconds = clock.elapsed().as_secs_f64();
-        let (monitored_loss, monitored_accuracy) = self.evaluate(held_out)?;
+        let monitored = if held_out.is_empty() { None } else { Some(self.evaluate(held_out)?) };
         let n = train.len() as f64;
         let row = HistoryRow {
             model_id: String::new(),
+            fold: None,
+            member: 0,
             epoch: epoch as u32,
             train_loss: loss / n,
             train_accuracy: n_right as f64 / n,
-            monitored_split: ctx.pipeline.split.protocol.monitored().name().into(),
-            monitored_loss,
-            monitored_accuracy,
+            monitored_split: ctx.pipeline.split.monitored().map_or("", Split::name).into(),
+            monitored_loss: monitored.map(|(loss, _)| loss),
+            monitored_accuracy: monitored.map(|(_, accuracy)| accuracy),
             is_best: false,
-            learning_rate: self.sgd.rate(self.trainer.state().iteration),
+            learning_rate: self.rule.rate(self.trainer.state().iteration),
             n_recordings: train.len() as u64,
             seconds,
         };
+        let told = |(loss, accuracy)| format!(", {} loss {loss:.4} accuracy {accuracy:.4}", row.monitored_split);
         ctx.progress.say(&format!(
-            "train: epoch {epoch}: loss {:.4} accuracy {:.4}, {} loss {monitored_loss:.4} accuracy {monitored_accuracy:.4}, {:.1} recordings/s",
-            row.train_loss, row.train_accuracy, row.monitored_split, n / seconds
+            "train: {}epoch {epoch}: loss {:.4} accuracy {:.4}{}, {:.1} recordings/s",
+            self.label,
+            row.train_loss,
+            row.train_accuracy,
+            monitored.map(told).unwrap_or_default(),
+            n / seconds
         ));
-        self.checkpoint.add(row, self.trainer.state());
+        self.checkpoint.add(row, self.trainer.state(), config.keep);
         self.checkpoint.publish(&ctx.store.staging("train"), &self.checkpoint_file)
+    }
+
+    /// The items of an epoch, from 1, as the recipe samples them.
+    fn order(&self, purpose: &str, epoch: usize) -> Vec<usize> {
+        self.sampler.order(self.seed.derive(purpose, &[&(epoch as u64).to_le_bytes()]))
+    }
+
+    /// The weights that the recipe keeps, with the statistics that it wants.
+    fn finish(mut self, train: &TrainingItems, history: &[HistoryRow]) -> Result<Parameters> {
+        self.trainer.restore(self.checkpoint.best_state(&self.spec)?)?;
+        self.trainer.settle();
+        if self.ctx.pipeline.train.batch_norm == BatchNorm::ReEstimated {
+            let epoch = history.iter().find(|row| row.is_best).map_or(1, |row| row.epoch);
+            let order = self.order("population", epoch as usize);
+            let n = re_estimate(&mut self.trainer, &train.epoch(epoch), &order, self.ctx.pipeline.train.batch)?;
+            self.ctx.progress.say(&format!("train: {}batch statistics of {n} training items", self.label));
+        }
+        Ok(self.trainer.state().parameters.clone())
     }
 
     /// Mean cross-entropy and accuracy on a side, dropout off, moving statistics.
@@ -278,35 +395,41 @@ impl<'a> Run<'a> {
     }
 }
 
-fn summarise(
-    ctx: &Ctx,
-    model_id: &str,
-    history: &[HistoryRow],
-    (n_train, n_held_out): (usize, usize),
-    plan: MemoryPlan,
-    parity: f32,
-) -> Done {
-    let best = history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
-    let seconds: f64 = history.iter().map(|row| row.seconds).sum();
-    let trained: f64 = history.iter().map(|row| row.n_recordings as f64).sum();
-    let model = Store::model(model_id).map_or_else(|_| model_id.into(), |folder| format!("{folder}/model.onnx"));
+fn summarise(ctx: &Ctx, model_id: &str, trained: &[Trained], models: Vec<TrainedModel>, parity: f32) -> Done {
+    let history = || trained.iter().flat_map(|one| &one.history);
+    let seconds: f64 = history().map(|row| row.seconds).sum();
+    let n_items: f64 = history().map(|row| row.n_recordings as f64).sum();
+    let plan = trained.iter().map(|one| one.plan.total()).max();
+    let n_train = trained.iter().map(|one| one.n_train).max().unwrap_or(0);
     let mut summary = Map::new();
     summary.insert("model_id".into(), model_id.into());
-    summary.insert("model".into(), ctx.store.root().join(&model).display().to_string().into());
+    let model = models.iter().find(|model| model.fold.is_none()).or(models.first());
+    let model = model.map_or(model_id.into(), |model| ctx.store.root().join(&model.path).display().to_string());
+    summary.insert("model".into(), model.into());
     summary.insert("protocol".into(), ctx.pipeline.split.protocol.name().into());
-    summary.insert("epochs".into(), history.len().into());
-    summary.insert("best_epoch".into(), best.epoch.into());
-    summary.insert("monitored_split".into(), best.monitored_split.clone().into());
-    summary.insert("monitored_accuracy".into(), json!(best.monitored_accuracy));
+    summary.insert("epochs".into(), trained.iter().map(|one| one.history.len()).max().into());
+    if let [one] = trained {
+        let best = one.history.iter().find(|row| row.is_best).cloned().unwrap_or_default();
+        summary.insert("best_epoch".into(), best.epoch.into());
+        summary.insert("monitored_split".into(), best.monitored_split.clone().into());
+        summary.insert("monitored_accuracy".into(), json!(best.monitored_accuracy));
+    } else {
+        summary.insert("models".into(), trained.len().into());
+    }
     summary.insert("train_items".into(), n_train.into());
-    summary.insert("monitored_items".into(), n_held_out.into());
-    summary.insert("recordings_per_s".into(), json!((trained / seconds.max(1e-9) * 100.0).round() / 100.0));
-    summary.insert("memory_planned_mb".into(), json!(plan.total().megabytes().round()));
+    summary.insert("monitored_items".into(), trained.iter().map(|one| one.n_monitored).max().into());
+    summary.insert("recordings_per_s".into(), json!((n_items / seconds.max(1e-9) * 100.0).round() / 100.0));
+    summary.insert("memory_planned_mb".into(), json!(plan.map(|plan| plan.megabytes().round())));
     summary.insert("memory_peak_mb".into(), json!(memory::peak().map(|peak| peak.megabytes().round())));
     summary.insert("memory_limit_mb".into(), json!(ctx.memory_limit.megabytes().round()));
     summary.insert("onnx_difference".into(), json!(parity));
+    let told = models.iter().map(|model| (&model.path, model.fold, model.member)).collect::<Vec<_>>();
+    let output = match trained {
+        [_] if models[0].fold.is_none() => Fingerprint::of([model_id]),
+        _ => Fingerprint::of_value(&(model_id, told)),
+    };
     Done {
-        output: Fingerprint::of([model_id]),
+        output,
         files: Vec::new(),
         is_whole: false,
         evidence: Evidence {
@@ -315,6 +438,7 @@ fn summarise(
             protocol: Some(ctx.pipeline.split.protocol.name().into()),
             seed: Some(ctx.pipeline.pipeline.seed),
             labels: Some(ctx.pipeline.labels.clone()),
+            models,
             ..Evidence::default()
         },
         inputs: None,

@@ -121,7 +121,7 @@ mod tests {
     const SGD: SgdConfig = SgdConfig { learning_rate: 0.01, momentum: 0.8, decay: 1e-6 };
 
     fn spec() -> NetworkSpec {
-        let block = |n_maps, pool| BlockSpec { n_maps, pool };
+        let block = |n_maps, pool: usize| BlockSpec { n_maps, pool: pool.into() };
         NetworkSpec {
             n_mels: 8,
             n_frames: 24,
@@ -155,7 +155,12 @@ mod tests {
     /// What the tables would say of row `number`, where it has a class and a side.
     fn known_of(number: usize) -> Option<Known> {
         let side = [Some(Split::Train), Some(Split::Train), Some(Split::Validation), None][number / 2 % 4]?;
-        (number % 13 != 5).then(|| Known { class: number % 7, side, sound: blake3::hash(&number.to_le_bytes()) })
+        (number % 13 != 5).then(|| Known {
+            class: number % 7,
+            corpus: 0,
+            side,
+            sound: blake3::hash(&number.to_le_bytes()),
+        })
     }
 
     /// The same, of a recording and copy.

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent with momentum and decay, as in Keras.
+//! Stochastic gradient descent with momentum, as in Keras.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +24,13 @@ impl SgdConfig {
 }
 
 /// One update of every trainable tensor: `v = momentum v - rate g; w += v`.
-pub fn update(
-    config: &SgdConfig,
-    iteration: u64,
+pub(super) fn update(
+    (rate, momentum): (f64, f64),
     parameters: &mut Parameters,
     velocity: &mut Parameters,
     gradient: &Parameters,
 ) {
-    let (rate, momentum) = (config.rate(iteration) as f32, config.momentum as f32);
+    let (rate, momentum) = (rate as f32, momentum as f32);
     let tensors = parameters.tensors.iter_mut().zip(&mut velocity.tensors).zip(&gradient.tensors);
     for ((parameter, velocity), gradient) in tensors.filter(|((parameter, _), _)| parameter.trainable) {
         let values = parameter.values.iter_mut().zip(&mut velocity.values).zip(&gradient.values);
@@ -54,9 +53,9 @@ mod tests {
         let mut parameters = Parameters::zeros(&spec);
         let (mut velocity, mut gradient) = (parameters.clone(), parameters.clone());
         gradient.tensors[0].values[0] = 2.0;
-        update(&config, 0, &mut parameters, &mut velocity, &gradient);
+        update((config.rate(0), config.momentum), &mut parameters, &mut velocity, &gradient);
         assert_eq!(parameters.tensors[0].values[0], -1.0);
-        update(&config, 1, &mut parameters, &mut velocity, &gradient);
+        update((config.rate(1), config.momentum), &mut parameters, &mut velocity, &gradient);
         // v = 0.8 * -1 - 0.25 * 2
         assert_eq!(parameters.tensors[0].values[0], -1.0 - 1.3);
     }

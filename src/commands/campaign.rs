@@ -1,0 +1,61 @@
+//! `scorecard` and `trial`.
+
+use std::io::Write;
+
+use super::{closed, context, print};
+use crate::campaign::{self, Trial, TrialRun};
+use crate::cli::{ScorecardArgs, Setting, TrialArgs};
+use crate::error::{Error, Result};
+use crate::storage::layout::Store;
+
+/// Runs the pipelines of a scorecard; the table as Markdown, then one JSON object.
+pub(super) fn scorecard(typed: &ScorecardArgs, stdout: &mut (dyn Write + Send)) -> Result<u8> {
+    let root = typed.setting.store.clone().unwrap_or_default();
+    let mut runs = Vec::new();
+    for pipeline in &typed.pipelines {
+        let mut ctx = context(&Setting { pipeline: pipeline.clone(), ..typed.setting.clone() })?;
+        let name = ctx.pipeline.pipeline.name.clone();
+        ctx.store = Store::new(root.join(&name));
+        if runs.iter().any(|other: &crate::stages::Ctx| other.pipeline.pipeline.name == name) {
+            return Err(
+                Error::recipe(format!("two pipelines are called `{name}`: they would share a store")).at(pipeline)
+            );
+        }
+        runs.push(ctx);
+    }
+    let card = campaign::scorecard(&Store::new(root), &runs)?;
+    stdout.write_all(card.markdown().as_bytes()).map_err(closed)?;
+    print(stdout, &card.summary())?;
+    Ok(0)
+}
+
+/// Tries one configuration; a line for each seed, then one for all.
+pub(super) fn trial(typed: &TrialArgs, stdout: &mut (dyn Write + Send)) -> Result<u8> {
+    let root = typed.setting.store.clone().unwrap_or_default();
+    // The name becomes the name of a folder and of a file.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = &typed.name;
+    if !(1..=60).contains(&name.len()) || !name.chars().all(is_plain) || name.starts_with('.') {
+        return Err(Error::recipe(format!("`{name}` is no name of a trial"))
+            .hint("1 to 60 letters, digits, dots, dashes and underscores, the first one no dot"));
+    }
+    let mut runs = Vec::new();
+    for &seed in &typed.seeds {
+        let mut overrides = typed.setting.overrides.clone();
+        overrides.push(format!("pipeline.seed={seed}"));
+        let mut ctx = context(&Setting { overrides, ..typed.setting.clone() })?;
+        ctx.store = Store::new(root.join(name).join(format!("seed-{seed}")));
+        runs.push(TrialRun { ctx, seed });
+    }
+    // Which folds are trained is told apart from what is tried.
+    let settings = typed.setting.overrides.iter().filter(|item| !item.starts_with("train.folds=")).cloned().collect();
+    let (against, why) = (typed.against.clone(), typed.why.clone());
+    let trial = Trial { name: name.clone(), against, why, settings };
+    let rows = campaign::trial(&Store::new(root), &trial, &runs)?;
+    for row in &rows {
+        let line = serde_json::to_value(row).map_err(|error| Error::bug("a row has no JSON form").because(error))?;
+        print(stdout, &line)?;
+    }
+    print(stdout, &campaign::summary(&trial, &rows))?;
+    Ok(0)
+}
