@@ -45,7 +45,7 @@ mod tests {
     use crate::units::Seed;
 
     fn model() -> (Vec<u8>, Network) {
-        let block = |n_maps| BlockSpec { n_maps, pool: 2 };
+        let block = |n_maps| BlockSpec { n_maps, pool: 2.into() };
         let paper = NetworkSpec::paper(8, 28);
         let spec =
             NetworkSpec { window: 12, hop: 8, blocks: vec![block(3), block(5)], lstm_units: 6, n_classes: 7, ..paper };
