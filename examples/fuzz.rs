@@ -148,6 +148,8 @@ fn model(_folder: &Path) -> Vec<Vec<u8>> {
             network: spec.clone(),
             sermill_version: "0.1.0".into(),
             golden: Golden { seed: 1, probabilities: vec![0.0; spec.n_classes] },
+            confidence: Default::default(),
+            heard: Vec::new(),
             sealed,
         };
         onnx::export(&spec, &network.parameters, &card).expect("fits")

@@ -20,6 +20,7 @@ pub mod units;
 // 1: values in, values out
 pub mod audio;
 pub mod augment;
+pub mod confidence;
 pub mod corpora;
 pub mod definition;
 pub mod extract;

@@ -68,6 +68,8 @@ fn model(spec: &NetworkSpec, log_mel: &[f32]) -> Result<Vec<u8>> {
         network: spec.clone(),
         sermill_version: env!("CARGO_PKG_VERSION").into(),
         golden: Golden { seed: golden_seed, probabilities },
+        confidence: Default::default(),
+        heard: Vec::new(),
         sealed: true,
     };
     export(spec, &trainer.state().parameters, &card)

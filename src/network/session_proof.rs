@@ -59,6 +59,8 @@ fn card(spec: &NetworkSpec, probabilities: Vec<f32>) -> ModelCard {
         network: spec.clone(),
         sermill_version: "0.1.0".into(),
         golden: Golden { seed: 42, probabilities },
+        confidence: Default::default(),
+        heard: Vec::new(),
         // Files are changed on purpose here.
         sealed: false,
     }

@@ -6,6 +6,7 @@
 
 mod blob_pages;
 pub mod blobs;
+pub mod calibration;
 pub mod confusion;
 pub mod feature_index;
 pub mod feature_plan;
@@ -68,6 +69,7 @@ pub const TABLES: &[&str] = &[
     score_plan::ScorePlanRow::SCHEMA,
     predictions::PredictionRow::SCHEMA,
     metrics::MetricRow::SCHEMA,
+    calibration::CalibrationRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
     reliability::ReliabilityRow::SCHEMA,
     runs::RunRow::SCHEMA,
@@ -237,6 +239,7 @@ mod tests {
         check(predictions::PredictionRow::example());
         check(metrics::MetricRow::example());
         check(reliability::ReliabilityRow::example());
+        check(calibration::CalibrationRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
         check(scorecard::ScorecardRow::example());

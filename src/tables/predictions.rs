@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
+use crate::confidence::Judgement;
 use crate::error::{Error, Result};
 use crate::labels;
 use crate::network::dense::argmax;
@@ -35,6 +36,14 @@ pub struct PredictionRow {
     pub fingerprint: String,
     pub status: Status,
     pub reject_reason: Option<String>,
+    #[serde(default)]
+    pub prediction_set: Option<String>,
+    #[serde(default)]
+    pub set_size: Option<u32>,
+    #[serde(default)]
+    pub domain_distance: Option<f32>,
+    #[serde(default)]
+    pub abstain: Option<String>,
     /// In the order of the model's classes; empty when rejected.
     #[serde(skip)]
     pub probabilities: Vec<f32>,
@@ -63,10 +72,11 @@ impl Predictions {
     /// [`Predictions::write`] with an entry of the file's key-value metadata.
     pub fn write_noting(&self, out: &mut (dyn std::io::Write + Send), note: Option<(&str, String)>) -> Result<()> {
         let contract = schema_of::<PredictionRow>();
-        let schema = contract.arrow_with(&self.classes);
+        let is_judged = self.rows.iter().any(PredictionRow::is_judged);
+        let (own, schema) = (contract.arrow_with(&[], is_judged), contract.arrow_with(&self.classes, is_judged));
         let mut writer = arrow_writer_of(&contract, schema.clone(), out)?;
         for rows in self.rows.chunks(1024) {
-            let mut columns = to_batch(&contract.arrow(), rows)?.columns().to_vec();
+            let mut columns = to_batch(&own, rows)?.columns().to_vec();
             for class in 0..self.classes.len() {
                 let values = rows.iter().map(|row| row.probabilities.get(class).copied());
                 columns.push(Arc::new(Float32Array::from_iter(values)));
@@ -134,6 +144,23 @@ impl PredictionRow {
         self.probabilities = probabilities.to_vec();
     }
 
+    /// Fills what the model says of its own certainty.
+    pub fn set_judgement(&mut self, classes: &[String], judgement: &Judgement) {
+        let names = |set: &Vec<usize>| {
+            let names: Vec<&str> = set.iter().filter_map(|&class| classes.get(class)).map(String::as_str).collect();
+            names.join("|")
+        };
+        self.prediction_set = judgement.set.as_ref().map(names);
+        self.set_size = judgement.set.as_ref().map(|set| set.len() as u32);
+        self.domain_distance = judgement.domain_distance;
+        self.abstain = judgement.abstain.map(|reason| reason.text().to_string());
+    }
+
+    /// Whether a model that knows of its own certainty scored it.
+    fn is_judged(&self) -> bool {
+        self.set_size.is_some() || self.domain_distance.is_some() || self.abstain.is_some()
+    }
+
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         Self { recording_id: "a/b.wav".into(), confidence: Some(0.5), ..Self::default() }
@@ -143,6 +170,7 @@ impl PredictionRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confidence::Reason;
     use crate::storage::atomic;
     use crate::tables::read_rows;
 
@@ -167,6 +195,35 @@ mod tests {
             let bare = read_rows::<PredictionRow>(&path).expect("sound");
             assert!(bare.iter().all(|row| row.probabilities.is_empty()) && bare.len() == 2_100);
         }
+    }
+
+    #[test]
+    fn what_a_model_says_of_its_certainty_comes_back_and_files_without_it_are_read() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let classes: Vec<String> = ["calm", "sad", "fear"].map(str::to_string).into();
+        let mut plain = PredictionRow::example();
+        plain.set_probabilities(&classes, &[0.2, 0.5, 0.3]);
+        let mut judged = plain.clone();
+        let judgement =
+            Judgement { set: Some(vec![1, 2]), domain_distance: Some(1.25), abstain: Some(Reason::OutOfDomain) };
+        judged.set_judgement(&classes, &judgement);
+        assert_eq!((judged.prediction_set.as_deref(), judged.set_size), (Some("sad|fear"), Some(2)));
+        assert_eq!(judged.abstain.as_deref(), Some("out of domain"));
+        let names = |rows: &[&PredictionRow]| {
+            let written =
+                Predictions { classes: classes.clone(), rows: rows.iter().map(|row| (*row).clone()).collect() };
+            let path = folder.path().join(format!("{}.parquet", rows.len()));
+            atomic::publish(folder.path(), &path, |out| written.write(out)).expect("written");
+            let file = TableFile::open(&path).expect("there");
+            assert_eq!(Predictions::read(&file).expect("sound"), written);
+            file.columns("").expect("sound").into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let of_old_models = names(&[&plain]);
+        let of_new_ones = names(&[&plain, &judged]);
+        let columns = ["prediction_set", "set_size", "domain_distance", "abstain"];
+        assert!(columns.iter().all(|column| !of_old_models.iter().any(|name| name == column)));
+        assert_eq!(of_new_ones.len(), of_old_models.len() + columns.len());
+        assert_eq!(of_new_ones[of_new_ones.len() - 7..][..4], columns);
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Column {
     /// Stands for one column per class of a model, `{class}` in its name for each.
     #[serde(default)]
     pub per_class: bool,
+    /// Only in files of models that have something to say in it; where it is missing, it is null.
+    #[serde(default)]
+    pub optional: bool,
     pub meaning: String,
 }
 
@@ -75,11 +78,12 @@ impl TableSchema {
 
     /// The Arrow schema; unit and meaning ride along as field metadata, name and version as schema metadata.
     pub fn arrow(&self) -> SchemaRef {
-        self.arrow_with(&[])
+        self.arrow_with(&[], false)
     }
 
-    /// [`TableSchema::arrow`] with the columns of these classes, which come last and may all be null.
-    pub fn arrow_with(&self, classes: &[String]) -> SchemaRef {
+    /// [`TableSchema::arrow`] with the optional columns, if they are wanted, and those of these classes, which come last and may
+    /// all be null.
+    pub fn arrow_with(&self, classes: &[String], optional: bool) -> SchemaRef {
         let field = |column: &Column, class: &str| {
             let mut about = HashMap::from([("meaning".to_string(), column.meaning.clone())]);
             if let Some(unit) = &column.unit {
@@ -91,7 +95,8 @@ impl TableSchema {
             ("sermill.table".to_string(), self.table.clone()),
             ("sermill.version".to_string(), self.version.to_string()),
         ]);
-        let (of_class, own): (Vec<&Column>, Vec<&Column>) = self.columns.iter().partition(|column| column.per_class);
+        let (of_class, own): (Vec<&Column>, Vec<&Column>) =
+            self.columns.iter().filter(|column| optional || !column.optional).partition(|column| column.per_class);
         let own = own.into_iter().map(|column| field(column, ""));
         let of_class = of_class.into_iter().flat_map(|column| classes.iter().map(move |class| field(column, class)));
         Arc::new(Schema::new(own.chain(of_class).collect::<Vec<_>>()).with_metadata(about))

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("units", 0),
     ("audio", 1),
     ("augment", 1),
+    ("confidence", 1),
     ("corpora", 1),
     ("definition", 1),
     ("extract", 1),

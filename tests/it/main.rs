@@ -6,6 +6,7 @@
 mod augmented;
 mod campaign;
 mod chain;
+mod confidence;
 mod damage;
 mod dirty;
 mod evidence;

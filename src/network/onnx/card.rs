@@ -7,6 +7,7 @@ use prost::Message;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::confidence::Confidence;
 use crate::error::{Error, Result};
 use crate::files::is_plain_name;
 use crate::labels::{self, Labels};
@@ -20,6 +21,13 @@ const FORMAT: &str = "3";
 /// The same, of files without: those of version 0.1.0, and those that somebody changed on purpose.
 const UNSEALED: &str = "2";
 
+/// Keys that only models with such parts have.
+const TEMPERATURE: &str = "sermill.temperature";
+const CONFORMAL: &str = "sermill.conformal";
+const ABSTAIN: &str = "sermill.abstain";
+const DOMAIN: &str = "sermill.domain";
+const HEARD: &str = "sermill.heard";
+
 /// Probabilities that the network's own forward gave for a spectrogram made from a seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +36,18 @@ pub struct Golden {
     pub seed: u64,
     /// `[n_classes]` for that one spectrogram.
     pub probabilities: Vec<f32>,
+}
+
+/// A corpus that a model was trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeardCorpus {
+    /// As the pipeline file calls it.
+    pub corpus: String,
+    /// Known speakers.
+    pub n_speakers: u64,
+    /// Recordings of the train side, without copies.
+    pub n_recordings: u64,
 }
 
 /// Everything needed to use a model file without the pipeline that made it.
@@ -55,6 +75,10 @@ pub struct ModelCard {
     pub sermill_version: String,
     /// Known answer, to check a runtime with.
     pub golden: Golden,
+    /// What it knows of its own certainty; nothing in files of versions that fitted nothing.
+    pub confidence: Confidence,
+    /// What it was trained on; empty where that is not said.
+    pub heard: Vec<HeardCorpus>,
     /// Whether the file holds its own hash.
     pub sealed: bool,
 }
@@ -85,6 +109,15 @@ impl ModelCard {
         if let Some(set) = &self.label_set {
             entries.push(("sermill.label_set", to_json("sermill.label_set", set)?));
         }
+        let Confidence { temperature, conformal, abstain, domain } = &self.confidence;
+        let optional = [
+            (TEMPERATURE, some_json(TEMPERATURE, temperature.as_ref())?),
+            (CONFORMAL, some_json(CONFORMAL, conformal.as_ref())?),
+            (ABSTAIN, some_json(ABSTAIN, abstain.as_ref())?),
+            (DOMAIN, some_json(DOMAIN, domain.as_ref())?),
+            (HEARD, some_json(HEARD, Some(&self.heard).filter(|heard| !heard.is_empty()))?),
+        ];
+        entries.extend(optional.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))));
         if self.sealed {
             entries.push((seal::KEY, seal::BLANK.to_owned()));
         }
@@ -115,10 +148,7 @@ impl ModelCard {
         };
         let card = Self {
             labels: from_json("sermill.labels", &text("sermill.labels")?)?,
-            label_set: match metadata.get("sermill.label_set") {
-                Some(text) => Some(from_json("sermill.label_set", text)?),
-                None => None,
-            },
+            label_set: optional("sermill.label_set", metadata)?,
             front_end: text("sermill.front_end")?,
             definition: text("sermill.definition")?,
             fingerprint: text("sermill.fingerprint")?,
@@ -128,6 +158,13 @@ impl ModelCard {
             network: from_json("sermill.network", &text("sermill.network")?)?,
             sermill_version: text("sermill.version")?,
             golden: from_json("sermill.golden", &text("sermill.golden")?)?,
+            confidence: Confidence {
+                temperature: optional(TEMPERATURE, metadata)?,
+                conformal: optional(CONFORMAL, metadata)?,
+                abstain: optional(ABSTAIN, metadata)?,
+                domain: optional(DOMAIN, metadata)?,
+            },
+            heard: optional(HEARD, metadata)?.unwrap_or_default(),
             sealed,
         };
         card.check()?;
@@ -195,7 +232,10 @@ impl ModelCard {
             let (found, wanted) = (self.golden.probabilities.len(), network.n_classes);
             return wrong("sermill.golden", format!("{found} golden probabilities for {wanted} classes"));
         }
-        Ok(())
+        match self.confidence.check(network.n_classes) {
+            Err((part, what)) => wrong(&format!("sermill.{part}"), what),
+            Ok(()) => Ok(()),
+        }
     }
 }
 
@@ -208,6 +248,16 @@ pub fn golden_input(spec: &NetworkSpec, seed: u64) -> Vec<f32> {
     pairs.flat_map(|(a, b)| [a, b]).take(n_values).map(|normal| (normal * 2.0 - 5.0) as f32).collect()
 }
 
+/// The entry of a part that a model may lack.
+fn some_json<T: Serialize>(key: &str, value: Option<&T>) -> Result<Option<String>> {
+    value.map(|value| to_json(key, value)).transpose()
+}
+
+/// A part that a model may lack.
+fn optional<T: DeserializeOwned>(key: &str, metadata: &HashMap<String, String>) -> Result<Option<T>> {
+    metadata.get(key).map(|text| from_json(key, text)).transpose()
+}
+
 fn to_json<T: Serialize>(key: &str, value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::bug("cannot be written as JSON").at_place(key).because(e))
 }
@@ -217,108 +267,5 @@ fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorKind;
-
-    fn card() -> ModelCard {
-        ModelCard {
-            labels: Labels::shipped("seven").expect("shipped").classes,
-            label_set: Some(Labels::shipped("seven").expect("shipped")),
-            front_end: r#"{"n_mels":128,"scale":"htk"}"#.into(),
-            definition: "decoder: v1\nwindow: \"short\"\n".into(),
-            fingerprint: "b3:00ff".into(),
-            model_id: "m-1".into(),
-            pipeline: "paper".into(),
-            protocol: "source-disjoint".into(),
-            network: NetworkSpec::paper(128, 508),
-            sermill_version: "0.1.0".into(),
-            golden: Golden { seed: u64::MAX, probabilities: vec![0.1, 1.0 / 3.0, 1e-30, 0.2, 0.3, 0.0, 0.07] },
-            sealed: true,
-        }
-    }
-
-    fn metadata() -> HashMap<String, String> {
-        card().to_metadata().expect("finite").into_iter().collect()
-    }
-
-    #[test]
-    fn a_card_survives_the_metadata_bit_by_bit() {
-        assert_eq!(ModelCard::from_metadata(&metadata()).expect("own metadata"), card());
-        let old = ModelCard { label_set: None, ..card() };
-        let entries = old.to_metadata().expect("finite").into_iter().collect();
-        assert_eq!(ModelCard::from_metadata(&entries).expect("own metadata"), old);
-        let (seven, eight) =
-            (Labels::shipped("seven").expect("shipped"), Labels::shipped("ravdess-8").expect("shipped"));
-        assert_eq!(card().meaning(&eight).into_owned(), seven, "a model knows what it learned");
-        assert_eq!(old.meaning(&seven).into_owned(), seven);
-        assert_eq!(old.meaning(&eight).class_of(Some("calm")), None);
-        assert!(card().to_metadata().expect("finite").iter().all(|(key, _)| key.starts_with("sermill.")));
-    }
-
-    #[test]
-    fn foreign_metadata_are_wrong_input_with_a_hint() {
-        let error = ModelCard::from_metadata(&HashMap::from([("author".into(), "x".into())])).expect_err("foreign");
-        assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.to_string().contains("is not a sermill model"), "{error}");
-        assert!(error.hint_text().is_some());
-    }
-
-    #[test]
-    fn each_missing_key_is_named() {
-        for key in metadata().keys().filter(|key| !["sermill.format", "sermill.label_set"].contains(&key.as_str())) {
-            let mut broken = metadata();
-            broken.remove(key);
-            let error = ModelCard::from_metadata(&broken).expect_err(key);
-            assert_eq!(error.kind(), ErrorKind::Input);
-            assert!(error.to_string().contains(key.as_str()), "{error}");
-        }
-    }
-
-    #[test]
-    fn contradictions_are_refused() {
-        let hop_of_zero = serde_json::to_string(&NetworkSpec { hop: 0, ..NetworkSpec::paper(128, 508) }).expect("json");
-        let too_short = serde_json::to_string(&NetworkSpec::paper(128, 100)).expect("json");
-        for (key, value) in [
-            ("sermill.labels", r#"["angry","sad"]"#),
-            ("sermill.labels", r#"["angry","disgust","fear","happy","neutral","sad","sad"]"#),
-            ("sermill.labels", r#"["angry","disgust","fear","happy","neutral","sad","../x"]"#),
-            ("sermill.label_set", r#"{"set":"own","classes":["angry","sad"]}"#),
-            ("sermill.labels", "angry"),
-            ("sermill.golden", r#"{"seed":1,"probabilities":[1.0]}"#),
-            ("sermill.network", &hop_of_zero),
-            ("sermill.network", &too_short),
-            ("sermill.format", "1"),
-            ("sermill.format", "2"),
-            ("sermill.model_id", "../models"),
-            ("sermill.model_id", "/abs/evil"),
-            ("sermill.model_id", "a/b"),
-            ("sermill.model_id", "."),
-            ("sermill.model_id", ""),
-            ("sermill.model_id", &"x".repeat(300)),
-        ] {
-            let mut broken = metadata();
-            broken.insert(key.into(), value.into());
-            let error = ModelCard::from_metadata(&broken).expect_err(value);
-            assert_eq!(error.kind(), ErrorKind::Input, "{key} = {value}");
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_onnx_file_are_wrong_input() {
-        for bytes in [&b""[..], b"RIFF....WAVEfmt ", &[0xff; 64]] {
-            assert_eq!(ModelCard::from_model(bytes).expect_err("not ONNX").kind(), ErrorKind::Input);
-        }
-    }
-
-    #[test]
-    fn golden_input_is_a_function_of_its_seed() {
-        let spec = NetworkSpec { n_mels: 3, ..NetworkSpec::paper(128, 155) };
-        let input = golden_input(&spec, 5);
-        assert_eq!(input.len(), 3 * 155);
-        assert_eq!(input, golden_input(&spec, 5));
-        assert_ne!(input, golden_input(&spec, 6));
-        let mean = input.iter().sum::<f32>() / input.len() as f32;
-        assert!((mean + 5.0).abs() < 0.5, "mean {mean}");
-    }
-}
+#[path = "card_proof.rs"]
+mod tests;

@@ -143,6 +143,8 @@ mod tests {
             network: spec(),
             sermill_version: "0.0.9".into(),
             golden: Golden { seed: 1, probabilities: vec![1.0 / 7.0; 7] },
+            confidence: Default::default(),
+            heard: Vec::new(),
             sealed: true,
         };
         (export(&spec(), &parameters(), &card).expect("fits"), card)

@@ -4,6 +4,7 @@
 //! part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
 //! gates i o f c) here, back in `import`, and nowhere else.
 
+mod calibrated;
 pub mod card;
 mod import;
 pub mod proto;
@@ -15,7 +16,8 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::files;
-pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
+pub use crate::network::onnx::calibrated::calibrated;
+pub use crate::network::onnx::card::{Golden, HeardCorpus, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
     AttributeProto, FLOAT, GraphProto, INT64, IR_VERSION, ModelProto, NodeProto, OPSET, OperatorSetIdProto,
@@ -277,6 +279,8 @@ mod tests {
             network: spec.clone(),
             sermill_version: "0.1.0".into(),
             golden: Golden { seed: 1, probabilities: vec![0.0; spec.n_classes] },
+            confidence: Default::default(),
+            heard: Vec::new(),
             sealed: true,
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::confidence::Reason;
 use crate::definition::front_end_of;
 use crate::error::Result;
 use crate::network::onnx::ModelCard;
@@ -103,6 +104,12 @@ fn summary(
     summary.insert("provider".into(), provider.into());
     summary.insert("labelled".into(), n_labelled.into());
     summary.insert("correct".into(), rows.iter().filter(right).count().into());
+    if rows.iter().any(|row| row.set_size.is_some() || row.domain_distance.is_some()) {
+        let of = |reason: Reason| rows.iter().filter(|row| row.abstain.as_deref() == Some(reason.text())).count();
+        let reasons: Map<String, Value> =
+            Reason::ALL.into_iter().map(|reason| (reason.text().into(), of(reason).into())).collect();
+        summary.insert("abstained".into(), reasons.into());
+    }
     if let Some(difference) = sums.golden_difference {
         summary.insert("golden_difference".into(), json!(difference));
     }

@@ -213,12 +213,21 @@ impl<'a> Scorer<'a> {
         if pending.rows.is_empty() {
             return Ok(());
         }
-        let n_classes = self.card.network.n_classes;
+        let (n_classes, n_mels) = (self.card.network.n_classes, self.card.network.n_mels);
         let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
         self.run(&pending.log_mel, &mut probabilities)?;
         scored.note.n_done += pending.rows.len() as u64;
-        for (mut row, probabilities) in pending.rows.drain(..).zip(probabilities.chunks_exact(n_classes)) {
+        // Each fold has thresholds and a domain of its own; members of an ensemble share their training set.
+        let confidence = self.sessions.first().map(|session| &session.card().confidence);
+        let confidence = confidence.filter(|confidence| !confidence.is_empty());
+        let spectrograms = pending.log_mel.chunks_exact(pending.log_mel.len() / pending.rows.len());
+        let made = probabilities.chunks_exact(n_classes).zip(spectrograms);
+        for (mut row, (probabilities, log_mel)) in pending.rows.drain(..).zip(made) {
             row.set_probabilities(&self.labels.classes, probabilities);
+            if let Some(confidence) = confidence {
+                let judgement = confidence.judge(probabilities, (log_mel, n_mels), None);
+                row.set_judgement(&self.labels.classes, &judgement);
+            }
             scored.rows.push(row);
         }
         pending.log_mel.clear();

@@ -69,6 +69,8 @@ fn card(ctx: &Ctx, spec: &NetworkSpec, predictor: &mut Predictor, model_id: &str
         network: spec.clone(),
         sermill_version: env!("CARGO_PKG_VERSION").into(),
         golden: Golden { seed: GOLDEN_SEED, probabilities },
+        confidence: Default::default(),
+        heard: Vec::new(),
         sealed: true,
     })
 }
