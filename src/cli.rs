@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
+mod compare;
 mod shards;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use crate::inspect::Source;
 use crate::stages::STAGES;
 use crate::units::Bytes;
 
+pub use compare::Compare;
 pub use shards::{CommitArgs, ShardArgs, SweepArgs};
 
 /// One sub-command with its arguments.
@@ -32,6 +34,8 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Every committed file against its hash.
     Verify(Verify),
+    /// Two models on the same recordings.
+    Compare(Compare),
     /// The synthetic corpus.
     Synth(Synth),
     /// One recording, closely.
@@ -134,6 +138,7 @@ pub fn command_line() -> clap::Command {
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
     .subcommands(shards::commands())
     .subcommand(verify_command())
+    .subcommand(compare::command())
     .subcommand(synth_command())
     .subcommand(inspect_command())
     .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
@@ -271,6 +276,7 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
         "run" => Command::Run(setting(own)),
         "status" => Command::Status(setting(own)),
         "verify" => Command::Verify(Verify { pipeline: path(own, "pipeline"), store: path(own, "store") }),
+        "compare" => Command::Compare(compare::typed(own)),
         "synth" => Command::Synth(Synth {
             folder: path(own, "dir").unwrap_or_default(),
             n_speakers: count(own, "speakers"),

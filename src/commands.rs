@@ -1,5 +1,6 @@
 //! What the sub-commands do once the command line is read.
 
+mod compare;
 mod shards;
 
 use std::ffi::OsString;
@@ -58,6 +59,7 @@ fn execute(command: Command, stdout: &mut (dyn Write + Send)) -> Result<u8> {
         Command::Commit(typed) => shards::commit(&typed, stdout),
         Command::Sweep(typed) => shards::sweep_store(&typed, stdout),
         Command::Verify(typed) => verify_store(&typed, stdout),
+        Command::Compare(typed) => compare::compare_models(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),

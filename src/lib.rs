@@ -26,6 +26,7 @@ pub mod extract;
 pub mod labels;
 pub mod metrics;
 pub mod network;
+pub mod paired;
 pub mod pictures;
 pub mod recordings;
 pub mod scan;

@@ -4,7 +4,11 @@
 //! knows of a recording can be sliced by. What is counted is the number of items by side, value of the slice, speaker, label and
 //! predicted class; no item is looked at one by one.
 
+pub mod arm;
+pub mod changes;
+pub mod compare;
 mod counts;
+pub mod pairing;
 mod rows;
 mod slices;
 #[cfg(test)]

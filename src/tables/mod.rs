@@ -6,10 +6,12 @@
 
 mod blob_pages;
 pub mod blobs;
+pub mod comparison;
 pub mod confusion;
 pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
+pub mod flips;
 pub mod folds;
 pub mod foreign;
 pub mod history;
@@ -67,6 +69,8 @@ pub const TABLES: &[&str] = &[
     metrics::MetricRow::SCHEMA,
     confusion::ConfusionRow::SCHEMA,
     runs::RunRow::SCHEMA,
+    comparison::ComparisonRow::SCHEMA,
+    flips::FlipRow::SCHEMA,
 ];
 
 /// The parsed contract of `R`.
@@ -232,6 +236,8 @@ mod tests {
         check(metrics::MetricRow::example());
         check(confusion::ConfusionRow::example());
         check(runs::RunRow::example());
+        check(comparison::ComparisonRow::example());
+        check(flips::FlipRow::example());
     }
 
     #[test]

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("labels", 1),
     ("metrics", 1),
     ("network", 1),
+    ("paired", 1),
     ("pictures", 1),
     ("recordings", 1),
     ("scan", 1),

@@ -5,6 +5,7 @@
 
 mod augmented;
 mod chain;
+mod compare;
 mod damage;
 mod dirty;
 mod evidence;
