@@ -85,8 +85,8 @@ fn summary(comparison: &Comparison, typed: &Compare) -> Value {
         "accuracy": difference("accuracy"),
         "uar": difference("uar"),
         "macro_f1": difference("macro_f1"),
-        "drawn": all.map(|row| row.n_drawn),
-        "interval": all.and_then(|row| row.interval.clone()),
+        "drawn": all.map(|row| row.drawn.clone()),
+        "n_drawn": all.map(|row| row.n_drawn),
         "right_to_wrong": flips.right_to_wrong,
         "wrong_to_right": flips.wrong_to_right,
         "changed_wrong": flips.changed_wrong,
@@ -113,7 +113,8 @@ fn text(comparison: &Comparison, typed: &Compare) -> String {
     let (overlap, split) = (&comparison.overlap, &comparison.split);
     let side = if split == "none" { "no side" } else { "the side" };
     let named = if split == "none" { String::new() } else { format!(" `{split}`") };
-    line(format_args!("\ncompared: {} items that both have on {side}{named}", grouped(overlap.compared)));
+    line(format_args!(""));
+    line(format_args!("compared: {} items that both have on {side}{named}", grouped(overlap.compared)));
     overlap.reasons(["A", "B"], split).iter().for_each(|reason| line(format_args!("not compared: {reason}")));
     if overlap.other_copies > 0 {
         line(format_args!("note: {} of the copies have other noise in B than in A", grouped(overlap.other_copies)));
@@ -130,8 +131,9 @@ fn text(comparison: &Comparison, typed: &Compare) -> String {
             none(b)
         ));
     }
+    line(format_args!(""));
     line(format_args!(
-        "\n{:<34} {:>7}  {:>6}  {:>6}  {:>6}  {:<16}  {:>7}  {:>7}",
+        "{:<34} {:>7}  {:>6}  {:>6}  {:>6}  {:<16}  {:>7}  {:>7}",
         "percent", "items", "A", "B", "B - A", "95 % interval", "A alone", "B alone"
     ));
     comparison.rows.iter().filter(|row| is_shown(row)).for_each(|row| line(format_args!("{}", table_line(row))));
@@ -139,9 +141,11 @@ fn text(comparison: &Comparison, typed: &Compare) -> String {
     text
 }
 
-/// Of a slice its accuracy and UAR, of all items everything; a file that was written has it all.
+/// Of all items everything, of a slice its accuracy and UAR, and nothing of single speakers, who may be thousands; a file has
+/// it all.
 fn is_shown(row: &ComparisonRow) -> bool {
-    row.slice == "all" || matches!(row.metric.as_str(), "accuracy" | "uar")
+    let is_mean = matches!(row.metric.as_str(), "accuracy" | "uar");
+    row.slice == "all" || is_mean && !row.slice.starts_with("speaker=")
 }
 
 fn table_line(row: &ComparisonRow) -> String {
@@ -172,8 +176,9 @@ fn table_line(row: &ComparisonRow) -> String {
 /// What the table does not say: the test, the speakers, what was set otherwise.
 fn said_below(comparison: &Comparison, typed: &Compare, line: &mut dyn FnMut(std::fmt::Arguments)) {
     let (flips, balance) = (comparison.n_flips(), comparison.balance);
+    line(format_args!(""));
     line(format_args!(
-        "\nflips: {} right in A alone, {} right in B alone, {} wrong in both by other classes{}",
+        "flips: {} right in A alone, {} right in B alone, {} wrong in both by other classes{}",
         grouped(flips.right_to_wrong),
         grouped(flips.wrong_to_right),
         grouped(flips.changed_wrong),
@@ -189,33 +194,30 @@ fn said_below(comparison: &Comparison, typed: &Compare, line: &mut dyn FnMut(std
             p(all.mcnemar_exact),
             p(all.mcnemar_mid)
         ));
-        let drawn = all.interval.as_deref();
-        match drawn {
-            Some(drawn) => line(format_args!(
-                "intervals: bootstrap over {} {drawn}, {} resamples, the same for A and B",
-                grouped(all.n_drawn),
-                grouped(typed.n_resamples as u64)
+        let drawn = format!("{} {}", grouped(all.n_drawn), all.drawn);
+        let n_resamples = grouped(typed.n_resamples as u64);
+        match all.low {
+            Some(_) => line(format_args!(
+                "intervals: bootstrap over {drawn}, {n_resamples} resamples, the same for A and B; none of what fewer than \
+                 {LEAST_DRAWN} have"
             )),
             None if typed.n_resamples == 0 => line(format_args!("intervals: none were asked for")),
             None => line(format_args!(
-                "intervals: none. There are {} to draw, and fewer than {LEAST_DRAWN} say nothing of speakers who were not \
-                 recorded",
-                all.n_drawn
+                "intervals: none. There are {drawn}, and fewer than {LEAST_DRAWN} say nothing of those that were not recorded"
             )),
         }
-        let drawn = drawn.unwrap_or("of those");
         line(format_args!(
-            "of {} {drawn}: {} gain, {} lose, {} stay",
-            grouped(all.n_drawn),
-            balance.gain,
-            balance.lose,
-            balance.stay
+            "of {drawn}: {} gain, {} lose, {} stay",
+            grouped(balance.gain),
+            grouped(balance.lose),
+            grouped(balance.stay)
         ));
     }
+    line(format_args!(""));
     match comparison.changes.len() {
-        0 if comparison.unknown.is_empty() => line(format_args!("\nset and read otherwise: nothing")),
-        0 => line(format_args!("\nset and read otherwise: nothing that is known")),
-        n => line(format_args!("\nset and read otherwise ({n}):")),
+        0 if comparison.unknown.is_empty() => line(format_args!("set and read otherwise: nothing")),
+        0 => line(format_args!("set and read otherwise: nothing that is known")),
+        n => line(format_args!("set and read otherwise ({n}):")),
     }
     for change in &comparison.changes {
         line(format_args!("  {:<8}  {}: {} | {}", change.stage, change.name, change.a, change.b));

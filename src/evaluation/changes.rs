@@ -122,13 +122,13 @@ fn between(stage: &str, a: &Commit, b: &Commit) -> Vec<Change> {
         let made = Settings::default().with("version", &commit.version).with("git_commit", &commit.git_commit);
         made.with("usable", commit.n_usable).with("rejected", commit.n_rejected)
     };
-    let inputs = |commit: &Commit| {
-        let inputs = commit
+    let inputs = |commit: &Commit| match commit.stage.as_str() {
+        // Its input is a listing with dates; what it made of the recordings is what counts.
+        "ingest" => Settings::default().with("recordings", commit.output.to_string()),
+        _ => commit
             .inputs
             .iter()
-            .fold(Settings::default(), |all, (name, input)| all.with(&format!("input {name}"), input.to_string()));
-        // What was listed is no input, and yet what all the rest rests on.
-        if commit.stage == "ingest" { inputs.with("recordings", commit.output.to_string()) } else { inputs }
+            .fold(Settings::default(), |all, (name, input)| all.with(&format!("input {name}"), input.to_string())),
     };
     let mut found = settings(stage, &a.settings, &b.settings);
     found.extend(settings(stage, &program(a), &program(b)));

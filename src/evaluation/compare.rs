@@ -46,8 +46,11 @@ pub struct Comparison {
     pub unknown: Vec<String>,
 }
 
-/// Names of what cuts the items, and the value of an item.
-const SLICES: [(&str, fn(&Answer) -> Option<String>); 4] = [
+/// The value by which an item is cut; an item without one is in no group.
+type Value = fn(&Answer) -> Option<String>;
+
+/// What cuts the items, by name.
+const SLICES: [(&str, Value); 4] = [
     ("corpus", |answer| Some(answer.corpus.clone())),
     ("sex", |answer| answer.sex.clone()),
     ("copies", |answer| Some(if answer.copy == 0 { "original" } else { "augmented" }.to_string())),
@@ -149,7 +152,7 @@ impl About<'_> {
             difference: value_a.zip(value_b).map(|(a, b)| b - a),
             low: bounds.map(|bounds| bounds.low),
             high: bounds.map(|bounds| bounds.high),
-            interval: bounds.map(|_| drawn.to_string()),
+            drawn: drawn.to_string(),
             n_drawn: paired.n_drawn() as u64,
             right_to_wrong: flips.map(|flips| flips.right_to_wrong),
             wrong_to_right: flips.map(|flips| flips.wrong_to_right),

@@ -18,7 +18,7 @@ pub struct ComparisonRow {
     pub difference: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
-    pub interval: Option<String>,
+    pub drawn: String,
     pub n_drawn: u64,
     pub right_to_wrong: Option<u64>,
     pub wrong_to_right: Option<u64>,

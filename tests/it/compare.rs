@@ -30,7 +30,7 @@ fn arm(
             recording_id: format!("own/{speaker:02}-{item:02}.wav"),
             corpus: if speaker < 6 { "own".into() } else { "other".into() },
             speaker: Some(format!("s{speaker}")),
-            sex: Some(if speaker % 2 == 0 { "female".into() } else { "male".into() }),
+            sex: Some(if speaker.is_multiple_of(2) { "female".into() } else { "male".into() }),
             content_hash: Some(format!("{speaker}-{item}")),
             split: Some("test".into()),
             emotion: Some(CLASSES[truth].into()),
@@ -99,7 +99,7 @@ fn planted_flips_are_found_one_by_one_and_counted_in_every_slice() {
     assert_eq!((&found["compared"], &found["split"]), (&json!(240), &json!("test")));
     assert_eq!(
         [&found["right_to_wrong"], &found["wrong_to_right"], &found["changed_wrong"]],
-        [3, 8, 8].map(|n| n).map(Value::from).each_ref()
+        [3, 8, 8].map(Value::from).each_ref()
     );
     assert!(is_close(&found["accuracy"]["difference"], 5.0 / 240.0), "{found}");
     assert_eq!([&found["gain"], &found["lose"], &found["stay"]], [5, 0, 3].map(Value::from).each_ref());
@@ -108,7 +108,7 @@ fn planted_flips_are_found_one_by_one_and_counted_in_every_slice() {
     let low = found["accuracy"]["low"].as_f64().expect("eight speakers");
     let high = found["accuracy"]["high"].as_f64().expect("eight speakers");
     assert!(low > 0.0 && low < 5.0 / 240.0 && high > 5.0 / 240.0 && high < 1.0 / 30.0, "{found}");
-    assert!(text.contains("not") && text.contains("It takes recordings as independent"), "{text}");
+    assert!(text.contains("It takes recordings as independent"), "{text}");
 
     let rows: Vec<FlipRow> = read_rows(&flips).expect("flips");
     let of =
@@ -246,15 +246,12 @@ fn fewer_than_five_speakers_are_said_and_give_no_bounds() {
     let few = |rows: &mut Vec<PredictionRow>| rows.truncate(2 * ITEMS);
     let (a, b) = (arm(&mill, "a", |_, item| item == 0, few), arm(&mill, "b", |_, item| item < 4, few));
     let (found, text) = done(&mill, &a, &b, &[]);
-    assert_eq!(
-        (&found["accuracy"]["low"], &found["interval"], &found["drawn"]),
-        (&Value::Null, &Value::Null, &json!(2))
-    );
-    assert!(text.contains("intervals: none. There are 2 to draw, and fewer than 5 say nothing"), "{text}");
+    assert_eq!((&found["accuracy"]["low"], &found["n_drawn"]), (&Value::Null, &json!(2)));
+    assert!(text.contains("intervals: none. There are 2 speakers, and fewer than 5 say nothing"), "{text}");
     let unknown = |rows: &mut Vec<PredictionRow>| rows.iter_mut().for_each(|row| row.speaker = None);
     let (a, b) = (arm(&mill, "a", |_, item| item == 0, unknown), arm(&mill, "b", |_, item| item < 4, unknown));
     let (found, text) = done(&mill, &a, &b, &[]);
-    assert_eq!((&found["interval"], &found["drawn"]), (&json!("recordings"), &json!(240)));
+    assert_eq!((&found["drawn"], &found["n_drawn"]), (&json!("recordings"), &json!(240)));
     assert!(text.contains("bootstrap over 240 recordings") && found["accuracy"]["low"].is_number(), "{text}");
 }
 
@@ -301,7 +298,7 @@ fn two_models_of_one_store_are_compared_and_what_was_set_otherwise_is_named() {
     let before = format!("store:{old}");
     let (found, text) = done(&mill, &before, "store", &["--split", "train"]);
     assert_eq!((&found["a"]["model_id"], &found["b"]["model_id"]), (&json!(old), &json!(new)));
-    assert!(text.contains("fewer than 5") && found["drawn"] == 2, "{text}");
+    assert!(text.contains("fewer than 5") && found["n_drawn"] == 2, "{text}");
     assert!(text.contains("a commit keeps the settings of the last model alone"), "{text}");
     let error = refused(&mill, "store:nobody", "store", &[]);
     assert!(error.contains("model `nobody` has no predictions on this store") && error.contains(old), "{error}");
