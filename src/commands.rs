@@ -1,6 +1,7 @@
 //! What the sub-commands do once the command line is read.
 
 mod compare;
+mod paper;
 mod shards;
 
 use std::ffi::OsString;
@@ -60,6 +61,7 @@ fn execute(command: Command, stdout: &mut (dyn Write + Send)) -> Result<u8> {
         Command::Sweep(typed) => shards::sweep_store(&typed, stdout),
         Command::Verify(typed) => verify_store(&typed, stdout),
         Command::Compare(typed) => compare::compare_models(&typed, stdout),
+        Command::Paper(typed) => paper::write_paper(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),

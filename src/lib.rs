@@ -47,6 +47,7 @@ pub mod evaluation;
 
 // 5: the work
 pub mod inspect;
+pub mod paper;
 pub mod stages;
 
 // 6, 7: what looks it over, what people type, and what it does

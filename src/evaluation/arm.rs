@@ -1,7 +1,7 @@
 //! One side of a comparison: the predictions that a store, one of its models, or a file holds.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -112,7 +112,10 @@ impl Arm {
         Self::of_files(name, &[file])
     }
 
-    fn of_store(name: &str, root: &Path, model: Option<&str>) -> Result<Self> {
+    /// What `score` last committed in a store, or what it keeps of a model that was scored there; `name` is what the arm is called.
+    ///
+    /// Errors: as those of [`Arm::open`].
+    pub fn of_store(name: &str, root: &Path, model: Option<&str>) -> Result<Self> {
         let store = Store::new(root);
         let score = Commit::require(&store, "score")?;
         let is_last = model.is_none() || model == score.evidence.model_id.as_deref();
@@ -177,16 +180,24 @@ fn predictions_among<'a>(store: &Store, files: &'a [FileRecord]) -> impl Iterato
     files.iter().filter(move |record| record.path.starts_with(&folder))
 }
 
+/// Models whose predictions `score` keeps in a store, by name.
+pub fn models_of(store: &Store, score: &Commit) -> BTreeSet<String> {
+    all_predictions(store, score).map(name_of).collect()
+}
+
+fn all_predictions<'a>(store: &Store, score: &'a Commit) -> impl Iterator<Item = &'a FileRecord> {
+    predictions_among(store, &score.files).chain(predictions_among(store, &score.earlier))
+}
+
+fn name_of(record: &FileRecord) -> String {
+    let stem = stem_of(&record.path);
+    stem.rsplit_once('/').map_or(stem, |(_, name)| name).to_string()
+}
+
 /// The file of a model that was scored before the last one.
 fn of_model<'a>(store: &Store, score: &'a Commit, model: &str) -> Result<&'a FileRecord> {
-    let known = || predictions_among(store, &score.files).chain(predictions_among(store, &score.earlier));
-    let name_of = |record: &FileRecord| {
-        let stem = PathBuf::from(stem_of(&record.path));
-        stem.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    known().find(|record| name_of(record) == model).ok_or_else(|| {
-        let names: BTreeSet<String> = known().map(name_of).collect();
-        let names: Vec<String> = names.into_iter().collect();
+    all_predictions(store, score).find(|record| name_of(record) == model).ok_or_else(|| {
+        let names: Vec<String> = models_of(store, score).into_iter().collect();
         Error::input(format!("model `{}` has no predictions on this store", model.escape_debug()))
             .at(store.root())
             .hint(format!("there are those of {}", names.join(", ")))

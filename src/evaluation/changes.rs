@@ -90,15 +90,23 @@ fn still(store: &Store, score: &Commit, stage: &str) -> Result<Option<Commit>> {
     Ok(Commit::read(store, stage)?.filter(|commit| Some(&commit.run_id) == read))
 }
 
-/// The model's card, if the store has committed the model.
-fn said_by_model(store: &Store, model_id: &str) -> Result<Option<Settings>> {
+/// What a model file says of itself, if the store has committed the model.
+///
+/// Errors: those of reading a committed file; kind `Input` for one that is no model.
+pub fn card_of(store: &Store, model_id: &str) -> Result<Option<ModelCard>> {
     let Some(train) = Commit::read(store, "train")? else { return Ok(None) };
     let Ok(folder) = Store::model(model_id) else { return Ok(None) };
     let key = format!("{folder}/model.onnx");
     let Some(record) = train.files.iter().chain(&train.earlier).find(|record| record.path == key) else {
         return Ok(None);
     };
-    let card = ModelCard::from_model(&record.read(store, "train")?).map_err(|error| error.at(record.file(store)))?;
+    let card = ModelCard::from_model(&record.read(store, "train")?);
+    card.map(Some).map_err(|error| error.at(record.file(store)))
+}
+
+/// That card as settings.
+fn said_by_model(store: &Store, model_id: &str) -> Result<Option<Settings>> {
+    let Some(card) = card_of(store, model_id)? else { return Ok(None) };
     let front_end = serde_json::from_str(&card.front_end).unwrap_or(Value::String(card.front_end.clone()));
     let said = Settings::default()
         .with("pipeline", &card.pipeline)

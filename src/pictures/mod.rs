@@ -5,7 +5,9 @@
 
 pub mod confusion;
 pub mod curves;
+pub mod flow;
 pub mod inspection;
+pub mod mel_bank;
 pub mod spectrogram;
 pub mod terminal;
 
@@ -13,7 +15,9 @@ use std::fmt::Write;
 
 pub use confusion::confusion_svg;
 pub use curves::{EpochPoint, curves_svg};
+pub use flow::{Step, flow_svg};
 pub use inspection::{InspectionView, WaveView, inspection_svg};
+pub use mel_bank::{MelBankView, mel_bank_svg};
 pub use spectrogram::{SpectrogramView, spectrogram_svg};
 pub use terminal::{inspection_text, wrapped};
 

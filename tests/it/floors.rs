@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("tables", 3),
     ("evaluation", 4),
     ("inspect", 5),
+    ("paper", 5),
     ("stages", 5),
     ("cli", 6),
     ("verify", 6),
