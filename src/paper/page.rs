@@ -86,7 +86,8 @@ fn table_1(composition: &Composition, line: &mut dyn FnMut(Arguments)) {
         line(format_args!("| {name} | {} | {total} |", cells.join(" | ")));
     };
     let totals = composition.totals();
-    let (originals, copies): (fn(&Counts) -> u64, fn(&Counts) -> u64) = (|counts| counts[0], |counts| counts[1]);
+    let originals = |counts: &Counts| counts[0];
+    let copies = |counts: &Counts| counts[1];
     row("Org", &totals, originals);
     row("Aug", &totals, copies);
     row("Total", &totals, |counts| counts[0] + counts[1]);
