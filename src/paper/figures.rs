@@ -90,7 +90,8 @@ pub fn of_network(spec: &NetworkSpec) -> Vec<Picture> {
         "Log-mel spectrogram",
         [
             format!("{} x {}", spec.n_mels, spec.n_frames),
-            format!("{} images, {} frames wide, hop {}", spec.n_windows(), spec.window, spec.hop),
+            format!("{} images,", spec.n_windows()),
+            format!("{} frames wide, hop {}", spec.window, spec.hop),
         ],
     )];
     for (index, block) in spec.blocks.iter().enumerate() {

@@ -1,13 +1,13 @@
 //! Steps of a chain as boxes with arrows between them.
 
-use crate::pictures::{Anchor, Canvas, INK, QUIET};
+use crate::pictures::{Anchor, Canvas, INK, QUIET, shortened};
 
 /// One box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// What happens.
     pub name: String,
-    /// With which numbers; a line of the box each, of some 24 letters.
+    /// With which numbers; a line of the box each; what does not fit is cut.
     pub details: Vec<String>,
 }
 
@@ -18,6 +18,8 @@ impl Step {
 }
 
 const BOX_WIDTH: f64 = 190.0;
+/// Letters that a line of a box has room for.
+const ROOM: usize = 29;
 const GAP: f64 = 34.0;
 const LEFT: f64 = 24.0;
 const TOP: f64 = 58.0;
@@ -61,7 +63,7 @@ fn draw(canvas: &mut Canvas, step: &Step, (left, top): (f64, f64), height: f64) 
     canvas.label(middle, top + 24.0, Anchor::Middle, &format!(r#"font-weight="600" fill="{INK}""#), &step.name);
     for (index, line) in step.details.iter().enumerate() {
         let y = top + 26.0 + LINE * (index + 1) as f64;
-        canvas.label(middle, y, Anchor::Middle, &format!(r#"fill="{QUIET}""#), line);
+        canvas.label(middle, y, Anchor::Middle, &format!(r#"fill="{QUIET}""#), &shortened(line, ROOM));
     }
 }
 

@@ -15,6 +15,7 @@ mod fuzz;
 mod inspect;
 mod labels;
 mod mill;
+mod paper;
 mod queries;
 mod readers;
 mod reading;
