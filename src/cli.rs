@@ -1,7 +1,10 @@
 //! The command line: what was typed becomes one [`Command`]; the sub-commands of the stages follow from the list of stages.
 
 mod campaign;
+mod compare;
+mod paper;
 mod shards;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +17,10 @@ use crate::stages::STAGES;
 use crate::units::Bytes;
 
 pub use campaign::{ScorecardArgs, TrialArgs};
+pub use compare::Compare;
+pub use paper::PaperArgs;
 pub use shards::{CommitArgs, ShardArgs, SweepArgs};
+pub use verify::Verify;
 
 /// One sub-command with its arguments.
 pub enum Command {
@@ -38,6 +44,10 @@ pub enum Command {
     Trial(TrialArgs),
     /// Every committed file against its hash.
     Verify(Verify),
+    /// Two models on the same recordings.
+    Compare(Compare),
+    /// The paper's tables and figures.
+    Paper(PaperArgs),
     /// The synthetic corpus.
     Synth(Synth),
     /// One recording, closely.
@@ -70,13 +80,6 @@ pub struct Setting {
     /// `None`: as many as a shard has usually.
     pub shard_recordings: Option<usize>,
     pub quiet: bool,
-}
-
-/// Arguments of `verify`.
-pub struct Verify {
-    /// A recipe, whose name gives the store.
-    pub pipeline: Option<PathBuf>,
-    pub store: Option<PathBuf>,
 }
 
 /// Arguments of `synth`.
@@ -141,7 +144,8 @@ pub fn command_line() -> clap::Command {
     .subcommand(setting_args(clap::Command::new("status").about("say which stages are stale, and why")))
     .subcommands(shards::commands())
     .subcommands(campaign::commands())
-    .subcommand(verify_command())
+    .subcommand(verify::command())
+    .subcommands([compare::command(), paper::command()])
     .subcommand(synth_command())
     .subcommand(inspect_command())
     .subcommand(clap::Command::new("doctor").about("show versions, ONNX Runtime, providers, cores").arg(runtime_arg()))
@@ -151,16 +155,6 @@ pub fn command_line() -> clap::Command {
             .arg(Arg::new("shell").required(true).value_parser(value_parser!(clap_complete::Shell))),
     )
     .subcommand(clap::Command::new("manual").about("print the manual page (roff)"))
-}
-
-fn verify_command() -> clap::Command {
-    let path = |name: &'static str, value: &'static str| {
-        Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf))
-    };
-    clap::Command::new("verify")
-        .about("read every committed file, and name what is damaged or gone and what makes it whole again")
-        .arg(path("store", "DIR").required_unless_present("pipeline").help("where tables and models lie"))
-        .arg(path("pipeline", "FILE").help("a recipe: its store is store/<pipeline name>"))
 }
 
 fn synth_command() -> clap::Command {
@@ -278,7 +272,9 @@ fn typed(matches: &ArgMatches) -> Result<Command> {
     Ok(match name {
         "run" => Command::Run(setting(own)),
         "status" => Command::Status(setting(own)),
-        "verify" => Command::Verify(Verify { pipeline: path(own, "pipeline"), store: path(own, "store") }),
+        "verify" => Command::Verify(verify::typed(own)),
+        "compare" => Command::Compare(compare::typed(own)),
+        "paper" => Command::Paper(paper::typed(own)),
         "synth" => Command::Synth(Synth {
             folder: path(own, "dir").unwrap_or_default(),
             n_speakers: count(own, "speakers"),

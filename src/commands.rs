@@ -1,6 +1,8 @@
 //! What the sub-commands do once the command line is read.
 
 mod campaign;
+mod compare;
+mod paper;
 mod shards;
 
 use std::ffi::OsString;
@@ -61,6 +63,8 @@ fn execute(command: Command, stdout: &mut (dyn Write + Send)) -> Result<u8> {
         Command::Scorecard(typed) => campaign::scorecard(&typed, stdout),
         Command::Trial(typed) => campaign::trial(&typed, stdout),
         Command::Verify(typed) => verify_store(&typed, stdout),
+        Command::Compare(typed) => compare::compare_models(&typed, stdout),
+        Command::Paper(typed) => paper::write_paper(&typed, stdout),
         Command::Synth(synth) => write_corpus(&synth, stdout),
         Command::Inspect(inspect) => inspect_recording(&inspect, stdout),
         Command::Doctor { runtime } => doctor(runtime, stdout),

@@ -27,6 +27,7 @@ pub mod extract;
 pub mod labels;
 pub mod metrics;
 pub mod network;
+pub mod paired;
 pub mod pictures;
 pub mod recordings;
 pub mod scan;
@@ -47,6 +48,7 @@ pub mod evaluation;
 
 // 5: the work
 pub mod inspect;
+pub mod paper;
 pub mod stages;
 
 // 6, 7: what looks it over, what people type, and what it does

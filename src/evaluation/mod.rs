@@ -4,11 +4,15 @@
 //! knows of a recording can be sliced by. What is counted are the items by side, value of the slice, speaker, label and
 //! predicted class; what their probabilities are worth is worked out once, item by item, and summed up for each count.
 
+pub mod arm;
+pub mod changes;
+pub mod compare;
 mod counts;
 mod gaps;
 mod items;
 #[cfg(test)]
 mod opening_proof;
+pub mod pairing;
 mod rows;
 #[cfg(test)]
 mod rows_proof;

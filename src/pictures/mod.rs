@@ -5,8 +5,10 @@
 
 pub mod confusion;
 pub mod curves;
+pub mod flow;
 pub mod inspection;
 pub mod reliability;
+pub mod mel_bank;
 pub mod spectrogram;
 pub mod terminal;
 
@@ -14,8 +16,10 @@ use std::fmt::Write;
 
 pub use confusion::confusion_svg;
 pub use curves::{EpochPoint, curves_svg};
+pub use flow::{Step, flow_svg};
 pub use inspection::{InspectionView, WaveView, inspection_svg};
 pub use reliability::{ReliabilityPoint, ReliabilityView, reliability_svg};
+pub use mel_bank::{MelBankView, mel_bank_svg};
 pub use spectrogram::{SpectrogramView, spectrogram_svg};
 pub use terminal::{inspection_text, wrapped};
 

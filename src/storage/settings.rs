@@ -58,27 +58,33 @@ impl Settings {
 
     /// What differs from `now`, if anything does.
     pub fn difference(&self, now: &Self) -> Option<Difference> {
+        self.differences(now).into_iter().next()
+    }
+
+    /// Everything that differs from `now`.
+    pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let names = self.0.keys().chain(now.0.keys().filter(|name| !self.0.contains_key(*name)));
-        names.into_iter().find_map(|name| difference(name, self.0.get(name), now.0.get(name)))
+        let mut found = Vec::new();
+        names.for_each(|name| differences(name, self.0.get(name), now.0.get(name), &mut found));
+        found
     }
 }
 
-fn difference(name: &str, then: Option<&Value>, now: Option<&Value>) -> Option<Difference> {
+fn differences(name: &str, then: Option<&Value>, now: Option<&Value>, found: &mut Vec<Difference>) {
     if then == now {
-        return None;
+        return;
     }
-    if let (Some(Value::Object(then)), Some(Value::Object(now))) = (then, now) {
-        let keys = then.keys().chain(now.keys().filter(|key| !then.contains_key(*key)));
-        let within = keys.into_iter().find_map(|key| difference(&format!("{name}.{key}"), then.get(key), now.get(key)));
-        return within;
+    match (then, now) {
+        (Some(Value::Object(then)), Some(Value::Object(now))) => {
+            let keys = then.keys().chain(now.keys().filter(|key| !then.contains_key(*key)));
+            keys.for_each(|key| differences(&format!("{name}.{key}"), then.get(key), now.get(key), found));
+        }
+        (Some(Value::Array(then)), Some(Value::Array(now))) if then.len() == now.len() => {
+            let pairs = then.iter().zip(now).enumerate();
+            pairs.for_each(|(at, (a, b))| differences(&format!("{name}[{at}]"), Some(a), Some(b), found));
+        }
+        _ => found.push(Difference { name: name.to_string(), then: shown(then), now: shown(now) }),
     }
-    if let (Some(Value::Array(then)), Some(Value::Array(now))) = (then, now)
-        && then.len() == now.len()
-    {
-        let pairs = then.iter().zip(now).enumerate();
-        return pairs.into_iter().find_map(|(at, (a, b))| difference(&format!("{name}[{at}]"), Some(a), Some(b)));
-    }
-    Some(Difference { name: name.to_string(), then: shown(then), now: shown(now) })
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -110,6 +116,9 @@ mod tests {
         let corpora = |root: &str| Settings::default().with("corpus", json!([{ "root": "a" }, { "root": root }]));
         let found = corpora("b").difference(&corpora("c")).expect("another root");
         assert_eq!(found.to_string(), "corpus[1].root = \"b\", the recipe says \"c\"");
+        let all = corpora("b").with("seed", 7).differences(&corpora("c").with("epochs", 9));
+        let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["corpus[1].root", "seed", "epochs"]);
         let long = Settings::default().with("a", "\u{e4}".repeat(100));
         let shown = long.difference(&Settings::default()).expect("long").then;
         assert!(shown.chars().count() < 70 && shown.ends_with("..."), "{shown}");

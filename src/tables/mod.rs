@@ -7,10 +7,12 @@
 mod blob_pages;
 pub mod blobs;
 pub mod calibration;
+pub mod comparison;
 pub mod confusion;
 pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
+pub mod flips;
 pub mod folds;
 pub mod foreign;
 pub mod history;
@@ -75,6 +77,8 @@ pub const TABLES: &[&str] = &[
     runs::RunRow::SCHEMA,
     scorecard::ScorecardRow::SCHEMA,
     trials::TrialRow::SCHEMA,
+    comparison::ComparisonRow::SCHEMA,
+    flips::FlipRow::SCHEMA,
 ];
 
 /// The parsed contract of `R`.
@@ -244,6 +248,8 @@ mod tests {
         check(runs::RunRow::example());
         check(scorecard::ScorecardRow::example());
         check(trials::TrialRow::example());
+        check(comparison::ComparisonRow::example());
+        check(flips::FlipRow::example());
     }
 
     #[test]

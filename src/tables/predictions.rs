@@ -91,6 +91,21 @@ impl Predictions {
         writer.close().map(|_| ()).map_err(cannot_write)
     }
 
+    /// The classes of the model that wrote a file, in their order, and nothing else of it.
+    ///
+    /// Errors: kind `Input` for a file without classes, or one that cannot be read as Parquet.
+    pub fn classes_of(file: &TableFile) -> Result<Vec<String>> {
+        let names = file.names(COLUMN)?;
+        let classes: Vec<String> = names.into_iter().map(|name| name[COLUMN.len()..].to_string()).collect();
+        for class in &classes {
+            labels::check_class(class).map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
+        }
+        if classes.is_empty() {
+            return Err(without_classes(file));
+        }
+        Ok(classes)
+    }
+
     /// Reads a file back.
     ///
     /// Errors: those of [`TableFile::rows`]; kind `Input` for one without classes.
@@ -105,12 +120,14 @@ impl Predictions {
             classes.push(class);
         }
         if classes.is_empty() {
-            return Err(Error::input("is not a `predictions` table: it has no probabilities")
-                .at(file.path())
-                .hint(AGAIN));
+            return Err(without_classes(file));
         }
         Ok(Self { classes, rows })
     }
+}
+
+fn without_classes(file: &TableFile) -> Error {
+    Error::input("is not a `predictions` table: it has no probabilities").at(file.path()).hint(AGAIN)
 }
 
 /// Appends the values of one class to the rows that have one: a row has all of them or none.

@@ -74,6 +74,13 @@ impl TableFile {
         Ok(self.builder()?.schema().fields().iter().map(|field| field.name().clone()).collect())
     }
 
+    /// The columns whose names begin with `head`, in their order, without reading them.
+    pub(super) fn names(&self, head: &str) -> Result<Vec<String>> {
+        let builder = self.builder()?;
+        let names = builder.schema().fields().iter().map(|field| field.name().clone());
+        Ok(names.filter(|name| name.starts_with(head)).collect())
+    }
+
     /// Its bytes, for another library.
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
