@@ -98,7 +98,7 @@ bench-features: build ## the features stage beside librosa, torchaudio and numpy
 	@python3 tests/peers/bench_features.py --sermill $(SERMILL) --corpora $(CORPORA) $(ARGS) \
 	  $(if $(PEERS_PYTHON),--python $(PEERS_PYTHON),--peers $(PEERS))
 
-agreement: ## stored spectrograms of real recordings against librosa: CORPORA= STORE= (features of pipelines/paper.toml)
+agreement: ## stored spectrograms of real recordings against librosa: CORPORA= STORE= (features of a front end that skips an offset, such as paper.toml)
 	@$(if $(PEERS_PYTHON),,sh tests/peers/install.sh $(PEERS) librosa)
 	@$(if $(PEERS_PYTHON),,PYTHONPATH=$(PEERS)/librosa) $(or $(PEERS_PYTHON),python3) -W ignore tests/peers/agreement.py \
 	  --corpora $(CORPORA) --store $(or $(STORE),store/paper) $(ARGS)

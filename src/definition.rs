@@ -15,6 +15,7 @@ use crate::signal::band_mean::BandMean;
 use crate::signal::condition::Pad;
 use crate::signal::profile::{FrontEnd, LogScale, MelNorm, MelScale, PowerScale, Window};
 use crate::signal::speech::{RUN, Speech, Start};
+use crate::signal::wide::{Resampling, WIDE, WideDesign};
 
 /// Under which key shards and model files carry the text.
 pub const METADATA_KEY: &str = "sermill.definition";
@@ -25,6 +26,7 @@ struct Code {
     /// Raised when the same bytes would decode to other samples.
     decoder: u32,
     resampler: Design,
+    wide: WideDesign,
     /// Raised when the same constants would give other values from a resampled wave.
     front_end: u32,
     /// Form of a stored spectrogram, as `tables::features::to_blob` writes it.
@@ -34,6 +36,7 @@ struct Code {
 const CODE: Code = Code {
     decoder: 1,
     resampler: DESIGN,
+    wide: WIDE,
     front_end: 2,
     storage: "float16, little-endian, [n_mels, n_frames] in C order, lowest band first",
 };
@@ -54,10 +57,14 @@ impl Definition {
 
     fn with(code: &Code, front_end: &FrontEnd) -> Self {
         // Taken apart by name, so that a new constant cannot be forgotten here.
-        let Code { decoder, resampler, front_end: revision, storage } = code;
+        let Code { decoder, resampler, wide, front_end: revision, storage } = code;
         let FrontEnd { channel, sample_rate, offset_s, n_samples, n_fft, window_length, hop, window, .. } = front_end;
-        let FrontEnd { power, n_mels, mel_scale, mel_norm, fmin_hz, fmax_hz, log, start, pad, band_mean, .. } =
-            front_end;
+        let FrontEnd { power, n_mels, mel_scale, mel_norm, fmin_hz, fmax_hz, log, .. } = front_end;
+        let FrontEnd { start, pad, band_mean, resampler: kind, .. } = front_end;
+        let resampler = match kind {
+            Resampling::Standard => resampler.definition(),
+            Resampling::Wide => wide.definition(),
+        };
         let channel = match channel {
             Channel::Mix => "mean over the channels".to_string(),
             Channel::Only(only) => format!("channel {only} alone, counted from 0"),
@@ -108,7 +115,7 @@ impl Definition {
             parts: vec![
                 ("decoder", format!("v{decoder}, f32 with full scale 1, {channel}")),
                 ("offset", offset),
-                ("resampler", format!("to {} Hz: {}", sample_rate.0, resampler.definition())),
+                ("resampler", format!("to {} Hz: {resampler}", sample_rate.0)),
                 ("level", level.into()),
                 ("length", format!("{n_samples} samples, cut or {padding}")),
                 ("frames", format!("every {hop} samples, centred, zeros outside the wave")),
@@ -193,6 +200,7 @@ mod tests {
             ("offset_s", "offset", |f| f.offset_s = 0.25),
             ("n_samples", "length", |f| f.n_samples += 1),
             ("pad", "length", |f| f.pad = Pad::Repeat),
+            ("resampler", "resampler", |f| f.resampler = Resampling::Wide),
             ("band_mean", "log", |f| f.band_mean = BandMean::Recording),
             ("n_fft", "transform", |f| f.n_fft = 256),
             ("window_length", "window", |f| f.window_length = 255),
@@ -228,7 +236,8 @@ mod tests {
     /// The paper's front end with another value for every key that came later, so that all are spelled out.
     fn heard() -> FrontEnd {
         let (start, pad, band_mean) = (Start::Speech(Speech::DEFAULT), Pad::Repeat, BandMean::Recording);
-        FrontEnd { offset_s: 0.0, start, pad, band_mean, ..profile("paper").expect("known") }
+        let resampler = Resampling::Wide;
+        FrontEnd { resampler, offset_s: 0.0, start, pad, band_mean, ..profile("paper").expect("known") }
     }
 
     #[test]
@@ -250,6 +259,33 @@ mod tests {
         let of_padding = FrontEnd { pad: Pad::Zeros, ..heard.clone() };
         assert_eq!(Definition::of(&of_padding).parts_unlike(&text), ["length", "log"]);
         assert!(text.contains("at most 40.0 dB below") && text.contains("3 frames in a row"), "{text}");
+    }
+
+    #[rustfmt::skip]
+    fn wide_changes() -> Vec<Change<WideDesign>> {
+        vec![
+            ("revision", "resampler", |c| c.revision += 1),
+            ("zero_crossings", "resampler", |c| c.zero_crossings = 135.0),
+            ("kaiser_beta", "resampler", |c| c.kaiser_beta = 10.95),
+            ("rolloff", "resampler", |c| c.rolloff = 0.97),
+            ("least_ratio", "resampler", |c| c.least_ratio = 1.2),
+            ("crossings_of_transition", "resampler", |c| c.crossings_of_transition = 3.6),
+            ("points", "resampler", |c| c.points = 512),
+        ]
+    }
+
+    #[test]
+    fn the_wide_resampler_counts_where_it_is_used_and_nowhere_else() {
+        let (wide, paper) = (heard(), profile("paper").expect("known"));
+        let text = Definition::of(&wide).to_string();
+        for (name, part, change) in wide_changes() {
+            let mut other = CODE;
+            change(&mut other.wide);
+            assert_eq!(Definition::with(&other, &wide).parts_unlike(&text), [part], "{name}");
+            assert_eq!(Definition::with(&other, &paper), Definition::of(&paper), "{name}");
+        }
+        let standard = Code { resampler: Design { revision: 99, ..DESIGN }, ..CODE };
+        assert_eq!(Definition::with(&standard, &wide), Definition::of(&wide));
     }
 
     fn names(value: serde_json::Value) -> HashSet<String> {
@@ -288,12 +324,14 @@ mod tests {
         let changed = changes().iter().map(|(name, ..)| name.to_string()).chain(["start".to_string()]).collect();
         assert_eq!(names(every), changed);
         let paper = serde_json::to_string(&profile("paper").expect("known")).expect("plain values");
-        let later = ["start", "pad", "band_mean"];
+        let later = ["resampler", "start", "pad", "band_mean"];
         assert!(later.iter().all(|key| !paper.contains(&format!("\"{key}\""))), "old settings stay what they were");
         let mut code = names(serde_json::to_value(CODE).expect("plain values"));
-        assert!(code.remove("resampler"));
+        assert!(code.remove("resampler") && code.remove("wide"));
         let resampler = names(serde_json::to_value(DESIGN).expect("plain values"));
         code.extend(resampler.iter().map(|name| format!("resampler.{name}")));
+        let wide = names(serde_json::to_value(WIDE).expect("plain values"));
+        assert_eq!(wide, wide_changes().iter().map(|(name, ..)| name.to_string()).collect());
         assert_eq!(code, code_changes().iter().map(|(name, ..)| name.to_string()).collect());
     }
 

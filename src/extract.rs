@@ -4,10 +4,9 @@
 //! log-mel -> (take each band's mean away). The one path that feature extraction, fresh copies of training and the scoring of a folder take, so that a model always sees what
 //! it was trained on. Nothing is opened here: recordings come decoded, and voices of a background from who asks.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::audio::{self, Budget, Resampler};
+use crate::audio::{self, Budget};
 use crate::augment::{Chain, Donor, Format, Place, Wanted, Wave};
 use crate::error::{Error, Result};
 use crate::recordings::{Reader, Recording};
@@ -15,12 +14,9 @@ use crate::signal::band_mean::{BandMean, remove_band_means};
 use crate::signal::condition::{Conditioned, Pad, condition, kept, pad};
 use crate::signal::log_mel::{MelPlan, MelScratch};
 use crate::signal::profile::FrontEnd;
+use crate::signal::rates::Rates;
 use crate::signal::valid_frames;
-use crate::units::{Bytes, SampleRate, Seed};
-
-/// Plans of rates are kept up to so many bytes: corpora have a handful of 1 MB, folders of damaged recordings any number, of
-/// up to 20 MB.
-const RESAMPLERS_BYTES: usize = 64 << 20;
+use crate::units::{Bytes, Seed};
 
 /// Immutable plan, shared by threads.
 pub struct Extractor {
@@ -29,8 +25,7 @@ pub struct Extractor {
     chain: Chain,
     seed: Seed,
     budget: Budget,
-    // Corpora have a handful of rates; each plan is made once and then only read.
-    resamplers: Mutex<HashMap<SampleRate, Arc<Resampler>>>,
+    rates: Rates,
 }
 
 /// Buffers of one thread, reused from recording to recording.
@@ -118,7 +113,7 @@ impl Extractor {
             chain,
             seed,
             budget: Budget::new(Budget::DEFAULT_LIMIT, front_end.sample_rate),
-            resamplers: Mutex::new(HashMap::new()),
+            rates: Rates::new(front_end),
         })
     }
 
@@ -225,7 +220,7 @@ impl Extractor {
             let (length, offset) = (rate.seconds(samples.len()), self.front_end.offset_s);
             return Err(Error::recording(format!("too short: {length:.3} s, and the first {offset} s are skipped")));
         }
-        self.resampler(rate)?.resample(kept, resampled);
+        self.rates.from(rate)?.resample(kept, resampled);
         Ok(())
     }
 
@@ -278,22 +273,6 @@ impl Extractor {
         conditioned.pad_fraction = (n_samples - wave.valid) as f64 / n_samples as f64;
         Ok(Changed { conditioned, augmentation: self.chain.text(&draws), snr_db: draws.snr_db(), warp: draws.warp() })
     }
-
-    fn resampler(&self, from: SampleRate) -> Result<Arc<Resampler>> {
-        let known = || self.resamplers.lock().expect("no panic while plans are looked up");
-        if let Some(resampler) = known().get(&from) {
-            return Ok(resampler.clone());
-        }
-        // Planned without the lock: other rates need not wait, and what two threads plan at once is the same.
-        let resampler = Arc::new(Resampler::new(from, self.front_end.sample_rate)?);
-        let mut known = known();
-        let n_bytes: usize = known.values().map(|known| known.n_bytes()).sum();
-        if n_bytes + resampler.n_bytes() > RESAMPLERS_BYTES {
-            known.clear();
-        }
-        known.insert(from, resampler.clone());
-        Ok(resampler)
-    }
 }
 
 /// Voices of the first `n` donors that have one.
@@ -318,24 +297,12 @@ mod tests {
     use crate::audio::{Part, write_wav};
     use crate::recordings::Buffers;
     use crate::signal::profile::profile;
+    use crate::units::SampleRate;
 
     const RATE: SampleRate = SampleRate(16_000);
 
     fn noise_of(seed: u64, n_samples: usize) -> Vec<f32> {
         (0..n_samples).map(|i| 0.1 * Seed(seed).unit(i as u64) as f32).collect()
-    }
-
-    #[test]
-    fn plans_of_rates_are_kept_within_a_limit() {
-        let front_end = FrontEnd { n_samples: 1_000, ..profile("paper").expect("known") };
-        let extractor = Extractor::new(&front_end, &[], Seed(1)).expect("an extractor");
-        let kept = || extractor.resamplers.lock().expect("no panic").values().map(|plan| plan.n_bytes()).sum::<usize>();
-        let usual: Vec<_> = [48_000, 24_414, 44_100, 16_000].map(|rate| extractor.resampler(SampleRate(rate))).into();
-        assert!(usual.iter().all(Result::is_ok) && kept() < 4 << 20, "{} bytes for the usual rates", kept());
-        for rate in (0..8).map(|i| 383_990 - 7 * i) {
-            extractor.resampler(SampleRate(rate)).expect("a plan");
-            assert!((1 << 20..=RESAMPLERS_BYTES).contains(&kept()), "{} bytes with {rate} Hz", kept());
-        }
     }
 
     #[test]

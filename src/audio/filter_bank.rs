@@ -16,9 +16,9 @@ pub(super) struct FilterBank {
 }
 
 impl FilterBank {
-    /// Tables from `from` to `to`, in lowest terms, for a filter of `half` inputs on each side.
-    pub(super) fn new(from: u64, to: u64, phases: Phases, cutoff: f64, half: usize) -> Self {
-        let window = Window::new();
+    /// Tables from `from` to `to`, in lowest terms, for the impulse response of a window.
+    pub(super) fn new(from: u64, to: u64, phases: Phases, window: &Window, cutoff: f64) -> Self {
+        let half = (window.zero_crossings() / cutoff).floor() as usize + 1;
         let span = (BLOCK as u64 - 1) * from;
         let (width, before) = (2 * half + span.div_ceil(to) as usize, half - 1);
         let n_tables = phases.n_tables(to);

@@ -9,25 +9,32 @@ pub(super) const KAISER_BETA: f64 = 10.06;
 const TERMS: usize = 32;
 
 /// Kaiser window, `I0(beta sqrt(1 - place^2)) / I0(beta)`, as a power series in `1 - place^2` (all terms positive).
-pub(super) struct Window {
+pub(crate) struct Window {
+    zero_crossings: f64,
     coefficients: [f64; TERMS],
 }
 
 impl Window {
-    pub(super) fn new() -> Self {
+    /// A sinc of so many zero crossings on each side, under a window of that beta.
+    pub(crate) fn new(zero_crossings: f64, beta: f64) -> Self {
         // I0(x), the modified Bessel function of order 0, is the sum of (x^2 / 4)^k / (k!)^2.
         let mut coefficients = [1.0; TERMS];
         for k in 1..TERMS {
-            coefficients[k] = coefficients[k - 1] * (KAISER_BETA / 2.0 / k as f64).powi(2);
+            coefficients[k] = coefficients[k - 1] * (beta / 2.0 / k as f64).powi(2);
         }
         let at_centre: f64 = coefficients.iter().sum();
-        Self { coefficients: coefficients.map(|coefficient| coefficient / at_centre) }
+        Self { zero_crossings, coefficients: coefficients.map(|coefficient| coefficient / at_centre) }
+    }
+
+    /// Zero crossings of the sinc on each side.
+    pub(super) fn zero_crossings(&self) -> f64 {
+        self.zero_crossings
     }
 
     /// `h(x)`, `x` in input samples.
-    pub(super) fn impulse(&self, cutoff: f64, x: f64) -> f64 {
+    pub(crate) fn impulse(&self, cutoff: f64, x: f64) -> f64 {
         let crossings = cutoff * x;
-        let place = crossings / ZERO_CROSSINGS;
+        let place = crossings / self.zero_crossings;
         if place.abs() >= 1.0 {
             return 0.0;
         }
@@ -47,7 +54,7 @@ mod tests {
         // Abramowitz and Stegun, table 9.8 (as e^-x I0(x) times e^x).
         let at_centre = 2_970.0_f64;
         for (x, expected) in [(0.0, 1.0), (1.0, 1.266_065_877_752_008), (10.0, 2_815.716_628_466_254)] {
-            let window = Window::new();
+            let window = Window::new(ZERO_CROSSINGS, KAISER_BETA);
             let inside: f64 = x * x / (KAISER_BETA * KAISER_BETA);
             let sum = window.coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * inside + coefficient);
             assert!((sum / window.coefficients[0] / expected - 1.0).abs() < 1e-14, "I0({x})");
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn response_is_even_crosses_zero_and_ends() {
-        let window = Window::new();
+        let window = Window::new(ZERO_CROSSINGS, KAISER_BETA);
         let cutoff = 0.8;
         assert!((window.impulse(cutoff, 0.0) - cutoff).abs() < 1e-15);
         for crossing in 1..32 {

@@ -28,6 +28,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use budget::Budget;
+pub(crate) use kaiser::Window;
 pub use levels::{Levels, check_heard, levels};
 pub use part::Part;
 pub use resample::Resampler;

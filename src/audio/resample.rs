@@ -1,4 +1,4 @@
-//! Change of sample rate with a frozen polyphase Kaiser windowed-sinc filter.
+//! Change of sample rate with a frozen polyphase Kaiser windowed-sinc filter: the standard resampler. `signal::wide` has a sharper one.
 //!
 //! Output sample `n` is the band-limited signal at time `n / to`, without delay:
 //! `sum_i input[i] h(n from / to - i)` with `h(x) = c sinc(c x) kaiser(c x / 32)`,
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::blocks::BLOCK;
 use super::filter_bank::FilterBank;
-use super::kaiser::{KAISER_BETA, ZERO_CROSSINGS};
+use super::kaiser::{KAISER_BETA, Window, ZERO_CROSSINGS};
 use super::phases::{DEGREE, Phases};
 use super::resample_kernel::ResampleKernel;
 use super::schedule::Schedule;
@@ -82,20 +82,35 @@ pub struct Resampler {
 impl Resampler {
     /// Plans `from` to `to`, both from 1 kHz to 768 kHz.
     pub fn new(from: SampleRate, to: SampleRate) -> Result<Self> {
+        Self::check(from, to)?;
+        let cutoff = |from: u64, to: u64| ROLLOFF * (to as f64 / from as f64).min(1.0);
+        Ok(Self::planned(from.0.into(), to.0.into(), &Window::new(ZERO_CROSSINGS, KAISER_BETA), cutoff))
+    }
+
+    /// Refuses rates that nothing is planned for.
+    pub(crate) fn check(from: SampleRate, to: SampleRate) -> Result<()> {
         for rate in [from, to] {
             if !(LOWEST_RATE..=HIGHEST_RATE).contains(&rate.0) {
                 let limits = format!("can be resampled from {LOWEST_RATE} to {HIGHEST_RATE} Hz");
                 return Err(Error::recording(format!("sample rate {} Hz, {limits}", rate.0)));
             }
         }
-        let divisor = greatest_common_divisor(from.0, to.0);
-        let (from, to) = (u64::from(from.0 / divisor), u64::from(to.0 / divisor));
-        let cutoff = ROLLOFF * (to as f64 / from as f64).min(1.0);
-        let half = (ZERO_CROSSINGS / cutoff).floor() as usize + 1;
+        Ok(())
+    }
+
+    /// From a rate at which nothing stands near half of it: `window` cuts there, between what passes and its first image.
+    pub(crate) fn between(from: u64, to: u64, window: &Window) -> Self {
+        Self::planned(from, to, window, |_, _| 1.0)
+    }
+
+    fn planned(from: u64, to: u64, window: &Window, cutoff: impl Fn(u64, u64) -> f64) -> Self {
+        let divisor = greatest_common_divisor(from, to);
+        let (from, to) = (from / divisor, to / divisor);
+        let cutoff = cutoff(from, to);
         let phases = if to > MAX_EXACT_PHASES { Phases::Segments(SEGMENTS) } else { Phases::Exact };
         let plan =
-            (from != to).then(|| (FilterBank::new(from, to, phases, cutoff, half), Schedule::new(from, to, phases)));
-        Ok(Self { from, to, plan, isa: Isa::fastest() })
+            (from != to).then(|| (FilterBank::new(from, to, phases, window, cutoff), Schedule::new(from, to, phases)));
+        Self { from, to, plan, isa: Isa::fastest() }
     }
 
     /// Samples that come out of `n_in` samples: `ceil(n_in to / from)`.
@@ -123,16 +138,20 @@ impl Resampler {
         output.resize(self.output_length(input.len()), 0.0);
         ResampleKernel { bank, schedule, input, output }.fill(self.isa);
     }
+
+    #[cfg(test)]
+    pub(crate) fn set_isa(&mut self, isa: Isa) {
+        self.isa = isa;
+    }
 }
 
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::kaiser::Window;
     use crate::units::Seed;
     use std::f64::consts::TAU;
 
@@ -177,7 +196,7 @@ mod tests {
     /// The definition, evaluated at every output time in f64.
     fn twin(from: u32, to: u32, input: &[f32]) -> Vec<f64> {
         let cutoff = 0.91 * (f64::from(to) / f64::from(from)).min(1.0);
-        let window = Window::new();
+        let window = Window::new(ZERO_CROSSINGS, KAISER_BETA);
         let n_out = (input.len() * to as usize).div_ceil(from as usize);
         let value = |n: usize| {
             let time = (n as u64 * u64::from(from)) as f64 / f64::from(to);

@@ -17,7 +17,7 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
     }
     let features = table.get_mut("features").and_then(toml::Value::as_table_mut);
     if let Some(front_end) = features.and_then(|features| features.get_mut("front_end")?.as_table_mut()) {
-        for (key, before) in [("start", "offset"), ("pad", "zeros"), ("band_mean", "none")] {
+        for (key, before) in [("resampler", "standard"), ("start", "offset"), ("pad", "zeros"), ("band_mean", "none")] {
             front_end.entry(key).or_insert_with(|| before.into());
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Samples<'a> {
 }
 
 /// A complex number per lane.
-type Complex<V> = (V, V);
+pub(super) type Complex<V> = (V, V);
 
 impl Frames {
     /// Plans frames of `n_fft` samples under `window`; nothing where `n_fft` is no power of two from 8 on.
@@ -188,17 +188,17 @@ impl Frames {
 }
 
 /// Where point `k` of a spectrum of `size` points lies after passes of radix 4 and a last one of radix 2.
-fn output_offset(k: usize, size: usize) -> usize {
+pub(super) fn output_offset(k: usize, size: usize) -> usize {
     if size < 4 { k } else { k % 4 * (size / 4) + output_offset(k / 4, size / 4) }
 }
 
 #[inline(always)]
-fn add<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+pub(super) fn add<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
     (lanes.add(a.0, b.0), lanes.add(a.1, b.1))
 }
 
 #[inline(always)]
-fn sub<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
+pub(super) fn sub<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V> {
     (lanes.sub(a.0, b.0), lanes.sub(a.1, b.1))
 }
 
@@ -216,14 +216,14 @@ fn add_i<L: Lanes>(lanes: L, a: Complex<L::V>, b: Complex<L::V>) -> Complex<L::V
 
 /// The transform of four points.
 #[inline(always)]
-fn butterfly<L: Lanes>(lanes: L, [a, b, c, d]: [Complex<L::V>; 4]) -> [Complex<L::V>; 4] {
+pub(super) fn butterfly<L: Lanes>(lanes: L, [a, b, c, d]: [Complex<L::V>; 4]) -> [Complex<L::V>; 4] {
     let (even, odd) = ((add(lanes, a, c), sub(lanes, a, c)), (add(lanes, b, d), sub(lanes, b, d)));
     [add(lanes, even.0, odd.0), sub_i(lanes, even.1, odd.1), sub(lanes, even.0, odd.0), add_i(lanes, even.1, odd.1)]
 }
 
 /// `z (re + i im)`.
 #[inline(always)]
-fn times<L: Lanes>(lanes: L, z: Complex<L::V>, re: f32, im: f32) -> Complex<L::V> {
+pub(super) fn times<L: Lanes>(lanes: L, z: Complex<L::V>, re: f32, im: f32) -> Complex<L::V> {
     let (re, im) = (lanes.splat(re), lanes.splat(im));
     (lanes.sub(lanes.mul(z.0, re), lanes.mul(z.1, im)), lanes.add(lanes.mul(z.0, im), lanes.mul(z.1, re)))
 }
@@ -231,7 +231,7 @@ fn times<L: Lanes>(lanes: L, z: Complex<L::V>, re: f32, im: f32) -> Complex<L::V
 /// # Safety
 /// `work` holds point `at`.
 #[inline(always)]
-unsafe fn load<L: Lanes>(lanes: L, work: *const f32, at: usize) -> Complex<L::V> {
+pub(super) unsafe fn load<L: Lanes>(lanes: L, work: *const f32, at: usize) -> Complex<L::V> {
     // SAFETY: the caller's contract; a point is two registers.
     unsafe { (lanes.load(work.add(2 * at * L::N)), lanes.load(work.add((2 * at + 1) * L::N))) }
 }
@@ -239,7 +239,7 @@ unsafe fn load<L: Lanes>(lanes: L, work: *const f32, at: usize) -> Complex<L::V>
 /// # Safety
 /// `work` holds point `at`.
 #[inline(always)]
-unsafe fn store<L: Lanes>(lanes: L, z: Complex<L::V>, work: *mut f32, at: usize) {
+pub(super) unsafe fn store<L: Lanes>(lanes: L, z: Complex<L::V>, work: *mut f32, at: usize) {
     // SAFETY: the caller's contract; a point is two registers.
     unsafe {
         lanes.store(work.add(2 * at * L::N), z.0);
@@ -252,7 +252,7 @@ unsafe fn store<L: Lanes>(lanes: L, z: Complex<L::V>, work: *mut f32, at: usize)
 /// # Safety
 /// `work` holds them.
 #[inline(always)]
-unsafe fn store_twiddled<L: Lanes>(
+pub(super) unsafe fn store_twiddled<L: Lanes>(
     lanes: L,
     four: [Complex<L::V>; 4],
     twiddles: &[f32; 6],

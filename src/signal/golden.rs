@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::condition::condition;
+use super::condition::{condition, pad};
 use super::log_mel::MelPlan;
 use super::profile::{FrontEnd, LogScale, PROFILES, Window, profile};
 
@@ -54,7 +54,8 @@ impl Golden {
     fn wave(&self) -> Vec<f32> {
         let wave: Vec<f32> = integers(self.wave).iter().map(|&value| value as f32 / 32768.0).collect();
         let mut out = Vec::new();
-        condition(&wave, &self.front_end(), &mut out).expect("a signal");
+        let shape = condition(&wave, &self.front_end(), &mut out).expect("a signal");
+        pad(&mut out, shape.valid_samples, self.front_end().pad);
         out
     }
 

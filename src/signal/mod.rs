@@ -8,6 +8,8 @@
 //! | [`window`]    | the window function of a frame                                                     |
 //! | [`stft`]      | short-time power spectrum                                                     |
 //! | `fourier`     | filters by way of the spectrum; with `stft` the only user of the FFT library   |
+//! | [`rates`]     | the resampler of each rate that recordings come at                            |
+//! | [`wide`]      | the resampler with the wide pass band, by `transform`, many blocks at once     |
 //! | `frames`      | transforms of powers of two, many frames at once; `columns` feeds it                    |
 //! | [`mel`]       | the sparse filter bank, and what is wrong with it                             |
 //! | [`log_mel`]   | all of it per recording: immutable plan, scratch of the caller, no allocation |
@@ -28,10 +30,13 @@ mod frames;
 pub mod log_mel;
 pub mod mel;
 pub mod profile;
+pub mod rates;
 pub mod speech;
 pub mod stft;
 pub mod summary;
 pub mod tiles;
+mod transform;
+pub mod wide;
 pub mod window;
 
 #[cfg(test)]

@@ -22,17 +22,23 @@ torch.version.cuda = None
 import torchaudio  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent
-N_SAMPLES = 65_000
 EVERY = 8
 
 # Profile: rate, n_fft, periodic window, power over n_fft, HTK scale, area norm, fmax, decibels below the maximum.
-PROFILES = {
+CONSTANTS = {
     "paper": (21_500, 512, False, True, True, False, 10_750, False),
     "lineage": (21_500, 512, True, False, False, True, 4_000, True),
     "full-rank": (21_500, 1_024, False, True, False, False, 10_750, False),
     "full-rank-16k": (16_000, 1_024, False, True, False, False, 8_000, False),
+    "full-rank-16k-wide": (16_000, 1_024, False, True, False, False, 8_000, False),
     "full-rank-22k": (22_050, 1_024, False, True, False, False, 11_025, False),
+    "speech-64": (16_000, 512, True, True, False, False, 8_000, False),
+    "speech-128": (16_000, 1_024, True, True, False, False, 8_000, False),
 }
+# Samples, window, hop, bands, and whether it is the kept samples that are measured and, where they are too few, repeated.
+PAPER_SHAPE, SPEECH = (65_000, 256, 128, 128, False), {"speech-64": (512, 64), "speech-128": (1_024, 128)}
+SHAPES = {name: PAPER_SHAPE for name in CONSTANTS}
+SHAPES |= {name: (303 * 160, window, 160, n_mels, True) for name, (window, n_mels) in SPEECH.items()}
 
 
 def noise(n):
@@ -65,22 +71,26 @@ def chirp(n=70_000):
     return (arch(np.cumsum(20_000 * i) % 2**32) >> 2) + (noise(n) >> 3)
 
 
-def conditioned(integers):
-    """z-score over the whole recording, then truncation or zeros on the right."""
+def conditioned(integers, n_samples, _window, _hop, _n_mels, is_speech):
+    """z-score over the whole recording, then truncation or zeros on the right; or over what is kept, and the same again."""
     wave = (integers / 32768).astype(np.float32).astype(np.float64)
-    wave = ((wave - wave.mean()) / wave.std()).astype(np.float32)[:N_SAMPLES]
-    return np.pad(wave, (0, N_SAMPLES - len(wave))).astype(np.float64)
+    measured = wave[:n_samples] if is_speech else wave
+    wave = ((wave - measured.mean()) / measured.std()).astype(np.float32)[:n_samples]
+    if is_speech:
+        return np.resize(wave, n_samples).astype(np.float64)
+    return np.pad(wave, (0, n_samples - len(wave))).astype(np.float64)
 
 
-def of_librosa(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
-    window = scipy.signal.windows.hamming(256, sym=not periodic)
+def of_librosa(wave, shape, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
+    _, win_length, hop, n_mels, _ = shape
+    window = scipy.signal.windows.hamming(win_length, sym=not periodic)
     spectrum = librosa.stft(
-        wave, n_fft=n_fft, hop_length=128, win_length=256, window=window, center=True, pad_mode="constant"
+        wave, n_fft=n_fft, hop_length=hop, win_length=win_length, window=window, center=True, pad_mode="constant"
     )
     power = np.abs(spectrum) ** 2 / (n_fft if over_n_fft else 1)
     norm = "slaney" if area else None
     bank = librosa.filters.mel(
-        sr=rate, n_fft=n_fft, n_mels=128, fmin=0, fmax=fmax, htk=htk, norm=norm, dtype=np.float64
+        sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=0, fmax=fmax, htk=htk, norm=norm, dtype=np.float64
     )
     mel = bank @ power
     if decibels:
@@ -88,16 +98,17 @@ def of_librosa(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibel
     return np.log(np.maximum(mel, 1e-10))
 
 
-def of_torchaudio(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
+def of_torchaudio(wave, shape, rate, n_fft, periodic, over_n_fft, htk, area, fmax, decibels):
+    _, win_length, hop, n_mels, _ = shape
     spectrogram = torchaudio.transforms.MelSpectrogram(
         sample_rate=rate,
         n_fft=n_fft,
-        win_length=256,
-        hop_length=128,
+        win_length=win_length,
+        hop_length=hop,
         f_min=0.0,
         f_max=float(fmax),
         pad=0,
-        n_mels=128,
+        n_mels=n_mels,
         window_fn=torch.hamming_window,
         power=2.0,
         normalized=False,
@@ -118,14 +129,18 @@ def of_torchaudio(wave, rate, n_fft, periodic, over_n_fft, htk, area, fmax, deci
 # Windows, banks and transforms of torchaudio are made in the default type.
 torch.set_default_dtype(torch.float64)
 for wave_name, integers in [("voice", voice()), ("chirp", chirp())]:
-    wave = conditioned(integers)
-    for profile, constants in PROFILES.items():
-        by_library = {"librosa": of_librosa(wave, *constants), "torchaudio": of_torchaudio(wave, *constants)}
+    for profile, constants in CONSTANTS.items():
+        shape = SHAPES[profile]
+        wave = conditioned(integers, *shape)
+        by_library = {
+            "librosa": of_librosa(wave, shape, *constants),
+            "torchaudio": of_torchaudio(wave, shape, *constants),
+        }
         apart = np.abs(by_library["librosa"] - by_library["torchaudio"]).max()
         print(f"{profile} {wave_name}: librosa and torchaudio are {apart:.1e} apart")
         assert apart < 1e-9
         kept = {library: values[:, ::EVERY].astype("<f4") for library, values in by_library.items()}
-        assert all(values.shape == (128, 508) and values.dtype == np.float64 for values in by_library.values())
+        assert all(values.shape == (shape[3], 1 + shape[0] // shape[2]) and values.dtype == np.float64 for values in by_library.values())
         assert kept["librosa"].tobytes() == kept["torchaudio"].tobytes()
         kept["librosa"].tofile(HERE / f"{profile}-{wave_name}.f32")
     # The tests hold these sums, to know that they rebuilt the same waves.
