@@ -33,9 +33,10 @@ struct Golden {
     probabilities_after: Vec<f64>,
 }
 
+/// What is stored of a tensor.
 #[derive(Deserialize)]
-struct Digest {
-    name: String,
+pub(super) struct Digest {
+    pub name: String,
     sum: f64,
     norm: f64,
     largest: f64,
@@ -43,7 +44,7 @@ struct Digest {
 }
 
 impl Digest {
-    fn check(&self, tensor: Option<&Tensor>, tolerance: f64) {
+    pub fn check(&self, tensor: Option<&Tensor>, tolerance: f64) {
         let tensor = tensor.expect("a tensor of that name");
         let name = &self.name;
         // The gradient of a bias before batch norm is rounding in PyTorch (1e-15) and exactly zero here.
@@ -65,7 +66,8 @@ impl Digest {
     }
 }
 
-fn parameters(spec: &NetworkSpec) -> Parameters {
+/// The weights that both sides start from.
+pub(super) fn parameters(spec: &NetworkSpec) -> Parameters {
     let mut parameters = Parameters::zeros(spec);
     for (index, tensor) in parameters.tensors.iter_mut().enumerate() {
         let (taps, fans) = match tensor.shape.as_slice() {
@@ -75,7 +77,7 @@ fn parameters(spec: &NetworkSpec) -> Parameters {
         let forget = spec.lstm_units..2 * spec.lstm_units;
         for (i, value) in tensor.values.iter_mut().enumerate() {
             let u = Seed(1000 + index as u64).unit(i as u64);
-            let is_forget = tensor.name == "lstm.bias" && forget.contains(&i);
+            let is_forget = tensor.name.starts_with("lstm") && forget.contains(&i);
             *value = match tensor.name.rsplit('.').next() {
                 Some("kernel" | "recurrent_kernel") => (2.0 * u - 1.0) * (6.0 / (taps * fans) as f64).sqrt(),
                 Some("gamma") => (if i % 5 == 1 { -1.0 } else { 1.0 }) * (0.8 + 0.4 * u),

@@ -11,6 +11,8 @@ pub mod dense;
 mod dropout;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_structures;
 pub mod head;
 pub mod initialise;
 pub mod kernels;

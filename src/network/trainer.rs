@@ -164,6 +164,12 @@ impl Trainer {
         &self.gradient
     }
 
+    /// What entered the dense layer in the last step `[n, n_embedding]`.
+    #[cfg(test)]
+    pub(super) fn embedding(&self, n: usize) -> &[f32] {
+        &self.sequence.embedding[..n * self.spec.n_embedding()]
+    }
+
     /// Inference with moving statistics: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
         self.current_predictor().predict(log_mel, probabilities)
