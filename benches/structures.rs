@@ -17,7 +17,7 @@ const LATE: [[usize; 2]; 4] = [[2, 2], [2, 2], [4, 2], [4, 2]];
 
 /// A network whose LSTM reads groups of columns behind the last block.
 fn columns(n_frames: usize, maps: [usize; 4], pools: [[usize; 2]; 4]) -> NetworkSpec {
-    let block = |(n_maps, [mel, time])| BlockSpec { n_maps, pool: Pool { mel, time } };
+    let block = |(n_maps, [mel, time]): (usize, [usize; 2])| BlockSpec { n_maps, pool: Pool { mel, time } };
     NetworkSpec {
         window: 16,
         hop: 16,
@@ -34,7 +34,7 @@ fn networks() -> Vec<(String, NetworkSpec)> {
     let paper = NetworkSpec::paper(128, 508);
     let mut lean = NetworkSpec { trunk: Trunk::Shared, ..paper.clone() };
     lean.blocks[0].n_maps = 32;
-    let mut networks = vec![("paper".into(), paper), ("32,64,128,128 shared".into(), lean)];
+    let mut networks: Vec<(String, NetworkSpec)> = vec![("paper".into(), paper), ("32,64,128,128 shared".into(), lean)];
     for n_frames in [508, 380] {
         for maps in [[16, 32, 64, 128], [32, 64, 96, 128]] {
             for (name, pools) in [("early", EARLY), ("late", LATE)] {

@@ -32,7 +32,13 @@ impl<'a, const S: usize> Source<'a, S> {
     /// The pixel at the top left of the 3x3 patch of output pixel `(y, x)`.
     #[inline(always)]
     pub fn at(self, block: usize, y: usize, x: usize) -> *const f32 {
-        self.values[block * self.plane() + y * self.row() + x * S..].as_ptr()
+        self.from(block, y, x).as_ptr()
+    }
+
+    /// All values from that pixel on.
+    #[inline(always)]
+    pub fn from(self, block: usize, y: usize, x: usize) -> &'a [f32] {
+        &self.values[block * self.plane() + y * self.row() + x * S..]
     }
 
     /// Blocks of `S` channels.

@@ -138,7 +138,7 @@ impl Convolution<'_> {
             }
             Method::Winograd(tiling) => {
                 let source = Source::<CHANNELS>::new(self.image, self.input);
-                let tiles = (y0 / TILE, y1 / TILE);
+                let tiles = (y0 / TILE, y1.div_ceil(TILE));
                 let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
                 let mut scratch = Scratch { left, right };
                 winograd::conv_rows(lanes, tiling, source, tiles, (weights, bias), &mut scratch, (out, rows));
@@ -172,7 +172,7 @@ impl Convolution<'_> {
             }
             Method::Winograd(tiling) => {
                 let source = Source::<CHANNELS>::new(self.image, self.input);
-                let tiles = (y0 / TILE, y1 / TILE);
+                let tiles = (y0 / TILE, y1.div_ceil(TILE));
                 let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
                 let mut scratch = Scratch { left, right };
                 winograd::weight_gradient_rows(lanes, tiling, source, tiles, (gradient, rows), &mut scratch, sums);
