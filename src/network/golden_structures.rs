@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::network::golden::{Digest, parameters};
 use crate::network::head::Head;
+use crate::network::inputs::Inputs;
 use crate::network::optimiser::SgdConfig;
 use crate::network::parameters::Tensor;
 use crate::network::pool::Pool;
@@ -44,15 +45,17 @@ struct Shape {
     recurrent: Recurrent,
     head: Head,
     units: usize,
+    inputs: Inputs,
 }
 
 impl Shape {
     fn spec(&self) -> NetworkSpec {
-        let Self { n_mels, n_frames, window, hop, recurrent, head, .. } = *self;
+        let Self { n_mels, n_frames, window, hop, recurrent, head, inputs, .. } = *self;
         let blocks = self.maps.iter().zip(&self.pools).map(|(&n_maps, &pool)| BlockSpec { n_maps, pool });
         NetworkSpec {
             window,
             hop,
+            inputs,
             trunk: Trunk::Shared,
             blocks: blocks.collect(),
             recurrent,
@@ -75,7 +78,7 @@ fn batch(spec: &NetworkSpec) -> (Vec<f32>, Vec<usize>) {
 #[test]
 fn every_structures_loss_gradients_and_embedding_match_pytorch() {
     let golden: Golden = serde_json::from_str(GOLDEN).expect("the golden file is JSON");
-    assert_eq!(golden.cases.len(), 10);
+    assert_eq!(golden.cases.len(), 12);
     for case in &golden.cases {
         let spec = case.network.spec();
         let sgd = SgdConfig { learning_rate: 0.001, momentum: 0.8, decay: 0.0 };

@@ -15,6 +15,7 @@ mod golden;
 mod golden_structures;
 pub mod head;
 pub mod initialise;
+pub mod inputs;
 pub mod kernels;
 mod lstm;
 #[cfg(test)]

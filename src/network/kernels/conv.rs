@@ -19,7 +19,7 @@ impl<'a, const S: usize> Source<'a, S> {
     /// `values` `[blocks][height + 2][width + 2][S]`.
     pub fn new(values: &'a [f32], geometry: Geometry) -> Self {
         let source = Self { values, geometry };
-        assert!(S == CHANNELS || (S == 1 && geometry.channels == 1), "images have 1 channel or blocks of 16");
+        assert!(S == CHANNELS || S == 1, "images have planes of one channel or of 16");
         assert_eq!(values.len(), source.n_blocks() * source.plane(), "image does not fit its geometry");
         source
     }

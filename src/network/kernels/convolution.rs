@@ -10,7 +10,7 @@ use crate::simd::{Isa, Lanes};
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Direct sums, one channel in.
+    /// Direct sums over the planes of a first block's few channels.
     Narrow,
     /// Direct sums over blocks of 16 channels.
     Direct,

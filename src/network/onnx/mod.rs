@@ -16,6 +16,7 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::network::inputs::{DELTA_NORM, DELTA_REACH, Inputs};
 pub use crate::network::onnx::card::{Golden, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
 use crate::network::onnx::proto::{
@@ -51,7 +52,7 @@ fn export_with(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard, ha
         return Err(Error::bug("the model card describes another network").at_place("sermill.network"));
     }
     let mut graph = Graph::default();
-    let mut images = graph.image();
+    let mut images = graph.image(spec);
     if spec.cut() > 0 || spec.blocks.is_empty() {
         images = graph.frames(&images, "trunk", (0, spec.seen_frames()));
     }
@@ -115,12 +116,32 @@ struct Graph {
 }
 
 impl Graph {
-    /// `[n, n_mels, n_frames]` to `[n, 1, n_mels, n_frames]`.
-    fn image(&mut self) -> String {
+    /// `[n, n_mels, n_frames]` to `[n, channels, n_mels, n_frames]`.
+    fn image(&mut self, spec: &NetworkSpec) -> String {
         let channel_axis = self.integers("windows.channel_axis", &[1]);
         let image = self.node("Unsqueeze", "windows.image", &[INPUT, &channel_axis], vec![]);
         self.integers("windows.time_axis", &[3]);
-        image
+        match spec.inputs {
+            Inputs::LogMel => image,
+            Inputs::Deltas => self.deltas(image),
+        }
+    }
+
+    /// An image of one channel, its delta and the delta of that as three.
+    fn deltas(&mut self, image: String) -> String {
+        let reach = DELTA_REACH as i64;
+        let pads = self.integers("deltas.pads", &[0, 0, 0, reach, 0, 0, 0, reach]);
+        let kernel: Vec<f32> = (-reach..=reach).map(|k| k as f32 / DELTA_NORM).collect();
+        let kernel = self.floats("deltas.kernel", &[1, 1, 1, kernel.len()], &kernel);
+        let mut channels = vec![image];
+        for name in ["deltas.first", "deltas.second"] {
+            let before = channels.last().cloned().unwrap_or_default();
+            let edges = vec![AttributeProto::text("mode", "edge")];
+            let wider = self.node("Pad", &format!("{name}.padded"), &[&before, &pads], edges);
+            channels.push(self.node("Conv", name, &[&wider, &kernel], vec![]));
+        }
+        let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
+        self.node("Concat", "deltas", &channels, vec![AttributeProto::int("axis", 1)])
     }
 
     /// Columns `first..end` of an image.

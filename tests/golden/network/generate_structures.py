@@ -31,11 +31,24 @@ CASES = [
     dict(SHAPE, recurrent="lstm", head="mean-deviation", window=16, hop=8),
     dict(BARE, recurrent="none", head="mean-deviation"),
     dict(BARE, recurrent="bilstm", head="last"),
+    dict(SHAPE, recurrent="lstm", head="mean", inputs="deltas"),
+    dict(BARE, recurrent="none", head="attention", inputs="deltas"),
 ]
 
 
+def channels(case):
+    """Which orders of delta enter."""
+    return {"log-mel": [0], "deltas": [0, 1, 2]}[case.get("inputs", "log-mel")]
+
+
+def delta(x):
+    """HTK's regression over five frames, the ends repeated; x `[batch, 1, mels, frames]`."""
+    kernel = torch.arange(-2, 3, dtype=torch.float64).reshape(1, 1, 1, 5) / 10
+    return F.conv2d(F.pad(x, (2, 2, 0, 0), mode="replicate"), kernel)
+
+
 def shapes(case):
-    maps, height = 1, case["n_mels"]
+    maps, height = len(channels(case)), case["n_mels"]
     for index, (n_maps, pool) in enumerate(zip(case["maps"], case["pools"])):
         yield f"block{index + 1}.kernel", (3, 3, maps, n_maps)
         for part in ("bias", "gamma", "beta", "moving_mean", "moving_variance"):
@@ -87,7 +100,10 @@ def steps(case, p, log_mel):
     """Vectors `[batch, steps, inputs]`: convolutions see all frames that lie in a window once."""
     window, hop = case["window"], case["hop"]
     n_steps = 1 + (case["n_frames"] - window) // hop
-    x = log_mel[:, None, :, : (n_steps - 1) * hop + window]
+    x = [log_mel[:, None]]
+    for _ in channels(case)[1:]:
+        x.append(delta(x[-1]))
+    x = torch.cat(x, dim=1)[:, :, :, : (n_steps - 1) * hop + window]
     for index, pool in enumerate(case["pools"]):
         get = lambda part: p[f"block{index + 1}.{part}"]
         x = F.conv2d(x, get("kernel").permute(3, 2, 0, 1), get("bias"), padding=1)
@@ -137,7 +153,8 @@ def main():
         loss = F.cross_entropy(vector @ p["dense.kernel"] + p["dense.bias"], labels)
         gradients = torch.autograd.grad(loss, [p[name] for name in trained])
         network = {key: case[key] for key in ("n_mels", "n_frames", "window", "hop", "recurrent", "head")}
-        network |= {"maps": case["maps"], "pools": case["pools"], "units": case["units"]}
+        network |= {"maps": case["maps"], "pools": case["pools"], "units": case["units"],
+                    "inputs": case.get("inputs", "log-mel")}
         results.append({"network": network, "loss": loss.item(), "embedding": digest("embedding", vector),
                         "gradients": [digest(name, g) for name, g in zip(trained, gradients)]})
     made_with = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__}
