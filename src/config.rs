@@ -13,6 +13,7 @@ use crate::files;
 use crate::labels::Labels;
 use crate::network::average::Average;
 use crate::network::head::Head;
+use crate::network::inputs::Inputs;
 use crate::network::optimiser::Optimiser;
 use crate::network::pool::Pool;
 use crate::network::schedule::Schedule;
@@ -181,6 +182,9 @@ pub struct NetworkConfig {
     pub window: usize,
     /// Frames between two windows.
     pub hop: usize,
+    /// What of the spectrogram enters: `log-mel`, or `deltas` for three channels.
+    #[serde(default, skip_serializing_if = "Inputs::is_log_mel")]
+    pub inputs: Inputs,
     /// Where recordings are cut into windows: `windows` or `shared`.
     pub trunk: Trunk,
     /// Feature maps of each block.
@@ -292,6 +296,7 @@ impl Pipeline {
         let spec = NetworkSpec {
             window: network.window,
             hop: network.hop,
+            inputs: network.inputs,
             trunk: network.trunk,
             blocks: blocks.collect(),
             recurrent: network.recurrent,

@@ -152,11 +152,11 @@ impl Block {
             });
         let (total, n) = (self.patch_sums(n), (n * shape.conv.n_pixels()) as f64);
         let centred = total.centred(n);
-        let channels = shape.conv.channels;
+        let (channels, n_taps) = (shape.conv.channels, shape.input.channels * TAPS);
         for (channel, statistics) in self.statistics.iter_mut().enumerate() {
             let tap = |tap: usize| f64::from(tensors.kernel.values[tap * channels + channel]);
-            let mean: f64 = (0..TAPS).map(|t| tap(t) * total.sum[t]).sum::<f64>() / n;
-            let products = (0..TAPS).map(|t| (0..TAPS).map(|u| tap(t) * centred[t][u] * tap(u)).sum::<f64>());
+            let mean: f64 = (0..n_taps).map(|t| tap(t) * total.sum[t]).sum::<f64>() / n;
+            let products = (0..n_taps).map(|t| (0..n_taps).map(|u| tap(t) * centred[t][u] * tap(u)).sum::<f64>());
             *statistics = (mean + f64::from(tensors.bias.values[channel]), products.sum::<f64>().max(0.0) / n);
         }
         self.weights.set_norm(tensors, epsilon, self.statistics.iter().copied());

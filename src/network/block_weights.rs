@@ -32,13 +32,14 @@ impl BlockShape {
         let pool = spec.blocks[index].pool;
         let conv = Geometry { height, width, channels: spec.blocks[index].n_maps };
         let input = Geometry { height, width, channels };
-        Self { input, conv, pooled: conv.pooled(pool), pool, method: Method::choose(input, pool) }
+        let method = if index == 0 { Method::Narrow } else { Method::choose(input, pool) };
+        Self { input, conv, pooled: conv.pooled(pool), pool, method }
     }
 
     /// Floats of one input image with padding.
     pub fn input_len(&self) -> usize {
         if self.method == Method::Narrow {
-            (self.input.height + 2) * (self.input.width + 2)
+            self.input.channels * (self.input.height + 2) * (self.input.width + 2)
         } else {
             self.input.padded_len()
         }

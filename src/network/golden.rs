@@ -33,6 +33,7 @@ struct Golden {
     probabilities_after: Vec<f64>,
 }
 
+/// What is stored of a tensor.
 #[derive(Deserialize)]
 pub(super) struct Digest {
     pub(super) name: String,
@@ -65,6 +66,7 @@ impl Digest {
     }
 }
 
+/// The weights that both sides start from.
 pub(super) fn parameters(spec: &NetworkSpec) -> Parameters {
     let mut parameters = Parameters::zeros(spec);
     for (index, tensor) in parameters.tensors.iter_mut().enumerate() {
@@ -75,7 +77,7 @@ pub(super) fn parameters(spec: &NetworkSpec) -> Parameters {
         let forget = spec.lstm_units..2 * spec.lstm_units;
         for (i, value) in tensor.values.iter_mut().enumerate() {
             let u = Seed(1000 + index as u64).unit(i as u64);
-            let is_forget = tensor.name == "lstm.bias" && forget.contains(&i);
+            let is_forget = tensor.name.starts_with("lstm") && forget.contains(&i);
             *value = match tensor.name.rsplit('.').next() {
                 Some("kernel" | "recurrent_kernel") => (2.0 * u - 1.0) * (6.0 / (taps * fans) as f64).sqrt(),
                 Some("gamma") => (if i % 5 == 1 { -1.0 } else { 1.0 }) * (0.8 + 0.4 * u),

@@ -85,8 +85,8 @@ pub struct Multiplier {
 const PARTS: usize = 8;
 /// Parts have a multiple of this many rows: each packs the right factor for itself.
 const PART_ROWS: usize = 8;
-/// Rows of one tile of a product.
-const ROWS: usize = 4;
+/// Rows of one tile of a product: with 32 registers eight sums hide each other's latency. The order of no sum depends on it.
+const ROWS: usize = 8;
 
 impl Multiplier {
     /// A multiplier with the kernels of `isa`; its memory grows to the longest inner size and stays.
@@ -141,12 +141,12 @@ impl Job for Product<'_> {
                     // SAFETY: the rows of the tile exist.
                     row += unsafe {
                         match (CHANNELS / L::N, m - row >= ROWS) {
-                            (1, true) => self.tile::<L, 1, 4>(lanes, tile),
+                            (1, true) => self.tile::<L, 1, ROWS>(lanes, tile),
                             (1, false) => self.tile::<L, 1, 1>(lanes, tile),
-                            (2, true) => self.tile::<L, 2, 4>(lanes, tile),
-                            (2, false) => self.tile::<L, 2, 1>(lanes, tile),
-                            (_, true) => self.tile::<L, 4, 4>(lanes, tile),
-                            (_, false) => self.tile::<L, 4, 1>(lanes, tile),
+                            (2, _) if m - row >= 4 => self.tile::<L, 2, 4>(lanes, tile),
+                            (2, _) => self.tile::<L, 2, 1>(lanes, tile),
+                            (_, _) if m - row >= 4 => self.tile::<L, 4, 4>(lanes, tile),
+                            (_, _) => self.tile::<L, 4, 1>(lanes, tile),
                         }
                     };
                 }

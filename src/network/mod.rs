@@ -15,8 +15,11 @@ mod dropout;
 mod golden;
 #[cfg(test)]
 mod golden_learning;
+#[cfg(test)]
+mod golden_structures;
 pub mod head;
 pub mod initialise;
+pub mod inputs;
 pub mod kernels;
 #[cfg(test)]
 mod learning_proof;

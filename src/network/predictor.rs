@@ -9,6 +9,7 @@ use crate::network::block::{GROUPS, group_size};
 use crate::network::block_weights::{BlockShape, BlockWeights};
 use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseShape};
+use crate::network::inputs::{cut_image, stack_windows};
 use crate::network::kernels::dropout::Dropout;
 use crate::network::parameters::Parameters;
 use crate::network::seam::Seam;
@@ -118,26 +119,6 @@ pub(super) fn check_batch(spec: &NetworkSpec, log_mel: &[f32]) -> Result<usize> 
     Ok(log_mel.len() / one)
 }
 
-/// Cuts image number `image` of the first block out of recordings `[n, n_mels, n_frames]`, with padding: a window, or for a
-/// shared trunk all frames that lie in a window.
-pub(super) fn cut_image(spec: &NetworkSpec, log_mel: &[f32], image: usize, out: &mut [f32]) {
-    let (recording, first, width) = match spec.cut() {
-        0 => (image / spec.n_windows(), image % spec.n_windows() * spec.hop, spec.window),
-        _ => (image, 0, spec.seen_frames()),
-    };
-    let recording = &log_mel[recording * spec.n_mels * spec.n_frames..][..spec.n_mels * spec.n_frames];
-    let rows = recording.chunks_exact(spec.n_frames).zip(out.chunks_exact_mut(width + 2).skip(1));
-    for (row, out) in rows {
-        out[1..=width].copy_from_slice(&row[first..first + width]);
-    }
-}
-
-/// Copies window number `step` of a recording `[n_mels, n_frames]` to the vector of a step of a network without blocks.
-pub(super) fn stack_window(spec: &NetworkSpec, recording: &[f32], step: usize, vector: &mut [f32]) {
-    let rows = recording.chunks_exact(spec.n_frames).zip(vector.chunks_exact_mut(spec.window));
-    rows.for_each(|(row, out)| out.copy_from_slice(&row[step * spec.hop..][..spec.window]));
-}
-
 /// The layer's sizes in `spec`.
 pub(super) fn dense_shape(spec: &NetworkSpec) -> DenseShape {
     DenseShape { n_inputs: spec.n_embedding(), n_classes: spec.n_classes }
@@ -243,7 +224,7 @@ impl Predictor {
         let one = spec.n_mels * spec.n_frames;
         let n = log_mel.len() / one;
         // One image of the first block gives the features of one window, or of all windows of a recording.
-        let n_images = spec.n_images(0, n);
+        let n_images = if blocks.is_empty() { n } else { spec.n_images(0, n) };
         let per_image = n * spec.n_windows() / n_images * spec.lstm_inputs();
         let group = group_size(n_images);
         pool.install(|| {
@@ -252,8 +233,7 @@ impl Predictor {
                 for (offset, features) in features.chunks_exact_mut(per_image).enumerate() {
                     let image = index * group + offset;
                     let Some(columns) = columns else {
-                        let recording = &log_mel[image / spec.n_windows() * one..][..one];
-                        stack_window(spec, recording, image % spec.n_windows(), features);
+                        stack_windows(spec, &log_mel[image * one..][..one], features);
                         continue;
                     };
                     cut_image(spec, log_mel, image, &mut scratch.images[0]);

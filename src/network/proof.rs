@@ -1,6 +1,7 @@
 //! The fast path against the `f64` twin, on every instruction set, and the small network that tests share.
 
 use crate::network::head::Head;
+use crate::network::inputs::Inputs;
 use crate::network::network::Network;
 use crate::network::optimiser::SgdConfig;
 use crate::network::parameters::Parameters;
@@ -57,6 +58,13 @@ pub fn column_specs() -> [NetworkSpec; 2] {
     [NetworkSpec { window: 12, ..one.clone() }, one]
 }
 
+/// Fifteen steps of one column; the second block is convolved in tiles that stand out of its images.
+pub fn ragged_spec() -> NetworkSpec {
+    let block = |n_maps, side: usize| BlockSpec { n_maps, pool: side.into() };
+    let [_, columns] = column_specs();
+    NetworkSpec { n_mels: 10, n_frames: 31, window: 2, hop: 2, blocks: vec![block(16, 1), block(20, 2)], ..columns }
+}
+
 /// Every kind of recurrent layer with every head, behind blocks and without.
 pub fn structures() -> Vec<NetworkSpec> {
     let [_, columns] = column_specs();
@@ -72,11 +80,20 @@ pub fn structures() -> Vec<NetworkSpec> {
     specs
 }
 
+/// Three channels: in windows, in the columns of a shared trunk, and without blocks.
+pub fn delta_specs() -> [NetworkSpec; 3] {
+    let [_, columns] = column_specs();
+    let bare = NetworkSpec { n_mels: 5, n_frames: 9, window: 3, hop: 2, blocks: vec![], ..columns.clone() };
+    [small_spec(), columns, bare].map(|spec| NetworkSpec { inputs: Inputs::Deltas, ..spec })
+}
+
 /// Both small networks with windows cut before the first block and behind a shared trunk, and all other structures.
 pub fn specs() -> Vec<NetworkSpec> {
     let shared = |spec| NetworkSpec { trunk: Trunk::Shared, ..spec };
-    let mut specs = vec![small_spec(), tiled_spec(), shared(small_spec()), shared(tiled_spec()), seam_spec()];
+    let mut specs =
+        vec![small_spec(), tiled_spec(), shared(small_spec()), shared(tiled_spec()), seam_spec(), ragged_spec()];
     specs.extend(structures());
+    specs.extend(delta_specs());
     specs
 }
 

@@ -12,7 +12,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::error::{Error, Result};
-use crate::network::onnx::{self, INPUT, ModelCard, OUTPUT, golden_input};
+use crate::network::onnx::{self, EMBEDDING, INPUT, ModelCard, OUTPUT, golden_input};
 use crate::network::predictor::Predictor;
 
 /// ONNX Runtime allows one environment per process and `ort` does not hand it out twice, so the process keeps
@@ -194,6 +194,49 @@ impl Session {
     /// A bug if a length is wrong; the machine if ONNX Runtime fails, for want of memory for example; wrong input if
     /// a value is not finite (natively; ONNX Runtime computes on).
     pub fn run(&mut self, log_mel: &[f32], batch: usize, out: &mut [f32]) -> Result<()> {
+        self.run_into(log_mel, batch, out, None)
+    }
+
+    /// Whether the model gives its embedding: models that older versions wrote do not on ONNX Runtime.
+    pub fn has_embedding(&self) -> bool {
+        match &self.engine {
+            Engine::OnnxRuntime(session) => session.outputs().iter().any(|outlet| outlet.name() == EMBEDDING),
+            Engine::Native(_) => true,
+        }
+    }
+
+    /// [`Session::run`], and what enters the model's dense layer into `embedding` `[batch, n_embedding]`
+    /// ([`NetworkSpec::n_embedding`](crate::network::NetworkSpec::n_embedding) of the card's network).
+    ///
+    /// # Errors
+    /// As [`Session::run`]; wrong input if the model does not give it ([`Session::has_embedding`]).
+    pub fn run_with_embedding(
+        &mut self,
+        log_mel: &[f32],
+        batch: usize,
+        out: &mut [f32],
+        embedding: &mut [f32],
+    ) -> Result<()> {
+        let width = self.card.network.n_embedding();
+        if embedding.len() != batch * width {
+            let text =
+                format!("a batch of {batch} has {} values of its embedding, not {}", batch * width, embedding.len());
+            return Err(Error::bug(text));
+        }
+        if !self.has_embedding() {
+            return Err(Error::input("the model gives no embedding: an older version wrote it")
+                .hint("run it with the provider `native`, or train it again"));
+        }
+        self.run_into(log_mel, batch, out, Some(embedding))
+    }
+
+    fn run_into(
+        &mut self,
+        log_mel: &[f32],
+        batch: usize,
+        out: &mut [f32],
+        embedding: Option<&mut [f32]>,
+    ) -> Result<()> {
         let network = &self.card.network;
         let (n_in, n_out) = (batch * network.n_mels * network.n_frames, batch * network.n_classes);
         if log_mel.len() != n_in || out.len() != n_out {
@@ -207,9 +250,12 @@ impl Session {
         }
         match &mut self.engine {
             Engine::OnnxRuntime(session) => {
-                run_on_runtime(session, [batch, network.n_mels, network.n_frames], log_mel, out)
+                run_on_runtime(session, [batch, network.n_mels, network.n_frames], log_mel, (out, embedding))
             }
-            Engine::Native(predictor) => predictor.predict(log_mel, out),
+            Engine::Native(predictor) => match embedding {
+                None => predictor.predict(log_mel, out),
+                Some(embedding) => predictor.predict_with_embedding(log_mel, out, embedding),
+            },
         }
     }
 
@@ -258,7 +304,11 @@ fn open_runtime(
     let network = &card.network;
     let wanted = [-1, network.n_mels as i64, network.n_frames as i64];
     check_outlet("input", session.inputs(), INPUT, &wanted)?;
-    check_outlet("output", session.outputs(), OUTPUT, &[-1, network.n_classes as i64])?;
+    let (output, embedding) = session.outputs().split_at(session.outputs().len().min(1));
+    check_outlet("output", output, OUTPUT, &[-1, network.n_classes as i64])?;
+    if !embedding.is_empty() {
+        check_outlet("second output", embedding, EMBEDDING, &[-1, network.n_embedding() as i64])?;
+    }
     Ok(Box::new(session))
 }
 
@@ -266,18 +316,21 @@ fn run_on_runtime(
     session: &mut ort::session::Session,
     shape: [usize; 3],
     log_mel: &[f32],
-    out: &mut [f32],
+    (out, embedding): (&mut [f32], Option<&mut [f32]>),
 ) -> Result<()> {
     let failed = |e| Error::machine("ONNX Runtime cannot run the model").because(e);
     let view =
         ArrayView3::from_shape(shape, log_mel).map_err(|e| Error::bug("a batch has no such shape").because(e))?;
     let tensor = TensorRef::from_array_view(view).map_err(failed)?;
     let outputs = session.run(ort::inputs![INPUT => tensor]).map_err(failed)?;
-    let (_, probabilities) = outputs[OUTPUT].try_extract_tensor::<f32>().map_err(failed)?;
-    if probabilities.len() != out.len() {
-        return Err(Error::bug(format!("the model gave {} values, not {}", probabilities.len(), out.len())));
+    let wanted = [(OUTPUT, Some(out)), (EMBEDDING, embedding)];
+    for (name, out) in wanted.into_iter().filter_map(|(name, out)| Some((name, out?))) {
+        let (_, values) = outputs[name].try_extract_tensor::<f32>().map_err(failed)?;
+        if values.len() != out.len() {
+            return Err(Error::bug(format!("the model gave {} values, not {}", values.len(), out.len())));
+        }
+        out.copy_from_slice(values);
     }
-    out.copy_from_slice(probabilities);
     Ok(())
 }
 

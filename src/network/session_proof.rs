@@ -5,7 +5,9 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::network::onnx::{Golden, export};
 use crate::network::parameters::{BlockTensors, Parameters};
+use crate::network::proof::{batch, network_of, specs};
 use crate::network::spec::{BlockSpec, NetworkSpec};
+use crate::network::twin::Twin;
 use crate::units::Seed;
 
 fn runtime() -> Runtime {
@@ -185,6 +187,31 @@ fn native_and_onnx_runtime_agree() {
             let louder: Vec<Vec<f32>> =
                 inputs.iter().map(|input| input.iter().map(|value| value * 1.01).collect()).collect();
             assert!(worst(&scores(&mut native, &louder), &theirs) > LIMIT, "a gain of 1 % would pass");
+        }
+    }
+}
+
+#[test]
+fn every_structure_gives_what_onnx_runtime_and_the_twin_give_and_its_embedding() {
+    for spec in specs() {
+        let network = network_of(spec);
+        let (spec, n) = (&network.spec, 5);
+        let card = card(spec, vec![0.0; spec.n_classes]);
+        let bytes = export(spec, &network.parameters, &card).expect("fits");
+        let (log_mel, labels) = batch(spec, n, 22);
+        let trace = Twin::new(spec, &network.parameters).forward(&log_mel, &labels, None, true);
+        for provider in ON_CPU {
+            let mut session = open(&bytes, provider, 2).expect("own model");
+            assert!(session.has_embedding());
+            let (mut found, mut embedding) = (vec![0.0; n * spec.n_classes], vec![0.0; n * spec.n_embedding()]);
+            session.run_with_embedding(&log_mel, n, &mut found, &mut embedding).expect("runs");
+            let wanted = trace.probabilities.iter().flatten().chain(trace.embedding.iter().flatten());
+            for (found, wanted) in found.iter().chain(&embedding).zip(wanted) {
+                let error = (f64::from(*found) - wanted).abs();
+                // Statistics of the spectrogram itself are as large as 10.
+                assert!(error < 1e-5 * wanted.abs().max(1.0), "{provider}: {found} {wanted}, {spec:?}");
+            }
+            assert!(session.run_with_embedding(&log_mel, n, &mut found, &mut [0.0]).is_err());
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::network::head::Head;
+use crate::network::inputs::Inputs;
 use crate::network::pool::Pool;
 use crate::network::sequence::Recurrent;
 use crate::signal::tiles;
@@ -47,6 +48,9 @@ pub struct NetworkSpec {
     pub window: usize,
     /// Frames between the starts of two windows.
     pub hop: usize,
+    /// What of the spectrogram enters.
+    #[serde(default, skip_serializing_if = "Inputs::is_log_mel")]
+    pub inputs: Inputs,
     /// Where recordings are cut into windows. Models written before there was a choice do not say it.
     #[serde(default)]
     pub trunk: Trunk,
@@ -80,6 +84,7 @@ impl NetworkSpec {
             n_frames,
             window: 128,
             hop: 64,
+            inputs: Inputs::LogMel,
             trunk: Trunk::Windows,
             blocks: vec![block(64, 2), block(64, 4), block(128, 4), block(128, 4)],
             recurrent: Recurrent::Lstm,
@@ -134,7 +139,7 @@ impl NetworkSpec {
     /// of one step.
     pub fn block_input(&self, index: usize) -> (usize, usize, usize) {
         let width = if index < self.cut() { self.seen_frames() } else { self.window };
-        self.blocks[..index].iter().fold((self.n_mels, width, 1), |(height, width, _), block| {
+        self.blocks[..index].iter().fold((self.n_mels, width, self.inputs.n_channels()), |(height, width, _), block| {
             (height / block.pool.mel, width / block.pool.time, block.n_maps)
         })
     }

@@ -12,12 +12,11 @@ use crate::network::block_weights::BlockShape;
 use crate::network::columns::Columns;
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
+use crate::network::inputs::{cut_image, stack_windows};
 use crate::network::kernels::dropout::Dropout;
 use crate::network::optimiser::UpdateRule;
 use crate::network::parameters::{Parameters, TensorsMut};
-use crate::network::predictor::{
-    Predictor, check_batch, check_shapes, cut_image, dense_shape, stack_window, thread_pool,
-};
+use crate::network::predictor::{Predictor, check_batch, check_shapes, dense_shape, thread_pool};
 use crate::network::seam::SeamMemory;
 use crate::network::sequence::{Sequence, SequenceGradient};
 use crate::network::spec::NetworkSpec;
@@ -190,6 +189,12 @@ impl Trainer {
         &self.gradient
     }
 
+    /// What entered the dense layer in the last step `[n, n_embedding]`.
+    #[cfg(test)]
+    pub(super) fn embedding(&self, n: usize) -> &[f32] {
+        &self.sequence.embedding[..n * self.spec.n_embedding()]
+    }
+
     /// Inference with moving statistics and [`Trainer::evaluated`] weights: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
         self.current_predictor().predict(log_mel, probabilities)
@@ -233,7 +238,7 @@ impl Trainer {
         let (spec, parameters) = (&self.spec, &self.state.parameters);
         let epsilon = spec.batch_norm_epsilon;
         if let Some(first) = self.blocks.first_mut() {
-            let images = first.input.chunks_exact_mut(first.weights.shape.input_len()).take(spec.n_images(0, n));
+            let images = first.input.par_chunks_exact_mut(first.weights.shape.input_len()).take(spec.n_images(0, n));
             images.enumerate().for_each(|(image, out)| cut_image(spec, log_mel, image, out));
         }
         let at = |index: usize| Dropout::new(dropout, index, spec.dropout);
@@ -274,13 +279,13 @@ impl Trainer {
         let recordings = recordings.zip(self.factors.par_chunks_exact_mut(n_inputs)).take(n);
         recordings.enumerate().for_each(|(recording, (vectors, factors))| {
             mask.factors(recording, factors);
+            if columns.is_none() {
+                stack_windows(spec, &log_mel[recording * one..][..one], vectors);
+            }
             for (step, vector) in vectors.chunks_exact_mut(n_inputs).enumerate() {
-                match columns {
-                    None => stack_window(spec, &log_mel[recording * one..][..one], step, vector),
-                    Some(columns) => {
-                        let image = (recording * n_steps + step) / columns.n_steps;
-                        columns.read(&features[image * image_len..][..image_len], step % columns.n_steps, vector);
-                    }
+                if let Some(columns) = columns {
+                    let image = (recording * n_steps + step) / columns.n_steps;
+                    columns.read(&features[image * image_len..][..image_len], step % columns.n_steps, vector);
                 }
                 vector.iter_mut().zip(factors.iter()).for_each(|(value, factor)| *value *= factor);
             }

@@ -147,7 +147,7 @@ impl Block {
 
     /// First block: gradients of its tensors.
     ///
-    /// The dense terms of batch norm's gradient need no pass over the image: with 9 taps their sums with the input
+    /// The dense terms of batch norm's gradient need no pass over the image: with so few taps their sums with the input
     /// are `sum[t]` and `centred[t][u] w[u]`.
     pub fn backward_first(
         &mut self,
@@ -185,7 +185,7 @@ impl Block {
         let (scale_term, shift_term, scale) = (&self.scale_term, &self.shift_term, &self.weights.scale);
         for (at, value) in gradient.kernel.values.iter_mut().enumerate() {
             let (tap, channel) = (at / shape.conv.channels, at % shape.conv.channels);
-            let along: f64 = (0..TAPS)
+            let along: f64 = (0..shape.input.channels * TAPS)
                 .map(|second| {
                     centred[tap][second] * f64::from(tensors.kernel.values[second * shape.conv.channels + channel])
                 })

@@ -197,14 +197,14 @@ impl InnerBackward<'_> {
 
 /// The sparse part of the first block's weight gradient for one image: the sum over pooled values of input times gradient.
 pub struct FirstBackward<'a> {
-    /// The image `[height + 2][width + 2]`.
+    /// The image `[channels][height + 2][width + 2]`.
     pub image: &'a [f32],
     /// Shape of the convolution's output, and the pool behind it.
     pub geometry: Geometry,
     pub pool: Pool,
     pub gradient: &'a [f32],
     pub argmax: &'a [u8],
-    /// Weight gradient of the images so far, packed: `[blocks][9][16]`.
+    /// Weight gradient of the images so far, packed: `[blocks][3][channels][3][16]`.
     pub weight_gradient: &'a mut [f32],
 }
 
@@ -214,14 +214,20 @@ impl Job for FirstBackward<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let (pooled, row) = (self.geometry.pooled(self.pool), self.geometry.width + 2);
-        assert!(self.image.len() >= (self.geometry.height + 2) * row, "image does not fit its geometry");
+        let plane = (self.geometry.height + 2) * row;
+        let n_planes = self.image.len() / plane;
+        assert!(n_planes > 0 && self.image.len() == n_planes * plane, "image does not fit its geometry");
         let cells = pixels(self.gradient).iter().zip(self.argmax.as_chunks::<CHANNELS>().0);
         for (at, (gradient, argmax)) in cells.enumerate() {
             let (block, cell) = (at / pooled.n_pixels(), at % pooled.n_pixels());
             let corner = cell / pooled.width * self.pool.mel * row + cell % pooled.width * self.pool.time;
-            let sums = &mut self.weight_gradient[block * 9 * CHANNELS..][..9 * CHANNELS];
-            // SAFETY: patches of the cell's pixels lie within the padding.
-            unsafe { add_cell(lanes, self.image[corner..].as_ptr(), row, self.pool, (gradient, argmax), sums) };
+            let sums = &mut self.weight_gradient[block * n_planes * 9 * CHANNELS..][..n_planes * 9 * CHANNELS];
+            for number in 0..n_planes {
+                let image = self.image[number * plane + corner..].as_ptr();
+                let sums = (&mut sums[number * 3 * CHANNELS..], n_planes * 3 * CHANNELS);
+                // SAFETY: patches of the cell's pixels lie within the padding.
+                unsafe { add_cell(lanes, image, row, self.pool, (gradient, argmax), sums) };
+            }
         }
     }
 }
@@ -237,17 +243,18 @@ unsafe fn add_cell<L: Lanes>(
     row: usize,
     pool: Pool,
     (gradient, argmax): (&Channels, &[u8; CHANNELS]),
-    sums: &mut [f32],
+    (sums, sums_row): (&mut [f32], usize),
 ) {
+    assert!(sums.len() >= 2 * sums_row + 3 * CHANNELS, "nine taps of sums");
     for lane in (0..CHANNELS).step_by(L::N) {
-        // SAFETY: the caller's contract; `sums` holds 9 taps of 16 channels.
+        // SAFETY: the caller's contract; `sums` holds three rows of 3 taps of 16 channels.
         unsafe {
             let (argmax, gradient) =
                 (lanes.load_indices(argmax.as_ptr().add(lane)), lanes.load(gradient.as_ptr().add(lane)));
             let sums = sums.as_mut_ptr().add(lane);
             let mut acc: [L::V; 9] = [lanes.splat(0.0); 9];
             for (tap, acc) in acc.iter_mut().enumerate() {
-                *acc = lanes.load(sums.add(tap * CHANNELS));
+                *acc = lanes.load(sums.add(tap / 3 * sums_row + tap % 3 * CHANNELS));
             }
             for y in 0..pool.mel {
                 for x in 0..pool.time {
@@ -259,7 +266,7 @@ unsafe fn add_cell<L: Lanes>(
                 }
             }
             for (tap, acc) in acc.into_iter().enumerate() {
-                lanes.store(sums.add(tap * CHANNELS), acc);
+                lanes.store(sums.add(tap / 3 * sums_row + tap % 3 * CHANNELS), acc);
             }
         }
     }

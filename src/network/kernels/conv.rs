@@ -19,7 +19,7 @@ impl<'a, const S: usize> Source<'a, S> {
     /// `values` `[blocks][height + 2][width + 2][S]`.
     pub fn new(values: &'a [f32], geometry: Geometry) -> Self {
         let source = Self { values, geometry };
-        assert!(S == CHANNELS || (S == 1 && geometry.channels == 1), "images have 1 channel or blocks of 16");
+        assert!(S == CHANNELS || S == 1, "images have planes of one channel or of 16");
         assert_eq!(values.len(), source.n_blocks() * source.plane(), "image does not fit its geometry");
         source
     }
@@ -32,7 +32,13 @@ impl<'a, const S: usize> Source<'a, S> {
     /// The pixel at the top left of the 3x3 patch of output pixel `(y, x)`.
     #[inline(always)]
     pub fn at(self, block: usize, y: usize, x: usize) -> *const f32 {
-        self.values[block * self.plane() + y * self.row() + x * S..].as_ptr()
+        self.from(block, y, x).as_ptr()
+    }
+
+    /// All values from that pixel on.
+    #[inline(always)]
+    pub fn from(self, block: usize, y: usize, x: usize) -> &'a [f32] {
+        &self.values[block * self.plane() + y * self.row() + x * S..]
     }
 
     /// Blocks of `S` channels.

@@ -10,7 +10,7 @@ use crate::simd::{Isa, Lanes};
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Direct sums, one channel in.
+    /// Direct sums over the planes of a first block's few channels.
     Narrow,
     /// Direct sums over blocks of 16 channels.
     Direct,
@@ -138,7 +138,7 @@ impl Convolution<'_> {
             }
             Method::Winograd(tiling) => {
                 let source = Source::<CHANNELS>::new(self.image, self.input);
-                let tiles = (y0 / TILE, y1 / TILE);
+                let tiles = (y0 / TILE, y1.div_ceil(TILE));
                 let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
                 let mut scratch = Scratch { left, right };
                 winograd::conv_rows(lanes, tiling, source, tiles, (weights, bias), &mut scratch, (out, rows));
@@ -172,7 +172,7 @@ impl Convolution<'_> {
             }
             Method::Winograd(tiling) => {
                 let source = Source::<CHANNELS>::new(self.image, self.input);
-                let tiles = (y0 / TILE, y1 / TILE);
+                let tiles = (y0 / TILE, y1.div_ceil(TILE));
                 let (left, right) = self.scratch.split_at_mut(self.scratch.len() / 2);
                 let mut scratch = Scratch { left, right };
                 winograd::weight_gradient_rows(lanes, tiling, source, tiles, (gradient, rows), &mut scratch, sums);

@@ -1,4 +1,4 @@
-//! Sums over the 3x3 patches of an image of one channel: what block 1's batch statistics and the dense part of its
+//! Sums over the 3x3 patches of an image of one channel, or of three: what block 1's batch statistics and the dense part of its
 //! weight gradient are made of, in `f64`.
 
 use crate::network::kernels::geometry::Geometry;
@@ -6,27 +6,30 @@ use crate::simd::{Job, Lanes};
 
 /// Taps of a 3x3 patch.
 pub const TAPS: usize = 9;
+/// Taps of a patch of three channels, numbered as in a kernel: the channels of a tap side by side.
+pub const MOST_TAPS: usize = 3 * TAPS;
 
-/// `sum[t]` of the values under tap `t` and `product[t][u]` of pairs of taps, over all pixels.
+/// `sum[t]` of the values under tap `t` and `product[t][u]` of pairs of taps, over all pixels; zero for taps that there are
+/// none of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PatchSums {
-    pub sum: [f64; TAPS],
-    pub product: [[f64; TAPS]; TAPS],
+    pub sum: [f64; MOST_TAPS],
+    pub product: [[f64; MOST_TAPS]; MOST_TAPS],
 }
 
 impl PatchSums {
     /// Adds the sums of another image.
     pub fn add(&mut self, other: &Self) {
-        for tap in 0..TAPS {
+        for tap in 0..MOST_TAPS {
             self.sum[tap] += other.sum[tap];
-            for second in 0..TAPS {
+            for second in 0..MOST_TAPS {
                 self.product[tap][second] += other.product[tap][second];
             }
         }
     }
 
     /// `product - sum sum' / n`: the products of values less their mean.
-    pub fn centred(&self, n: f64) -> [[f64; TAPS]; TAPS] {
+    pub fn centred(&self, n: f64) -> [[f64; MOST_TAPS]; MOST_TAPS] {
         let mut centred = self.product;
         for (row, sum) in centred.iter_mut().zip(self.sum) {
             for (product, second) in row.iter_mut().zip(self.sum) {
@@ -37,7 +40,7 @@ impl PatchSums {
     }
 }
 
-/// Sums over the patches of one image `[height + 2][width + 2]`.
+/// Sums over the patches of one image `[channels][height + 2][width + 2]`.
 pub struct Patches<'a> {
     pub image: &'a [f32],
     pub geometry: Geometry,
@@ -51,16 +54,20 @@ impl Job for Patches<'_> {
     fn run<L: Lanes>(self, _: L) {
         let (width, stride) = (self.geometry.width, self.geometry.width + 2);
         *self.sums = PatchSums::default();
+        let (n, plane) = (self.geometry.channels, (self.geometry.height + 2) * stride);
         for y in 0..self.geometry.height {
-            let line = |tap: usize| &self.image[(y + tap / 3) * stride + tap % 3..][..width];
-            for tap in 0..TAPS {
+            let line = |tap: usize| {
+                let (channel, tap) = (tap % n, tap / n);
+                &self.image[channel * plane + (y + tap / 3) * stride + tap % 3..][..width]
+            };
+            for tap in 0..n * TAPS {
                 self.sums.sum[tap] += sum(line(tap));
-                for second in tap..TAPS {
+                for second in tap..n * TAPS {
                     self.sums.product[tap][second] += dot(line(tap), line(second));
                 }
             }
         }
-        for tap in 0..TAPS {
+        for tap in 0..n * TAPS {
             for second in 0..tap {
                 self.sums.product[tap][second] = self.sums.product[second][tap];
             }
@@ -110,7 +117,7 @@ mod tests {
             }
         }
         for isa in Isa::available() {
-            let mut sums = PatchSums { sum: [7.0; TAPS], ..PatchSums::default() };
+            let mut sums = PatchSums { sum: [7.0; MOST_TAPS], ..PatchSums::default() };
             isa.run(Patches { image: &image, geometry, sums: &mut sums });
             let row0: f64 = (1..=19).map(f64::from).sum();
             let row1 = row0 + 1900.0;

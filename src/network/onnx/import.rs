@@ -4,9 +4,9 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::network::onnx::card::ModelCard;
-use crate::network::onnx::export;
 use crate::network::onnx::proto::{FLOAT, GraphProto, ModelProto, TensorProto};
-use crate::network::parameters::{Parameters, Tensor};
+use crate::network::onnx::{EMBEDDING, export_with};
+use crate::network::parameters::{LSTMS, Parameters, Tensor};
 
 /// The weights in a model file whose card is `card`, in Keras' layouts again.
 ///
@@ -26,7 +26,9 @@ pub fn import(model: &[u8], card: &ModelCard) -> Result<Parameters> {
         let stored = stored.ok_or_else(|| foreign(format!("holds no weights `{}`", tensor.name)))?;
         read_tensor(stored, card.network.lstm_units, tensor)?;
     }
-    let again = export(&card.network, &parameters, card)?;
+    // Models of older versions have one output.
+    let has_embedding = graph.output.iter().any(|output| output.name == EMBEDDING);
+    let again = export_with(&card.network, &parameters, card, has_embedding)?;
     if again == model {
         return Ok(parameters);
     }
@@ -58,7 +60,8 @@ fn first_difference(found: &GraphProto, wanted: &GraphProto) -> String {
 
 /// Reads one stored tensor into Keras' layout; the inverse of what `export` does to it.
 fn read_tensor(stored: &TensorProto, lstm_units: usize, tensor: &mut Tensor) -> Result<()> {
-    let recurrent_bias = if tensor.name == "lstm.bias" { 2 } else { 1 };
+    let part = LSTMS.iter().find_map(|lstm| tensor.name.strip_prefix(lstm).filter(|part| part.starts_with('.')));
+    let recurrent_bias = if part == Some(".bias") { 2 } else { 1 };
     let n_wanted = tensor.values.len() * recurrent_bias;
     let (values, rest) = stored.raw_data.as_chunks();
     if stored.data_type != FLOAT || values.len() != n_wanted || !rest.is_empty() {
@@ -66,11 +69,9 @@ fn read_tensor(stored: &TensorProto, lstm_units: usize, tensor: &mut Tensor) -> 
         return Err(foreign(format!("weights `{}` have {n_found} bytes, not {n_wanted} floats", tensor.name)));
     }
     let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-    match (tensor.name.as_str(), tensor.shape[..].split_last_chunk()) {
-        ("lstm.bias", _) => from_gate_rows(&values, 1, lstm_units, &mut tensor.values),
-        ("lstm.kernel" | "lstm.recurrent_kernel", _) => {
-            from_gate_rows(&values, tensor.shape[0], lstm_units, &mut tensor.values);
-        }
+    match (part, tensor.shape[..].split_last_chunk()) {
+        (Some(".bias"), _) => from_gate_rows(&values, 1, lstm_units, &mut tensor.values),
+        (Some(_), _) => from_gate_rows(&values, tensor.shape[0], lstm_units, &mut tensor.values),
         (_, Some(([3, 3], &[maps_in, maps_out]))) => channels_last(&values, maps_in, maps_out, &mut tensor.values),
         _ => tensor.values.copy_from_slice(&values),
     }
@@ -107,7 +108,7 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::network::onnx::proto::StringStringEntryProto;
     use crate::network::onnx::seal;
-    use crate::network::onnx::{Golden, OUTPUT};
+    use crate::network::onnx::{Golden, OUTPUT, export};
     use crate::network::spec::{BlockSpec, NetworkSpec};
 
     fn spec() -> NetworkSpec {
@@ -158,6 +159,14 @@ mod tests {
         assert_eq!(export(&spec(), &back, &card).expect("fits"), model);
     }
 
+    #[test]
+    fn a_model_of_an_older_version_without_an_embedding_is_read() {
+        let (model, card) = model();
+        let older = export_with(&spec(), &parameters(), &card, false).expect("fits");
+        assert!(older.len() < model.len());
+        assert_eq!(import(&older, &ModelCard::from_model(&older).expect("own file")).expect("own file"), parameters());
+    }
+
     /// The message that a changed model is refused with.
     #[track_caller]
     fn refused(change: impl FnOnce(&mut ModelProto, &mut GraphProto)) -> String {
@@ -184,6 +193,8 @@ mod tests {
             elu.attribute[0].f = Some(0.5);
         });
         assert!(alpha.contains("block1.elu"), "{alpha}");
+        let output = refused(|_, graph| drop(graph.output.pop()));
+        assert!(output.contains("embedding"), "{output}");
         let operator = refused(|_, graph| graph.node.last_mut().expect("a node").op_type = "Sigmoid".into());
         assert!(operator.contains(OUTPUT) && operator.contains("Sigmoid"), "{operator}");
         let short = refused(|_, graph| drop(graph.node.pop()));

@@ -1,7 +1,7 @@
 //! Writes a trained network as an ONNX file that explains itself and runs on any ONNX Runtime since 1.12.
 //!
-//! `log_mel [n, n_mels, n_frames]` goes in, `probabilities [n, n_classes]` come out; the cut into windows is
-//! part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
+//! `log_mel [n, n_mels, n_frames]` goes in, `probabilities [n, n_classes]` come out, and beside them `embedding`, the
+//! vector that enters the dense layer; the cut into windows is part of the graph. Layouts change from Keras' (channels last, gates i f c o) to ONNX' (channels first,
 //! gates i o f c) here, back in `import`, and nowhere else.
 
 mod calibrated;
@@ -9,6 +9,7 @@ pub mod card;
 mod import;
 pub mod proto;
 mod seal;
+mod sequence;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::network::inputs::{DELTA_NORM, DELTA_REACH, Inputs};
 pub use crate::network::onnx::calibrated::calibrated;
 pub use crate::network::onnx::card::{Golden, HeardCorpus, ModelCard, golden_input};
 pub use crate::network::onnx::import::import;
@@ -30,6 +32,9 @@ use crate::network::spec::NetworkSpec;
 pub const INPUT: &str = "log_mel";
 /// Name of the graph's output, `[n, n_classes]`, float; each row sums to 1.
 pub const OUTPUT: &str = "probabilities";
+/// Name of the graph's second output, `[n, n_embedding]`, float: what enters the dense layer. Models of older versions have
+/// none.
+pub const EMBEDDING: &str = "embedding";
 
 /// The bytes of the model file: the same inputs give the same bytes.
 ///
@@ -38,14 +43,19 @@ pub const OUTPUT: &str = "probabilities";
 ///
 /// Proof: `every_provider_and_the_f64_twin_agree` in `network/session.rs`.
 pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> Result<Vec<u8>> {
+    export_with(spec, parameters, card, true)
+}
+
+/// [`export`] with the embedding as an output, or as older versions wrote it.
+fn export_with(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard, has_embedding: bool) -> Result<Vec<u8>> {
     spec.check()?;
     check_parameters(spec, parameters)?;
     if card.network != *spec {
         return Err(Error::bug("the model card describes another network").at_place("sermill.network"));
     }
     let mut graph = Graph::default();
-    let mut images = graph.image();
-    if spec.cut() > 0 {
+    let mut images = graph.image(spec);
+    if spec.cut() > 0 || spec.blocks.is_empty() {
         images = graph.frames(&images, "trunk", (0, spec.seen_frames()));
     }
     for index in 0..spec.blocks.len() {
@@ -54,15 +64,18 @@ pub fn export(spec: &NetworkSpec, parameters: &Parameters, card: &ModelCard) -> 
         }
         images = graph.block(spec, parameters, index, images);
     }
-    let vectors = graph.flatten(spec, images);
-    let state = graph.lstm(spec, parameters, vectors);
+    let vectors = if spec.steps_are_columns() { graph.columns(spec, &images) } else { graph.flatten(spec, images) };
+    let state = graph.sequence(spec, parameters, vectors);
+    if has_embedding {
+        graph.node("Identity", EMBEDDING, &[&state], vec![]);
+    }
     graph.classify(spec, parameters, state);
     let entry = |(key, value)| StringStringEntryProto { key, value };
     let model = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "sermill".into(),
         producer_version: card.sermill_version.clone(),
-        graph: Some(graph.finish(spec)),
+        graph: Some(graph.finish(spec, has_embedding)),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: card.to_metadata()?.into_iter().map(entry).collect(),
     };
@@ -105,12 +118,32 @@ struct Graph {
 }
 
 impl Graph {
-    /// `[n, n_mels, n_frames]` to `[n, 1, n_mels, n_frames]`.
-    fn image(&mut self) -> String {
+    /// `[n, n_mels, n_frames]` to `[n, channels, n_mels, n_frames]`.
+    fn image(&mut self, spec: &NetworkSpec) -> String {
         let channel_axis = self.integers("windows.channel_axis", &[1]);
         let image = self.node("Unsqueeze", "windows.image", &[INPUT, &channel_axis], vec![]);
         self.integers("windows.time_axis", &[3]);
-        image
+        match spec.inputs {
+            Inputs::LogMel => image,
+            Inputs::Deltas => self.deltas(image),
+        }
+    }
+
+    /// An image of one channel, its delta and the delta of that as three.
+    fn deltas(&mut self, image: String) -> String {
+        let reach = DELTA_REACH as i64;
+        let pads = self.integers("deltas.pads", &[0, 0, 0, reach, 0, 0, 0, reach]);
+        let kernel: Vec<f32> = (-reach..=reach).map(|k| k as f32 / DELTA_NORM).collect();
+        let kernel = self.floats("deltas.kernel", &[1, 1, 1, kernel.len()], &kernel);
+        let mut channels = vec![image];
+        for name in ["deltas.first", "deltas.second"] {
+            let before = channels.last().cloned().unwrap_or_default();
+            let edges = vec![AttributeProto::text("mode", "edge")];
+            let wider = self.node("Pad", &format!("{name}.padded"), &[&before, &pads], edges);
+            channels.push(self.node("Conv", name, &[&wider, &kernel], vec![]));
+        }
+        let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
+        self.node("Concat", "deltas", &channels, vec![AttributeProto::int("axis", 1)])
     }
 
     /// Columns `first..end` of an image.
@@ -167,44 +200,24 @@ impl Graph {
         self.node("Reshape", "vectors", &[&images, &shape], vec![])
     }
 
-    /// `[n_windows, n, inputs]` to the last hidden state `[n, units]`.
-    fn lstm(&mut self, spec: &NetworkSpec, parameters: &Parameters, vectors: String) -> String {
-        let (inputs, units) = (spec.lstm_inputs(), spec.lstm_units);
-        let kernel = gate_rows(values(parameters, "lstm.kernel"), inputs, units);
-        let kernel = self.floats("lstm.kernel", &[1, 4 * units, inputs], &kernel);
-        let recurrent = gate_rows(values(parameters, "lstm.recurrent_kernel"), units, units);
-        let recurrent = self.floats("lstm.recurrent_kernel", &[1, 4 * units, units], &recurrent);
-        // Keras has one bias per gate; ONNX adds two, so the recurrent one is zero.
-        let mut bias = gate_rows(values(parameters, "lstm.bias"), 1, units);
-        bias.resize(8 * units, 0.0);
-        let bias = self.floats("lstm.bias", &[1, 8 * units], &bias);
-        self.nodes.push(NodeProto {
-            input: vec![vectors, kernel, recurrent, bias],
-            output: vec![String::new(), "lstm.last".into()],
-            name: "lstm".into(),
-            op_type: "LSTM".into(),
-            attribute: vec![AttributeProto::int("hidden_size", units as i64)],
-        });
-        let direction_axis = self.integers("lstm.direction_axis", &[0]);
-        self.node("Squeeze", "lstm.state", &["lstm.last", &direction_axis], vec![])
-    }
-
-    /// `[n, units]` to the output, through the dense layer and softmax.
+    /// `[n, n_embedding]` to the output, through the dense layer and softmax.
     fn classify(&mut self, spec: &NetworkSpec, parameters: &Parameters, state: String) {
         let kernel = values(parameters, "dense.kernel");
-        let kernel = self.floats("dense.kernel", &[spec.lstm_units, spec.n_classes], kernel);
+        let kernel = self.floats("dense.kernel", &[spec.n_embedding(), spec.n_classes], kernel);
         let bias = self.floats("dense.bias", &[spec.n_classes], values(parameters, "dense.bias"));
         let logits = self.node("Gemm", "dense", &[&state, &kernel, &bias], vec![]);
         self.node("Softmax", OUTPUT, &[&logits], vec![AttributeProto::int("axis", 1)]);
     }
 
-    fn finish(self, spec: &NetworkSpec) -> GraphProto {
+    fn finish(self, spec: &NetworkSpec, has_embedding: bool) -> GraphProto {
+        let embedding = ValueInfoProto::batched_floats(EMBEDDING, &[spec.n_embedding()]);
+        let output = ValueInfoProto::batched_floats(OUTPUT, &[spec.n_classes]);
         GraphProto {
             node: self.nodes,
             name: "sermill".into(),
             initializer: self.constants,
             input: vec![ValueInfoProto::batched_floats(INPUT, &[spec.n_mels, spec.n_frames])],
-            output: vec![ValueInfoProto::batched_floats(OUTPUT, &[spec.n_classes])],
+            output: std::iter::once(output).chain(has_embedding.then_some(embedding)).collect(),
         }
     }
 
@@ -250,18 +263,6 @@ fn channels_first(kernel: &[f32], maps_in: usize, maps_out: usize) -> Vec<f32> {
     out
 }
 
-/// Keras' `[rows, 4 * units]` with gates input, forget, cell, output as ONNX' `[4 * units, rows]` with gates
-/// input, output, forget, cell.
-fn gate_rows(kernel: &[f32], rows: usize, units: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(kernel.len());
-    for gate in [0, 3, 1, 2] {
-        for unit in 0..units {
-            out.extend((0..rows).map(|row| kernel[row * 4 * units + gate * units + unit]));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,14 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_and_kernels_change_their_layout_by_hand() {
-        // One row, one unit: input 1, forget 2, cell 3, output 4.
-        assert_eq!(gate_rows(&[1.0, 2.0, 3.0, 4.0], 1, 1), [1.0, 4.0, 2.0, 3.0]);
-        // Two rows, one unit: the rows of a gate lie side by side.
-        assert_eq!(
-            gate_rows(&[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], 2, 1),
-            [1.0, 10.0, 4.0, 40.0, 2.0, 20.0, 3.0, 30.0]
-        );
+    fn kernels_change_their_layout_by_hand() {
         let kernel: Vec<f32> = (0..18).map(|i| i as f32).collect(); // [3, 3, 1, 2]
         let first: Vec<f32> = (0..9).map(|tap| (2 * tap) as f32).collect();
         assert_eq!(channels_first(&kernel, 1, 2)[..9], first[..]);

@@ -88,6 +88,8 @@ pub struct AttributeProto {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
@@ -103,6 +105,11 @@ impl AttributeProto {
     /// An `INT` attribute.
     pub fn int(name: &str, value: i64) -> Self {
         Self { name: name.into(), i: Some(value), kind: 2, ..Self::default() }
+    }
+
+    /// A `STRING` attribute.
+    pub fn text(name: &str, value: &str) -> Self {
+        Self { name: name.into(), s: Some(value.into()), kind: 3, ..Self::default() }
     }
 
     /// An `INTS` attribute.

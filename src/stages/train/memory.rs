@@ -115,10 +115,11 @@ fn trainer_bytes(spec: &NetworkSpec, batch: usize) -> usize {
 fn session_bytes(spec: &NetworkSpec, batch: usize) -> usize {
     let layer = |index: usize| {
         let (height, width, _) = spec.block_input(index);
-        height * width * spec.blocks[index].n_maps
+        spec.n_images(index, batch) * height * width * spec.blocks[index].n_maps
     };
-    let largest = (0..spec.blocks.len()).map(layer).max().unwrap_or(0);
-    (batch * spec.n_windows() * largest * FLOAT * SESSION_LAYERS).next_power_of_two()
+    let steps = batch * spec.n_windows() * spec.lstm_inputs().max(4 * spec.recurrent.n_lstms() * spec.lstm_units);
+    let largest = (0..spec.blocks.len()).map(layer).max().unwrap_or(0).max(steps);
+    (largest * FLOAT * SESSION_LAYERS).next_power_of_two()
 }
 
 #[cfg(test)]

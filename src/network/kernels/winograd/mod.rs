@@ -1,6 +1,7 @@
 //! Convolution 3x3 by Winograd's F(4x4, 3x3): a quarter of the multiplications of [`conv`](super::conv).
 //!
-//! An image is cut into tiles of 4 x 4 outputs. A few rows of tiles at a time are transformed, multiplied with the
+//! An image is cut into tiles of 4 x 4 outputs, the last ones of which may stand out; what would lie there is taken as zero
+//! and not written. A few rows of tiles at a time are transformed, multiplied with the
 //! transformed weights at each of 36 positions, and transformed back, so that all of it stays in the second-level cache.
 //!
 //! Packed weights are `[36][channels_out / 16][channels_in][16 channels out]`, transformed images `[36][channels /
@@ -22,12 +23,19 @@ use crate::network::kernels::geometry::{Geometry, Rows};
 use crate::network::kernels::winograd::transform::{PATCH, POSITIONS};
 use crate::simd::Lanes;
 
+/// Floats of a row of a tile, and of the patch that it is made of.
+const TILE_ROW: usize = TILE * CHANNELS;
+const PATCH_ROW: usize = PATCH * CHANNELS;
+
 /// Tiles that are worked on together, or one row of tiles if that is more.
 const TILES: usize = 16;
 
 /// How an image is cut into groups of tile rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
+    /// Pixels of the image.
+    height: usize,
+    width: usize,
     /// Tiles in a row.
     across: usize,
     /// Rows of tiles in the image.
@@ -37,12 +45,24 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// The cut of an image, if it divides into tiles and has enough of them to be worth the transforms.
+    /// The cut of an image, if little of its tiles stands out and it has enough of them to be worth the transforms.
     pub fn new(geometry: Geometry) -> Option<Self> {
-        let (across, down) = (geometry.width / TILE, geometry.height / TILE);
-        let divides = geometry.width.is_multiple_of(TILE) && geometry.height.is_multiple_of(TILE);
+        let Geometry { height, width, .. } = geometry;
+        let (across, down) = (width.div_ceil(TILE), height.div_ceil(TILE));
+        let fills = 4 * geometry.n_pixels() >= 3 * across * down * TILE * TILE;
         let rows = (TILES / across.max(1)).clamp(1, down.max(1));
-        (divides && across * rows >= 8).then_some(Self { across, down, rows })
+        (fills && across * rows >= 8).then_some(Self { height, width, across, down, rows })
+    }
+
+    /// Pixels `(height, width)` of tile `(y, x)` that lie in the image.
+    #[inline(always)]
+    fn inside(self, y: usize, x: usize) -> (usize, usize) {
+        ((self.height - y * TILE).min(TILE), (self.width - x * TILE).min(TILE))
+    }
+
+    /// Image rows of tile rows `y0..y1`.
+    fn n_rows(self, y0: usize, y1: usize) -> usize {
+        (y1 * TILE).min(self.height) - y0 * TILE
     }
 
     /// Groups `(first tile row, one past the last)`.
@@ -91,9 +111,8 @@ pub fn conv_rows<L: Lanes>(
 ) {
     let (n_in, n_out) = (source.n_blocks(), bias.len() / CHANNELS);
     assert_eq!(weights.len(), POSITIONS * n_out * n_in * CHANNELS * CHANNELS, "packed weights");
-    assert!(
-        out.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + tiling.across * TILE * CHANNELS
-    );
+    let n_rows = tiling.n_rows(y0, y1);
+    assert!(out.len() >= (n_out - 1) * rows.plane + (n_rows - 1) * rows.row + tiling.width * CHANNELS);
     assert!(scratch.right.len() >= tiling.transformed_len(n_out));
     // SAFETY: the lengths of what a tile reads and writes are checked above and in the parts.
     unsafe {
@@ -108,10 +127,19 @@ pub fn conv_rows<L: Lanes>(
         for block in 0..n_out {
             let bias = &bias[block * CHANNELS..][..CHANNELS];
             for tile in 0..n_tiles {
-                let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
+                let (y, x) = (tile / tiling.across, tile % tiling.across);
                 let from = scratch.right[(block * n_tiles + tile) * CHANNELS..].as_ptr();
-                let to = out[block * rows.plane + y * rows.row + x * CHANNELS..].as_mut_ptr();
-                transform_back(lanes, from, tiling.stride(n_out), bias.as_ptr(), to, rows.row);
+                let to = &mut out[block * rows.plane + (y * rows.row + x * CHANNELS) * TILE..];
+                match tiling.inside(y0 + y, x) {
+                    (TILE, TILE) => {
+                        transform_back(lanes, from, tiling.stride(n_out), bias.as_ptr(), to.as_mut_ptr(), rows.row);
+                    }
+                    inside => {
+                        let mut whole = [0.0; TILE * TILE_ROW];
+                        transform_back(lanes, from, tiling.stride(n_out), bias.as_ptr(), whole.as_mut_ptr(), TILE_ROW);
+                        copy_pixels(&whole, TILE_ROW, to, rows.row, inside);
+                    }
+                }
             }
         }
     }
@@ -136,18 +164,25 @@ pub fn weight_gradient_rows<L: Lanes>(
     let n_out = sums.len() / (POSITIONS * n_in * CHANNELS * CHANNELS);
     let n_tiles = (y1 - y0) * tiling.across;
     assert_eq!(sums.len(), POSITIONS * n_out * n_in * CHANNELS * CHANNELS, "packed gradient");
-    let width = tiling.across * TILE * CHANNELS;
-    assert!(gradient.len() >= (n_out - 1) * rows.plane + ((y1 - y0) * TILE - 1) * rows.row + width);
+    let n_rows = tiling.n_rows(y0, y1);
+    assert!(gradient.len() >= (n_out - 1) * rows.plane + (n_rows - 1) * rows.row + tiling.width * CHANNELS);
     assert!(scratch.right.len() >= tiling.transformed_len(n_out) && n_tiles <= tiling.rows * tiling.across);
     // SAFETY: the lengths of what a tile reads and writes are checked above and in the parts.
     unsafe {
         transform_patches(lanes, tiling, source, (y0, y1), scratch.left);
         for block in 0..n_out {
             for tile in 0..n_tiles {
-                let (y, x) = (tile / tiling.across * TILE, tile % tiling.across * TILE);
-                let from = gradient[block * rows.plane + y * rows.row + x * CHANNELS..].as_ptr();
+                let (y, x) = (tile / tiling.across, tile % tiling.across);
+                let from = &gradient[block * rows.plane + (y * rows.row + x * CHANNELS) * TILE..];
                 let to = scratch.right[(block * n_tiles + tile) * CHANNELS..].as_mut_ptr();
-                transform_gradient(lanes, from, rows.row, to, tiling.stride(n_out));
+                match tiling.inside(y0 + y, x) {
+                    (TILE, TILE) => transform_gradient(lanes, from.as_ptr(), rows.row, to, tiling.stride(n_out)),
+                    inside => {
+                        let mut whole = [0.0; TILE * TILE_ROW];
+                        copy_pixels(from, rows.row, &mut whole, TILE_ROW, inside);
+                        transform_gradient(lanes, whole.as_ptr(), TILE_ROW, to, tiling.stride(n_out));
+                    }
+                }
             }
         }
         for position in 0..POSITIONS {
@@ -175,11 +210,19 @@ fn transform_patches<L: Lanes>(
     let (n_blocks, n_tiles) = (source.n_blocks(), (y1 - y0) * tiling.across);
     let stride = tiling.stride(n_blocks);
     assert!(y0 < y1 && y1 <= tiling.down && y1 - y0 <= tiling.rows && out.len() >= POSITIONS * stride);
-    assert!(source.fits(tiling.down * TILE, tiling.across * TILE), "image and tiling differ");
+    assert!(source.fits(tiling.height, tiling.width), "image and tiling differ");
+    let mut whole = [0.0; PATCH * PATCH_ROW];
     for block in 0..n_blocks {
         for tile in 0..n_tiles {
-            let (y, x) = ((y0 + tile / tiling.across) * TILE, tile % tiling.across * TILE);
-            let from = source.at(block, y, x);
+            let (y, x) = (y0 + tile / tiling.across, tile % tiling.across);
+            let (mut from, mut row) = (source.at(block, y * TILE, x * TILE), source.row());
+            let (height, width) = tiling.inside(y, x);
+            if (height, width) != (TILE, TILE) {
+                whole.fill(0.0);
+                let patch = source.from(block, y * TILE, x * TILE);
+                copy_pixels(patch, row, &mut whole, PATCH_ROW, (height + PATCH - TILE, width + PATCH - TILE));
+                (from, row) = (whole.as_ptr(), PATCH_ROW);
+            }
             let to = out[(block * n_tiles + tile) * CHANNELS..].as_mut_ptr();
             for lane in (0..CHANNELS).step_by(L::N) {
                 // SAFETY: a patch of 6 x 6 pixels from (y, x) lies within the padding; `out` has room at each position.
@@ -188,8 +231,8 @@ fn transform_patches<L: Lanes>(
                     let mut half = [[lanes.splat(0.0); PATCH]; PATCH];
                     for column in 0..PATCH {
                         let mut values = [lanes.splat(0.0); PATCH];
-                        for (row, value) in values.iter_mut().enumerate() {
-                            *value = lanes.load(from.add(row * source.row() + column * CHANNELS));
+                        for (y, value) in values.iter_mut().enumerate() {
+                            *value = lanes.load(from.add(y * row + column * CHANNELS));
                         }
                         for (row, value) in transform::input(lanes, values).into_iter().enumerate() {
                             half[row][column] = value;
@@ -203,6 +246,14 @@ fn transform_patches<L: Lanes>(
                 }
             }
         }
+    }
+}
+
+/// Copies the first `(height, width)` pixels of a block between images whose rows are so many floats apart.
+#[inline(always)]
+fn copy_pixels(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize, (height, width): (usize, usize)) {
+    for y in 0..height {
+        to[y * to_row..][..width * CHANNELS].copy_from_slice(&from[y * from_row..][..width * CHANNELS]);
     }
 }
 
