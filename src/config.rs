@@ -329,8 +329,10 @@ impl Pipeline {
             }
         }
         self.train.check()?;
-        if self.split.protocol == Protocol::SourceDisjoint && self.split.validation_fraction == 0.0 {
-            return refuse("[split] validation_fraction", &0, "source-disjoint chooses its best epoch there: above 0");
+        let chooses = self.split.protocol == Protocol::SourceDisjoint && self.train.keep == Keep::Best;
+        if chooses && self.split.validation_fraction == 0.0 {
+            let limit = "source-disjoint chooses its best epoch there: above 0, or [train] keep = `last`";
+            return refuse("[split] validation_fraction", &0, limit);
         }
         let names: std::collections::BTreeSet<_> = self.ingest.corpus.iter().map(|corpus| &corpus.name).collect();
         if names.len() != self.ingest.corpus.len() {

@@ -13,6 +13,7 @@ mod front_ends;
 mod fuzz;
 mod inspect;
 mod labels;
+mod learning;
 mod mill;
 mod queries;
 mod readers;
