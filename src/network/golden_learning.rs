@@ -116,7 +116,7 @@ fn losses_and_moments_of_the_ingredients_match_pytorch() {
         }
     }
     for digest in &golden.average {
-        digest.check(trainer.evaluated().get(&digest.name), RUN_TOLERANCE);
+        digest.check(trainer.state().evaluated().get(&digest.name), RUN_TOLERANCE);
     }
     trainer.settle();
     let mut population = Population::default();
@@ -125,7 +125,7 @@ fn losses_and_moments_of_the_ingredients_match_pytorch() {
     }
     trainer.set_statistics(&population).expect("three batches");
     for digest in &golden.population {
-        digest.check(trainer.evaluated().get(&digest.name), RUN_TOLERANCE);
+        digest.check(trainer.state().evaluated().get(&digest.name), RUN_TOLERANCE);
     }
     let mut probabilities = vec![0.0; golden.probabilities.len()];
     trainer.predict(&batch(&spec, 30).0, &mut probabilities).expect("a good batch");

@@ -194,10 +194,11 @@ fn learning_gives_the_same_bytes_for_any_threads_and_goes_on_after_a_restore() {
 fn averaged_weights_are_what_predicts_and_what_is_left_in_the_end() {
     let network = small_network();
     let mut trainer = learner(&network, 2, Isa::fastest());
+    assert!(trainer.state().evaluated() == &network.parameters, "before the first step there is nothing to average");
     step(&mut trainer, &network, 0);
-    assert!(trainer.evaluated() == &trainer.state().parameters, "one step is its own average");
+    assert!(trainer.state().evaluated() == &trainer.state().parameters, "one step is its own average");
     (1..4).for_each(|index| step(&mut trainer, &network, index));
-    let averaged = trainer.evaluated().clone();
+    let averaged = trainer.state().evaluated().clone();
     assert!(averaged != trainer.state().parameters);
     let (log_mel, _) = batch(&network.spec, 4, 60);
     let (mut before, mut after, mut fresh) = (vec![0.0; 28], vec![0.0; 28], vec![0.0; 28]);

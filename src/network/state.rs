@@ -25,6 +25,11 @@ const MAGIC: &[u8; 8] = b"SERTRN\x00\x01";
 const MAGIC_WITH_MORE: &[u8; 8] = b"SERTRN\x00\x02";
 
 impl TrainerState {
+    /// Weights that are evaluated and exported: the averaged ones, where a recipe averages and there was a step.
+    pub fn evaluated(&self) -> &Parameters {
+        self.average.as_ref().filter(|_| self.iteration > 0).unwrap_or(&self.parameters)
+    }
+
     /// The state as bytes, little-endian: magic and version, iteration `u64`, number of tensors `u32`; then for each
     /// tensor of the parameters and again of the velocity: length of name `u32`, name, number of dimensions `u32`,
     /// dimensions `u64`, values `f32`. Second moment and average follow in the same way, where there are any.

@@ -195,7 +195,7 @@ impl Trainer {
         &self.sequence.embedding[..n * self.spec.n_embedding()]
     }
 
-    /// Inference with moving statistics and [`Trainer::evaluated`] weights: probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
+    /// Inference with moving statistics and the weights that count ([`TrainerState::evaluated`]): probabilities `[n, classes]` of `log_mel` `[n, n_mels, n_frames]`, any `n`.
     pub fn predict(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
         self.current_predictor().predict(log_mel, probabilities)
     }
@@ -212,7 +212,7 @@ impl Trainer {
 
     fn current_predictor(&mut self) -> &mut Predictor {
         if !self.predictor_is_current {
-            self.predictor.load(self.state.average.as_ref().unwrap_or(&self.state.parameters));
+            self.predictor.load(self.state.evaluated());
             self.predictor_is_current = true;
         }
         &mut self.predictor

@@ -17,6 +17,7 @@ mod front_ends;
 mod fuzz;
 mod inspect;
 mod labels;
+mod learning;
 mod mill;
 mod paper;
 mod queries;

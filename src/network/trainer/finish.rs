@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::network::block::Block;
-use crate::network::parameters::Parameters;
 use crate::network::predictor::check_batch;
 use crate::network::trainer::Trainer;
 
@@ -43,11 +42,6 @@ impl Population {
 }
 
 impl Trainer {
-    /// Weights that are evaluated and exported: the averaged ones, where the recipe averages.
-    pub fn evaluated(&self) -> &Parameters {
-        self.state.average.as_ref().unwrap_or(&self.state.parameters)
-    }
-
     /// Its threads, for work between two steps.
     pub fn pool(&self) -> &rayon::ThreadPool {
         &self.pool
@@ -55,7 +49,7 @@ impl Trainer {
 
     /// Ends the training: the evaluated weights are the weights from here on.
     pub fn settle(&mut self) {
-        if let Some(average) = self.state.average.take() {
+        if let Some(average) = self.state.average.take().filter(|_| self.state.iteration > 0) {
             self.state.parameters = average;
         }
         self.rule.average = crate::network::average::Average::None;
