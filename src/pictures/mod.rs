@@ -7,8 +7,8 @@ pub mod confusion;
 pub mod curves;
 pub mod flow;
 pub mod inspection;
-pub mod reliability;
 pub mod mel_bank;
+pub mod reliability;
 pub mod spectrogram;
 pub mod terminal;
 
@@ -18,8 +18,8 @@ pub use confusion::confusion_svg;
 pub use curves::{EpochPoint, curves_svg};
 pub use flow::{Step, flow_svg};
 pub use inspection::{InspectionView, WaveView, inspection_svg};
-pub use reliability::{ReliabilityPoint, ReliabilityView, reliability_svg};
 pub use mel_bank::{MelBankView, mel_bank_svg};
+pub use reliability::{ReliabilityPoint, ReliabilityView, reliability_svg};
 pub use spectrogram::{SpectrogramView, spectrogram_svg};
 pub use terminal::{inspection_text, wrapped};
 

@@ -95,8 +95,8 @@ impl Predictions {
     ///
     /// Errors: kind `Input` for a file without classes, or one that cannot be read as Parquet.
     pub fn classes_of(file: &TableFile) -> Result<Vec<String>> {
-        let names = file.names(COLUMN)?;
-        let classes: Vec<String> = names.into_iter().map(|name| name[COLUMN.len()..].to_string()).collect();
+        let names = file.names(PROBABILITY)?;
+        let classes: Vec<String> = names.into_iter().map(|name| name[PROBABILITY.len()..].to_string()).collect();
         for class in &classes {
             labels::check_class(class).map_err(|error| Error::input(error.reason()).at(file.path()).hint(AGAIN))?;
         }

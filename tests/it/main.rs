@@ -6,8 +6,8 @@
 mod augmented;
 mod campaign;
 mod chain;
-mod confidence;
 mod compare;
+mod confidence;
 mod damage;
 mod dirty;
 mod evidence;

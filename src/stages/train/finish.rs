@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn kept_weights_get_the_statistics_of_whole_batches() {
-        let blocks = vec![BlockSpec { n_maps: 4, pool: 2 }, BlockSpec { n_maps: 6, pool: 4 }];
+        let blocks = vec![BlockSpec { n_maps: 4, pool: 2.into() }, BlockSpec { n_maps: 6, pool: 4.into() }];
         let shape =
             NetworkSpec { n_mels: 8, n_frames: 24, window: 8, hop: 8, lstm_units: 5, ..NetworkSpec::paper(8, 24) };
         let spec = NetworkSpec { blocks, ..shape };
