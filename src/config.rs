@@ -147,6 +147,10 @@ pub struct TrainConfig {
     /// Whether one more model is trained on everything, for recordings that no fold knows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub final_model: bool,
+    /// Whether the models know how sure they may be: temperature, prediction sets, abstaining and domain, fitted on recordings that
+    /// the asked network was not trained on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calibrate: bool,
     /// Which weights become the model; this and the keys that follow are optional (`config/learning.rs`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub keep: Keep,

@@ -215,17 +215,18 @@ impl<'a> Scorer<'a> {
         }
         let (n_classes, n_mels) = (self.card.network.n_classes, self.card.network.n_mels);
         let mut probabilities = vec![0.0; pending.rows.len() * n_classes];
-        self.run(&pending.log_mel, &mut probabilities)?;
+        let embeddings = self.run(&pending.log_mel, &mut probabilities)?;
         scored.note.n_done += pending.rows.len() as u64;
         // Each fold has thresholds and a domain of its own; members of an ensemble share their training set.
         let confidence = self.sessions.first().map(|session| &session.card().confidence);
         let confidence = confidence.filter(|confidence| !confidence.is_empty());
         let spectrograms = pending.log_mel.chunks_exact(pending.log_mel.len() / pending.rows.len());
+        let width = self.card.network.n_embedding();
         let made = probabilities.chunks_exact(n_classes).zip(spectrograms);
-        for (mut row, (probabilities, log_mel)) in pending.rows.drain(..).zip(made) {
+        for (at, (mut row, (probabilities, log_mel))) in pending.rows.drain(..).zip(made).enumerate() {
             row.set_probabilities(&self.labels.classes, probabilities);
             if let Some(confidence) = confidence {
-                let judgement = confidence.judge(probabilities, (log_mel, n_mels), None);
+                let judgement = confidence.judge(probabilities, (log_mel, n_mels), embeddings.get(at * width..(at + 1) * width));
                 row.set_judgement(&self.labels.classes, &judgement);
             }
             scored.rows.push(row);
@@ -236,18 +237,26 @@ impl<'a> Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// The mean of what the networks say, `[items, classes]`.
-    fn run(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<()> {
-        let (n_items, n_sessions) = (probabilities.len() / self.card.network.n_classes, self.sessions.len());
-        if let [session] = self.sessions.as_mut_slice() {
-            return session.run(log_mel, n_items, probabilities);
-        }
-        let mut own = vec![0.0; probabilities.len()];
-        for session in &mut self.sessions {
-            session.run(log_mel, n_items, &mut own)?;
+    /// The mean of what the networks say, `[items, classes]`; gives the embeddings of the first, `[items, n_embedding]`, where its
+    /// model judges by them.
+    fn run(&mut self, log_mel: &[f32], probabilities: &mut [f32]) -> Result<Vec<f32>> {
+        let (network, n_sessions) = (&self.card.network, self.sessions.len());
+        let (n_items, width) = (probabilities.len() / network.n_classes, network.n_embedding());
+        let mut embeddings = Vec::new();
+        let mut own = vec![0.0; if n_sessions > 1 { probabilities.len() } else { 0 }];
+        for (at, session) in self.sessions.iter_mut().enumerate() {
+            let domain = session.card().confidence.domain.as_ref();
+            let is_judged = at == 0 && domain.is_some_and(|domain| domain.embedding.is_some()) && session.has_embedding();
+            let out = if n_sessions > 1 { own.as_mut_slice() } else { &mut *probabilities };
+            if is_judged {
+                embeddings.resize(n_items * width, 0.0);
+                session.run_with_embedding(log_mel, n_items, out, &mut embeddings)?;
+            } else {
+                session.run(log_mel, n_items, out)?;
+            }
             probabilities.iter_mut().zip(&own).for_each(|(sum, own)| *sum += own / n_sessions as f32);
         }
-        Ok(())
+        Ok(embeddings)
     }
 }
 

@@ -4,6 +4,7 @@
 //! published only if ONNX Runtime and the network's own forward agree. Spectrograms stay in their shards: an epoch draws
 //! one order over all of them and reads each when its step comes, so memory does not grow with their number.
 
+mod certainty;
 mod checkpoint;
 pub mod dataset;
 pub mod finish;
@@ -40,6 +41,7 @@ use crate::tables::history::HistoryRow;
 use crate::tables::spectrograms::shards_of;
 use crate::units::Seed;
 
+use certainty::Asked;
 use checkpoint::Checkpoint;
 use dataset::Dataset;
 use finish::re_estimate;
@@ -128,13 +130,18 @@ impl Stage for Train {
         drop(roster);
         let (mut files, mut models, mut parity) = (Vec::new(), Vec::new(), 0_f32);
         for one in &trained {
-            let (own, model, difference) = model::stage(ctx, &spec, one, &model_id)?;
+            let confidence = certainty::of_network(&trained, one);
+            let (own, model, difference) = model::stage(ctx, &spec, one, confidence, &model_id)?;
             files.extend(own);
             models.push(model);
             parity = parity.max(difference);
         }
         let history: Vec<HistoryRow> = trained.iter().flat_map(|one| one.history.iter().cloned()).collect();
         files.push(stage_rows(&ctx.store, "train", &model_id, &history)?);
+        let certainty = certainty::rows(ctx, &model_id, &trained);
+        if !certainty.is_empty() {
+            files.push(stage_rows(&ctx.store, "train", &model_id, &certainty)?);
+        }
         Ok(Done { files, ..summarise(ctx, &model_id, &trained, models, parity) })
     }
 }
@@ -149,6 +156,7 @@ struct Trained {
     plan: MemoryPlan,
     /// Items on which ONNX Runtime must agree with it.
     checks: Dataset,
+    asked: Asked,
 }
 
 /// Trains one network to its end.
@@ -182,9 +190,10 @@ fn train(
     let history: Vec<HistoryRow> = run.checkpoint.history_of(model_id).into_iter().map(own).collect();
     let (n_train, n_monitored) = (train.len(), held_out.len());
     let parameters = run.finish(&train, &history)?;
+    let asked = certainty::ask(ctx, &spec, &parameters, (features, roster), wanted)?;
     // Where nothing is held out, the proof is made on what was trained on.
     let checks = if held_out.is_empty() { train.into_stored() } else { held_out };
-    Ok(Trained { wanted, parameters, history, n_train, n_monitored, plan, checks })
+    Ok(Trained { wanted, parameters, history, n_train, n_monitored, plan, checks, asked })
 }
 
 /// Fingerprint of the classes of the recordings that stand on a side.
@@ -210,6 +219,7 @@ fn identity(ctx: &Ctx) -> Settings {
     let train = &ctx.pipeline.train;
     let settings = run_settings(ctx).with("train.epochs", train.epochs);
     let settings = if train.members > 1 { settings.with("train.members", train.members) } else { settings };
+    let settings = if train.calibrate { settings.with("train.calibrate", true) } else { settings };
     if train.batch_norm == BatchNorm::default() {
         settings
     } else {
@@ -227,6 +237,7 @@ fn run_settings(ctx: &Ctx) -> Settings {
         folds: Vec::new(),
         members: 1,
         final_model: false,
+        calibrate: false,
         ..pipeline.train.clone()
     };
     let copies = pipeline.fresh_copies();

@@ -2,7 +2,8 @@
 
 use crate::definition::Definition;
 use crate::error::{Error, Result};
-use crate::network::onnx::{self, Golden, ModelCard};
+use crate::confidence::Confidence;
+use crate::network::onnx::{self, Golden, HeardCorpus, ModelCard};
 use crate::network::predictor::Predictor;
 use crate::network::session::{Provider, Session};
 use crate::network::spec::NetworkSpec;
@@ -29,13 +30,18 @@ pub(super) fn stage(
     ctx: &Ctx,
     spec: &NetworkSpec,
     one: &Trained,
+    confidence: Option<(Confidence, Vec<HeardCorpus>)>,
     run_id: &str,
 ) -> Result<(Vec<OutFile>, TrainedModel, f32)> {
     let n_members = ctx.pipeline.train.members;
     let model_id = one.wanted.model_id(run_id, n_members);
-    let mut predictor = Predictor::new(spec.clone(), one.parameters.clone(), ctx.n_threads())?;
-    let card = card(ctx, spec, &mut predictor, &model_id)?;
-    let bytes = onnx::export(spec, &one.parameters, &card)?;
+    let (confidence, heard) = confidence.unwrap_or_default();
+    // Whoever runs the file gets calibrated probabilities; 1 changes no bit.
+    let temperature = confidence.temperature.map_or(1.0, |temperature| temperature.value);
+    let parameters = one.parameters.clone().at_temperature(temperature);
+    let mut predictor = Predictor::new(spec.clone(), parameters.clone(), ctx.n_threads())?;
+    let card = ModelCard { confidence, heard, ..card(ctx, spec, &mut predictor, &model_id)? };
+    let bytes = onnx::export(spec, &parameters, &card)?;
     let own = own_predictions(spec, &mut predictor, &one.checks)?;
     // Its memory is given back before ONNX Runtime takes its own.
     drop(predictor);
