@@ -146,9 +146,17 @@ def sample(rows, n):
     return [rows[i * len(rows) // min(n, len(rows))] for i in range(min(n, len(rows)))]
 
 
+def newest(store, table):
+    """The folder of a table's highest version."""
+    folders = sorted((store / "tables" / table).glob("v*"), key=lambda folder: int(folder.name[1:]))
+    if not folders:
+        sys.exit(f"{store}: no table `{table}`: run `sermill ingest` and `sermill features` first")
+    return folders[-1]
+
+
 def stored_rows(store, corpora, n, front_end):
     """Originals to look at, with their spectrograms."""
-    folder = store / "tables" / "features" / "v2"
+    folder = newest(store, "features")
     files = sorted(folder.glob("*.parquet"))
     if not files:
         sys.exit(f"{folder}: no features: run `sermill ingest` and `sermill features` first")
@@ -163,7 +171,7 @@ def stored_rows(store, corpora, n, front_end):
     wanted = set()
     for corpus in sorted({corpus for _, corpus, _ in small}):
         wanted |= {id for id, _, _ in sample(sorted(row for row in small if row[1] == corpus), n)}
-    manifest = pyarrow.parquet.read_table(store / "tables" / "manifest" / "v2", columns=["recording_id", "path"])
+    manifest = pyarrow.parquet.read_table(newest(store, "manifest"), columns=["recording_id", "path"])
     paths = dict(zip(*(column.to_pylist() for column in manifest.columns)))
     for file in files:
         rows = pyarrow.parquet.read_table(file, columns=["recording_id", "corpus", "copy", "log_mel"]).to_pylist()
