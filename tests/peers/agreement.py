@@ -34,6 +34,7 @@ import librosa
 import numpy as np
 import pyarrow.parquet
 import scipy
+import scipy.special
 import soundfile
 import soxr
 
@@ -128,16 +129,19 @@ def windowed_sinc(wave, native, rate, crossings_per_side, beta, cutoff):
     """The sum over all samples under a windowed sinc, at every output's time: `native / rate` samples from one to the next."""
     half = int(crossings_per_side / cutoff) + 1
     padded = np.pad(wave, (half, half + 1))
+    # Outputs fall between two samples at so many places, over and over.
+    divisor = int(np.gcd(native, rate))
+    native, rate = native // divisor, rate // divisor
+    taps = np.arange(-half + 1, half + 1)
+    crossings = cutoff * (np.arange(rate)[:, None] / rate - taps)
+    inside = np.maximum(1 - (crossings / crossings_per_side) ** 2, 0)
+    kernel = cutoff * np.sinc(crossings) * scipy.special.i0(beta * np.sqrt(inside)) / scipy.special.i0(beta)
+    kernel[inside == 0] = 0
     out = np.empty(-(-len(wave) * rate // native))
     for start in range(0, len(out), 8192):
         n = np.arange(start, min(start + 8192, len(out)), dtype=np.int64)
-        whole, part = n * native // rate, (n * native % rate) / rate
-        taps = np.arange(-half + 1, half + 1)
-        crossings = cutoff * (part[:, None] - taps)
-        inside = np.maximum(1 - (crossings / crossings_per_side) ** 2, 0)
-        kernel = cutoff * np.sinc(crossings) * np.i0(beta * np.sqrt(inside)) / np.i0(beta)
-        kernel[inside == 0] = 0
-        out[start : start + len(n)] = np.sum(kernel * padded[whole[:, None] + taps + half], axis=1)
+        whole = n * native // rate
+        out[start : start + len(n)] = np.sum(kernel[n * native % rate] * padded[whole[:, None] + taps + half], axis=1)
     return out
 
 
