@@ -52,14 +52,38 @@ impl Transform {
     pub(super) fn forward<L: Lanes>(&self, lanes: L, work: &mut [f32]) {
         assert_eq!(work.len(), 2 * self.n * L::N);
         let work = work.as_mut_ptr();
-        let (mut size, mut first) = (self.n, 0);
-        // SAFETY: every index stays below `n`, and `work` holds `n` points, as has just been checked.
+        // Quarters after the first pass are worked on one after the other, because one fits the first-level cache.
+        let quarter = self.n / 4;
+        // SAFETY: `work` holds `n` points, as has just been checked.
         unsafe {
-            while size >= 4 {
+            self.passes(lanes, work, (0, self.n), (self.n, quarter), 0);
+            for begin in (0..self.n).step_by(quarter) {
+                self.passes(lanes, work, (begin, begin + quarter), (quarter, 0), quarter);
+            }
+        }
+    }
+
+    /// Passes over the points from `begin` to `end` in blocks of `size` points and of quarters of them, down to more than `least`;
+    /// `first` is where the twiddles of the first begin.
+    ///
+    /// # Safety
+    /// `work` holds `end` points.
+    #[inline(always)]
+    unsafe fn passes<L: Lanes>(
+        &self,
+        lanes: L,
+        work: *mut f32,
+        (begin, end): (usize, usize),
+        (mut size, least): (usize, usize),
+        mut first: usize,
+    ) {
+        // SAFETY: every index stays below `end`.
+        unsafe {
+            while size >= 4 && size > least {
                 let quarter = size / 4;
                 for j in 0..quarter {
                     let twiddles = self.twiddles.get_unchecked(first + j);
-                    for at in (j..self.n).step_by(size) {
+                    for at in (begin + j..end).step_by(size) {
                         let point = |index: usize| load(lanes, work, at + index * quarter);
                         let four = butterfly(lanes, [point(0), point(1), point(2), point(3)]);
                         if j == 0 {
@@ -73,8 +97,8 @@ impl Transform {
                 }
                 (size, first) = (quarter, first + quarter);
             }
-            if size == 2 {
-                for at in (0..self.n).step_by(2) {
+            if size == 2 && size > least {
+                for at in (begin..end).step_by(2) {
                     let (a, b) = (load(lanes, work, at), load(lanes, work, at + 1));
                     store(lanes, add(lanes, a, b), work, at);
                     store(lanes, sub(lanes, a, b), work, at + 1);

@@ -266,25 +266,30 @@ impl Job for Blocks<'_> {
     }
 }
 
+/// Points that are filled or read for all lanes before the next: as many lines of the cache as the first level holds with ease.
+const STRETCH: usize = 64;
+
 impl Blocks<'_> {
     /// Samples `d, d + down, ..` of each lane's two blocks.
     #[inline(always)]
     fn fill(&self, first: usize, d: usize, n_lanes: usize, points: &mut [f32]) {
-        let Sharp { transform, down, reach, .. } = self.plan;
-        let n = transform.len();
-        for index in 0..2 * n_lanes {
-            let (half, lane) = (index % 2, index / 2);
-            // May begin before the input.
-            let begin = ((first + index) * self.plan.hop()) as isize - *reach as isize;
-            let cells = points[half * n_lanes + lane..].iter_mut().step_by(2 * n_lanes);
-            let whole = usize::try_from(begin).ok().map(|begin| begin * down + d);
-            match whole.and_then(|begin| self.input.get(begin..begin + (n - 1) * down + 1)) {
-                Some(samples) if *down == 1 => cells.zip(samples).for_each(|(cell, &sample)| *cell = sample),
-                Some(samples) => cells.zip(samples.iter().step_by(*down)).for_each(|(cell, &sample)| *cell = sample),
-                None => {
-                    for (at, cell) in cells.enumerate() {
-                        let place = usize::try_from(begin + at as isize).ok().map(|place| place * down + d);
-                        *cell = place.and_then(|place| self.input.get(place)).copied().unwrap_or(0.0);
+        let Sharp { down, reach, .. } = self.plan;
+        let row = 2 * n_lanes;
+        for (stretch, rows) in points.chunks_mut(STRETCH * row).enumerate() {
+            for index in 0..row {
+                // May begin before the input.
+                let begin = ((first + index) * self.plan.hop() + stretch * STRETCH) as isize - *reach as isize;
+                let cells = rows[index % 2 * n_lanes + index / 2..].iter_mut().step_by(row);
+                let whole = usize::try_from(begin).ok().map(|begin| begin * down + d);
+                match whole.and_then(|begin| self.input.get(begin..begin + (cells.len() - 1) * down + 1)) {
+                    Some(samples) => {
+                        cells.zip(samples.iter().step_by(*down)).for_each(|(cell, &sample)| *cell = sample)
+                    }
+                    None => {
+                        for (at, cell) in cells.enumerate() {
+                            let place = usize::try_from(begin + at as isize).ok().map(|place| place * down + d);
+                            *cell = place.and_then(|place| self.input.get(place)).copied().unwrap_or(0.0);
+                        }
                     }
                 }
             }
@@ -297,13 +302,15 @@ impl Blocks<'_> {
         let Sharp { transform, up, reach, .. } = self.plan;
         let hop = self.plan.hop();
         let offsets = &transform.offsets()[*reach..reach + hop];
-        for index in 0..2 * n_lanes {
-            let (half, lane) = (index % 2, index / 2);
-            let begin = (first + index) * hop * up + u;
-            let Some(outputs) = self.output.get_mut(begin..) else { return };
-            for (output, &at) in outputs.iter_mut().step_by(*up).zip(offsets) {
-                // Halves have changed places.
-                *output = sums[(2 * at + 1 - half) * n_lanes + lane];
+        for (stretch, offsets) in offsets.chunks(STRETCH).enumerate() {
+            for index in 0..2 * n_lanes {
+                let (half, lane) = (index % 2, index / 2);
+                let begin = ((first + index) * hop + stretch * STRETCH) * up + u;
+                let Some(outputs) = self.output.get_mut(begin..) else { break };
+                for (output, &at) in outputs.iter_mut().step_by(*up).zip(offsets) {
+                    // Halves have changed places.
+                    *output = sums[(2 * at + 1 - half) * n_lanes + lane];
+                }
             }
         }
     }

@@ -34,6 +34,7 @@ import librosa
 import numpy as np
 import pyarrow.parquet
 import scipy
+import scipy.special
 import soundfile
 import soxr
 
@@ -128,16 +129,19 @@ def windowed_sinc(wave, native, rate, crossings_per_side, beta, cutoff):
     """The sum over all samples under a windowed sinc, at every output's time: `native / rate` samples from one to the next."""
     half = int(crossings_per_side / cutoff) + 1
     padded = np.pad(wave, (half, half + 1))
+    # Outputs fall between two samples at so many places, over and over.
+    divisor = int(np.gcd(native, rate))
+    native, rate = native // divisor, rate // divisor
+    taps = np.arange(-half + 1, half + 1)
+    crossings = cutoff * (np.arange(rate)[:, None] / rate - taps)
+    inside = np.maximum(1 - (crossings / crossings_per_side) ** 2, 0)
+    kernel = cutoff * np.sinc(crossings) * scipy.special.i0(beta * np.sqrt(inside)) / scipy.special.i0(beta)
+    kernel[inside == 0] = 0
     out = np.empty(-(-len(wave) * rate // native))
     for start in range(0, len(out), 8192):
         n = np.arange(start, min(start + 8192, len(out)), dtype=np.int64)
-        whole, part = n * native // rate, (n * native % rate) / rate
-        taps = np.arange(-half + 1, half + 1)
-        crossings = cutoff * (part[:, None] - taps)
-        inside = np.maximum(1 - (crossings / crossings_per_side) ** 2, 0)
-        kernel = cutoff * np.sinc(crossings) * np.i0(beta * np.sqrt(inside)) / np.i0(beta)
-        kernel[inside == 0] = 0
-        out[start : start + len(n)] = np.sum(kernel * padded[whole[:, None] + taps + half], axis=1)
+        whole = n * native // rate
+        out[start : start + len(n)] = np.sum(kernel[n * native % rate] * padded[whole[:, None] + taps + half], axis=1)
     return out
 
 
@@ -146,9 +150,17 @@ def sample(rows, n):
     return [rows[i * len(rows) // min(n, len(rows))] for i in range(min(n, len(rows)))]
 
 
+def newest(store, table):
+    """The folder of a table's highest version."""
+    folders = sorted((store / "tables" / table).glob("v*"), key=lambda folder: int(folder.name[1:]))
+    if not folders:
+        sys.exit(f"{store}: no table `{table}`: run `sermill ingest` and `sermill features` first")
+    return folders[-1]
+
+
 def stored_rows(store, corpora, n, front_end):
     """Originals to look at, with their spectrograms."""
-    folder = store / "tables" / "features" / "v2"
+    folder = newest(store, "features")
     files = sorted(folder.glob("*.parquet"))
     if not files:
         sys.exit(f"{folder}: no features: run `sermill ingest` and `sermill features` first")
@@ -163,7 +175,7 @@ def stored_rows(store, corpora, n, front_end):
     wanted = set()
     for corpus in sorted({corpus for _, corpus, _ in small}):
         wanted |= {id for id, _, _ in sample(sorted(row for row in small if row[1] == corpus), n)}
-    manifest = pyarrow.parquet.read_table(store / "tables" / "manifest" / "v2", columns=["recording_id", "path"])
+    manifest = pyarrow.parquet.read_table(newest(store, "manifest"), columns=["recording_id", "path"])
     paths = dict(zip(*(column.to_pylist() for column in manifest.columns)))
     for file in files:
         rows = pyarrow.parquet.read_table(file, columns=["recording_id", "corpus", "copy", "log_mel"]).to_pylist()
