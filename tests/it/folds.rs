@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sermill::split::Split;
+use sermill::tables::calibration::CalibrationRow;
 use sermill::tables::folds::FoldRow;
 use sermill::tables::history::HistoryRow;
 use sermill::tables::predictions::PredictionRow;
@@ -147,4 +148,36 @@ fn folds_that_cannot_be_made_are_refused_before_anything_is_computed() {
         let ended = mill.stage("folds", &set);
         assert!(ended.code == 2 && ended.stderr.contains(words), "{more}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn models_know_how_sure_they_may_be_and_the_last_one_knows_everything() {
+    let mill = Mill::new();
+    let corpus = mill.corpora().join("synthetic");
+    let args = ["synth", &corpus.to_string_lossy(), "--speakers", "3", "--statements", "5", "--repetitions", "1"];
+    assert_eq!(mill.run(&args).code, 0);
+    let last =
+        ["split.validation_fraction=0.0", "train.keep=\"last\"", "train.final_model=true", "train.calibrate=true"];
+    let set = by_speaker(&last);
+    for stage in ["ingest", "features", "train", "score"] {
+        mill.done(stage, &set);
+    }
+    let rows: Vec<CalibrationRow> = mill.rows("calibration");
+    let value = |metric: &str| rows.iter().find(|row| row.metric == metric).and_then(|row| row.value);
+    assert!(value("temperature").is_some_and(|temperature| temperature > 0.0), "{rows:?}");
+    assert!(
+        value("coverage").is_some() && value("ece_after").is_some() && value("ece_floor_after").is_some(),
+        "{rows:?}"
+    );
+    let scored = mill.predictions();
+    assert_eq!(scored.len(), 105);
+    assert!(scored.iter().all(|row| row.prediction_set.is_some() && row.domain_distance.is_some()), "{:?}", scored[0]);
+    // A folder belongs to no fold: it is asked of the model that knows everything.
+    let folder = corpus.to_string_lossy().to_string();
+    let mut input = set.clone();
+    input.extend(["--input", &folder]);
+    let summary = mill.done("score", &input);
+    assert_eq!((summary["rows"].as_u64(), summary["stage"].as_str()), (Some(105), Some("score")));
+    let first = mill.done("train", &set);
+    assert_eq!(first["fresh"], true);
 }

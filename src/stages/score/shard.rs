@@ -226,7 +226,8 @@ impl<'a> Scorer<'a> {
         for (at, (mut row, (probabilities, log_mel))) in pending.rows.drain(..).zip(made).enumerate() {
             row.set_probabilities(&self.labels.classes, probabilities);
             if let Some(confidence) = confidence {
-                let judgement = confidence.judge(probabilities, (log_mel, n_mels), embeddings.get(at * width..(at + 1) * width));
+                let judgement =
+                    confidence.judge(probabilities, (log_mel, n_mels), embeddings.get(at * width..(at + 1) * width));
                 row.set_judgement(&self.labels.classes, &judgement);
             }
             scored.rows.push(row);
@@ -246,7 +247,8 @@ impl Scorer<'_> {
         let mut own = vec![0.0; if n_sessions > 1 { probabilities.len() } else { 0 }];
         for (at, session) in self.sessions.iter_mut().enumerate() {
             let domain = session.card().confidence.domain.as_ref();
-            let is_judged = at == 0 && domain.is_some_and(|domain| domain.embedding.is_some()) && session.has_embedding();
+            let is_judged =
+                at == 0 && domain.is_some_and(|domain| domain.embedding.is_some()) && session.has_embedding();
             let out = if n_sessions > 1 { own.as_mut_slice() } else { &mut *probabilities };
             if is_judged {
                 embeddings.resize(n_items * width, 0.0);

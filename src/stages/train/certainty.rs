@@ -194,12 +194,15 @@ pub(super) fn rows(ctx: &Ctx, model_id: &str, all: &[Trained]) -> Vec<Calibratio
 
 fn after(calibration: &Calibration, items: &[OutOfFold]) -> Option<(f64, f64)> {
     let measured = calibration.measured.as_ref().filter(|measured| measured.probabilities.len() == items.len())?;
-    error_of(measured.probabilities.iter().zip(items).map(|(probabilities, item)| (probabilities.as_slice(), item.class)))
+    error_of(
+        measured.probabilities.iter().zip(items).map(|(probabilities, item)| (probabilities.as_slice(), item.class)),
+    )
 }
 
 /// Expected calibration error and its noise floor.
 fn error_of<'a>(items: impl Iterator<Item = (&'a [f32], usize)>) -> Option<(f64, f64)> {
-    let scores: Vec<ItemScore> = items.filter_map(|(probabilities, class)| ItemScore::of(probabilities, class)).collect();
+    let scores: Vec<ItemScore> =
+        items.filter_map(|(probabilities, class)| ItemScore::of(probabilities, class)).collect();
     let bins = Bins::of_equal_mass(scores.iter().map(|score| score.confidence))?;
     let floor = noise_floor(&bins, scores.iter().map(|score| score.confidence))?;
     Some((Tally::of(&bins, &scores).ece()?, floor))

@@ -1,8 +1,8 @@
 //! From the best weights to a published model: export, proof in ONNX Runtime, folder with model and curves.
 
+use crate::confidence::Confidence;
 use crate::definition::Definition;
 use crate::error::{Error, Result};
-use crate::confidence::Confidence;
 use crate::network::onnx::{self, Golden, HeardCorpus, ModelCard};
 use crate::network::predictor::Predictor;
 use crate::network::session::{Provider, Session};
