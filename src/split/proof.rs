@@ -1,3 +1,5 @@
+//! Proofs of the protocols: who stands where, and what is refused.
+
 use super::*;
 
 fn hashes(n: usize) -> Vec<String> {
@@ -203,7 +205,7 @@ fn folds_that_cannot_be_made_are_refused_by_name() {
         error.expect_err("refused").to_string()
     };
     let leave_one_out = with_folds(Protocol::SpeakerIndependent, &[(ANY, named("leave-one-out"))]);
-    let unknown: Vec<Candidate> = people.iter().cloned().map(|one| Candidate { speaker: None, ..one }).collect();
+    let unknown: Vec<Candidate> = people.iter().map(|one| Candidate { speaker: None, ..one.clone() }).collect();
     let text = refusal(&leave_one_out, &unknown);
     assert!(text.contains("corpus `calls`") && text.contains("30 of 30") && text.contains("`speaker`"), "{text}");
     let alone = &people[..10];
