@@ -11,17 +11,15 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
-use crate::network::head::Head;
-use crate::network::inputs::Inputs;
-use crate::network::pool::Pool;
-use crate::network::sequence::Recurrent;
-use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
+use crate::network::spec::NetworkSpec;
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
 use crate::units::{Bytes, Seed};
 
+mod network;
 mod overlay;
 
+pub use network::NetworkConfig;
 use overlay::{add_newer_keys, lay_over, spell_out_labels};
 
 /// More than anybody writes.
@@ -136,35 +134,6 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
 }
 
-/// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// Frames in a window.
-    pub window: usize,
-    /// Frames between two windows.
-    pub hop: usize,
-    /// What of the spectrogram enters: `log-mel`, or `deltas` for three channels.
-    #[serde(default, skip_serializing_if = "Inputs::is_log_mel")]
-    pub inputs: Inputs,
-    /// Where recordings are cut into windows: `windows` or `shared`.
-    pub trunk: Trunk,
-    /// Feature maps of each block.
-    pub maps: Vec<usize>,
-    /// Max pool of each block: a number for a square one, or `[mel, time]`.
-    pub pools: Vec<Pool>,
-    /// What reads the steps in time: `lstm`, `bilstm` or `none`.
-    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
-    pub recurrent: Recurrent,
-    pub lstm_units: usize,
-    /// What the dense layer is given of the steps: `last`, `mean`, `mean-deviation` or `attention`.
-    #[serde(default, skip_serializing_if = "Head::is_last")]
-    pub head: Head,
-    pub dropout: f32,
-    pub batch_norm_epsilon: f32,
-    pub batch_norm_momentum: f32,
-}
-
 /// `[score]`: what is scored, with which model, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,32 +215,7 @@ impl Pipeline {
 
     /// The network for this recipe's front end.
     pub fn network(&self) -> Result<NetworkSpec> {
-        let (front_end, network) = (&self.features.front_end, &self.train.network);
-        if network.maps.len() != network.pools.len() {
-            return Err(Error::recipe(format!(
-                "[train.network] has {} maps and {} pools: one of each per block",
-                network.maps.len(),
-                network.pools.len()
-            )));
-        }
-        let blocks = network.maps.iter().zip(&network.pools).map(|(&n_maps, &pool)| BlockSpec { n_maps, pool });
-        let spec = NetworkSpec {
-            window: network.window,
-            hop: network.hop,
-            inputs: network.inputs,
-            trunk: network.trunk,
-            blocks: blocks.collect(),
-            recurrent: network.recurrent,
-            lstm_units: network.lstm_units,
-            head: network.head,
-            dropout: network.dropout,
-            batch_norm_epsilon: network.batch_norm_epsilon,
-            batch_norm_momentum: network.batch_norm_momentum,
-            n_classes: self.labels.n_classes(),
-            ..NetworkSpec::paper(front_end.n_mels, front_end.n_frames())
-        };
-        spec.check()?;
-        Ok(spec)
+        self.train.network.spec(&self.features.front_end, self.labels.n_classes())
     }
 
     /// Augmented copies of each recording in the features table.
