@@ -11,6 +11,7 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
+<<<<<<< HEAD
 use crate::network::average::Average;
 use crate::network::head::Head;
 use crate::network::inputs::Inputs;
@@ -19,14 +20,24 @@ use crate::network::pool::Pool;
 use crate::network::schedule::Schedule;
 use crate::network::sequence::Recurrent;
 use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
+=======
+use crate::network::spec::NetworkSpec;
+>>>>>>> struct
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
 use crate::units::{Bytes, Seed};
 
+<<<<<<< HEAD
 pub mod learning;
 mod overlay;
 
 use learning::{BatchNorm, Keep, LossConfig, Sample, is_default};
+=======
+mod network;
+mod overlay;
+
+pub use network::NetworkConfig;
+>>>>>>> struct
 use overlay::{add_newer_keys, lay_over, spell_out_labels};
 
 /// More than anybody writes.
@@ -169,6 +180,7 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
 }
 
+<<<<<<< HEAD
 fn one() -> u32 {
     1
 }
@@ -207,6 +219,8 @@ pub struct NetworkConfig {
     pub batch_norm_momentum: f32,
 }
 
+=======
+>>>>>>> struct
 /// `[score]`: what is scored, with which model, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,32 +302,7 @@ impl Pipeline {
 
     /// The network for this recipe's front end.
     pub fn network(&self) -> Result<NetworkSpec> {
-        let (front_end, network) = (&self.features.front_end, &self.train.network);
-        if network.maps.len() != network.pools.len() {
-            return Err(Error::recipe(format!(
-                "[train.network] has {} maps and {} pools: one of each per block",
-                network.maps.len(),
-                network.pools.len()
-            )));
-        }
-        let blocks = network.maps.iter().zip(&network.pools).map(|(&n_maps, &pool)| BlockSpec { n_maps, pool });
-        let spec = NetworkSpec {
-            window: network.window,
-            hop: network.hop,
-            inputs: network.inputs,
-            trunk: network.trunk,
-            blocks: blocks.collect(),
-            recurrent: network.recurrent,
-            lstm_units: network.lstm_units,
-            head: network.head,
-            dropout: network.dropout,
-            batch_norm_epsilon: network.batch_norm_epsilon,
-            batch_norm_momentum: network.batch_norm_momentum,
-            n_classes: self.labels.n_classes(),
-            ..NetworkSpec::paper(front_end.n_mels, front_end.n_frames())
-        };
-        spec.check()?;
-        Ok(spec)
+        self.train.network.spec(&self.features.front_end, self.labels.n_classes())
     }
 
     /// Augmented copies of each recording in the features table.

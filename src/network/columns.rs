@@ -1,6 +1,10 @@
 //! Where the vector of a step lies in what leaves the last block, and the way of its gradient back.
 
+use rayon::prelude::*;
+
 use crate::network::block_weights::BlockShape;
+use crate::network::dropout::InputMask;
+use crate::network::inputs::stack_windows;
 use crate::network::kernels::CHANNELS;
 use crate::network::kernels::geometry::Geometry;
 use crate::network::spec::NetworkSpec;
@@ -65,4 +69,38 @@ impl Columns {
             }
         }
     }
+}
+
+/// Values of the last block's output with padding, and of its gradient, for batches of up to `max_batch` recordings.
+pub fn feature_lengths(spec: &NetworkSpec, max_batch: usize) -> (usize, usize) {
+    let Some(last) = spec.blocks.len().checked_sub(1) else { return (0, 0) };
+    let (pooled, n_images) = (BlockShape::new(spec, last).pooled, spec.n_images(last, max_batch));
+    (n_images * pooled.padded_len(), n_images * pooled.n_floats())
+}
+
+/// The vectors of the steps of `n` recordings `[n, steps, inputs]`, dropout done, out of the last block's output `features`
+/// or, without blocks, out of `log_mel`; `factors` `[n, inputs]` are what dropout multiplied them with.
+pub fn read_steps(
+    spec: &NetworkSpec,
+    (columns, features): (Option<Columns>, &[f32]),
+    (log_mel, n): (&[f32], usize),
+    mask: InputMask,
+    factors: &mut [f32],
+    vectors: &mut [f32],
+) {
+    let (n_steps, n_inputs, one) = (spec.n_windows(), spec.lstm_inputs(), spec.n_mels * spec.n_frames);
+    let recordings = vectors.par_chunks_exact_mut(n_steps * n_inputs).zip(factors.par_chunks_exact_mut(n_inputs));
+    recordings.take(n).enumerate().for_each(|(recording, (vectors, factors))| {
+        mask.factors(recording, factors);
+        if columns.is_none() {
+            stack_windows(spec, &log_mel[recording * one..][..one], vectors);
+        }
+        for (step, vector) in vectors.chunks_exact_mut(n_inputs).enumerate() {
+            if let Some(columns) = columns {
+                let (image, length) = ((recording * n_steps + step) / columns.n_steps, columns.image.padded_len());
+                columns.read(&features[image * length..][..length], step % columns.n_steps, vector);
+            }
+            vector.iter_mut().zip(factors.iter()).for_each(|(value, factor)| *value *= factor);
+        }
+    });
 }

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::network::block::Block;
 use crate::network::block_weights::BlockShape;
-use crate::network::columns::Columns;
+use crate::network::columns::{self, Columns, feature_lengths};
 use crate::network::dense::{self, DenseBatch, StepOutcome};
 use crate::network::dropout::InputMask;
-use crate::network::inputs::{cut_image, stack_windows};
+use crate::network::inputs::cut_image;
 use crate::network::kernels::dropout::Dropout;
 use crate::network::optimiser::UpdateRule;
 use crate::network::parameters::{Parameters, TensorsMut};
@@ -262,34 +262,11 @@ impl Trainer {
         if let Some(last) = self.blocks.len().checked_sub(1) {
             self.blocks[last].activate_all(at(last), &mut self.features, spec.n_images(last, n));
         }
-        self.read_steps(log_mel, n, dropout);
-        let (spec, parameters) = (&self.spec, &self.state.parameters);
+        let (features, mask) = ((self.columns, &self.features[..]), InputMask::new(spec, dropout));
+        columns::read_steps(spec, features, (log_mel, n), mask, &mut self.factors, self.sequence.input());
         self.sequence.forward(parameters, n);
         let embedding = &self.sequence.embedding[..n * spec.n_embedding()];
         dense::forward(dense_shape(spec), parameters.dense(), embedding, &mut self.probabilities);
-    }
-
-    /// The vectors of the steps, dropout done.
-    fn read_steps(&mut self, log_mel: &[f32], n: usize, dropout: Option<Seed>) {
-        let (spec, columns, features) = (&self.spec, self.columns, &self.features);
-        let (n_steps, n_inputs, one) = (spec.n_windows(), spec.lstm_inputs(), spec.n_mels * spec.n_frames);
-        let image_len = self.blocks.last().map_or(0, |last| last.weights.shape.pooled.padded_len());
-        let mask = InputMask::new(spec, dropout);
-        let recordings = self.sequence.input().par_chunks_exact_mut(n_steps * n_inputs);
-        let recordings = recordings.zip(self.factors.par_chunks_exact_mut(n_inputs)).take(n);
-        recordings.enumerate().for_each(|(recording, (vectors, factors))| {
-            mask.factors(recording, factors);
-            if columns.is_none() {
-                stack_windows(spec, &log_mel[recording * one..][..one], vectors);
-            }
-            for (step, vector) in vectors.chunks_exact_mut(n_inputs).enumerate() {
-                if let Some(columns) = columns {
-                    let image = (recording * n_steps + step) / columns.n_steps;
-                    columns.read(&features[image * image_len..][..image_len], step % columns.n_steps, vector);
-                }
-                vector.iter_mut().zip(factors.iter()).for_each(|(value, factor)| *value *= factor);
-            }
-        });
     }
 
     fn backward(&mut self, targets: Targets<'_>, n: usize, dropout: Option<Seed>) {
@@ -337,13 +314,6 @@ impl Trainer {
             }
         }
     }
-}
-
-/// Values of the last block's output with padding, and of its gradient, for batches of up to `max_batch` recordings.
-fn feature_lengths(spec: &NetworkSpec, max_batch: usize) -> (usize, usize) {
-    let Some(last) = spec.blocks.len().checked_sub(1) else { return (0, 0) };
-    let (pooled, n_images) = (BlockShape::new(spec, last).pooled, spec.n_images(last, max_batch));
-    (n_images * pooled.padded_len(), n_images * pooled.n_floats())
 }
 
 #[cfg(test)]

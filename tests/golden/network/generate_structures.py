@@ -32,7 +32,7 @@ CASES = [
     dict(BARE, recurrent="none", head="mean-deviation"),
     dict(BARE, recurrent="bilstm", head="last"),
     dict(SHAPE, recurrent="lstm", head="mean", inputs="deltas"),
-    dict(BARE, recurrent="none", head="attention", inputs="deltas"),
+    dict(BARE, recurrent="lstm", head="attention", inputs="deltas"),
 ]
 
 
