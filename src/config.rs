@@ -11,33 +11,20 @@ use crate::corpora::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 use crate::labels::Labels;
-<<<<<<< HEAD
 use crate::network::average::Average;
-use crate::network::head::Head;
-use crate::network::inputs::Inputs;
 use crate::network::optimiser::Optimiser;
-use crate::network::pool::Pool;
 use crate::network::schedule::Schedule;
-use crate::network::sequence::Recurrent;
-use crate::network::spec::{BlockSpec, NetworkSpec, Trunk};
-=======
 use crate::network::spec::NetworkSpec;
->>>>>>> struct
 use crate::signal::profile::FrontEnd;
 use crate::split::{Protocol, Split, SplitConfig};
 use crate::units::{Bytes, Seed};
 
-<<<<<<< HEAD
 pub mod learning;
-mod overlay;
-
-use learning::{BatchNorm, Keep, LossConfig, Sample, is_default};
-=======
 mod network;
 mod overlay;
 
+use learning::{BatchNorm, Keep, LossConfig, Sample, is_default};
 pub use network::NetworkConfig;
->>>>>>> struct
 use overlay::{add_newer_keys, lay_over, spell_out_labels};
 
 /// More than anybody writes.
@@ -180,7 +167,6 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
 }
 
-<<<<<<< HEAD
 fn one() -> u32 {
     1
 }
@@ -190,37 +176,6 @@ fn is_one(n: &u32) -> bool {
     *n == 1
 }
 
-/// `[train.network]`; with the front end's shape it makes a [`NetworkSpec`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// Frames in a window.
-    pub window: usize,
-    /// Frames between two windows.
-    pub hop: usize,
-    /// What of the spectrogram enters: `log-mel`, or `deltas` for three channels.
-    #[serde(default, skip_serializing_if = "Inputs::is_log_mel")]
-    pub inputs: Inputs,
-    /// Where recordings are cut into windows: `windows` or `shared`.
-    pub trunk: Trunk,
-    /// Feature maps of each block.
-    pub maps: Vec<usize>,
-    /// Max pool of each block: a number for a square one, or `[mel, time]`.
-    pub pools: Vec<Pool>,
-    /// What reads the steps in time: `lstm`, `bilstm` or `none`.
-    #[serde(default, skip_serializing_if = "Recurrent::is_lstm")]
-    pub recurrent: Recurrent,
-    pub lstm_units: usize,
-    /// What the dense layer is given of the steps: `last`, `mean`, `mean-deviation` or `attention`.
-    #[serde(default, skip_serializing_if = "Head::is_last")]
-    pub head: Head,
-    pub dropout: f32,
-    pub batch_norm_epsilon: f32,
-    pub batch_norm_momentum: f32,
-}
-
-=======
->>>>>>> struct
 /// `[score]`: what is scored, with which model, where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

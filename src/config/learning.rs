@@ -97,30 +97,6 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Adds the keys to a recipe that does not name them, so that `--set` can.
-pub(super) fn add_newer_keys(table: &mut toml::Table) {
-    if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
-        for (key, value) in [
-            ("keep", "best"),
-            ("schedule", "inverse"),
-            ("optimiser", "sgd"),
-            ("average", "none"),
-            ("batch_norm", "moving"),
-            ("sample", "all"),
-        ] {
-            train.entry(key).or_insert_with(|| value.into());
-        }
-        let loss = train.entry("loss").or_insert_with(|| toml::Table::new().into());
-        if let Some(loss) = loss.as_table_mut() {
-            loss.entry("smoothing").or_insert(toml::Value::Float(0.0));
-            loss.entry("class_weights").or_insert_with(|| "none".into());
-        }
-    }
-    if let Some(augment) = table.get_mut("augment").and_then(toml::Value::as_table_mut) {
-        augment.entry("mixup").or_insert(toml::Value::Float(0.0));
-    }
-}
-
 impl TrainConfig {
     /// Refuses numbers with which no training ends, or ends in numbers. NaN fails every range.
     pub(super) fn check(&self) -> Result<()> {

@@ -2,7 +2,6 @@
 //! and what was typed with `--set`.
 
 use crate::audio::Budget;
-use crate::config::learning;
 use crate::error::{Error, Result};
 use crate::labels::{DEFAULT_SET, Labels};
 
@@ -15,22 +14,6 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
     if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
         score.entry("source").or_insert_with(|| "features".into());
     }
-<<<<<<< HEAD
-    let features = table.get_mut("features").and_then(toml::Value::as_table_mut);
-    if let Some(front_end) = features.and_then(|features| features.get_mut("front_end")?.as_table_mut()) {
-        for (key, before) in [("resampler", "standard"), ("start", "offset"), ("pad", "zeros"), ("band_mean", "none")] {
-            front_end.entry(key).or_insert_with(|| before.into());
-        }
-    }
-    learning::add_newer_keys(table);
-=======
-    let network = table.get_mut("train").and_then(toml::Value::as_table_mut).and_then(|train| train.get_mut("network"));
-    if let Some(network) = network.and_then(toml::Value::as_table_mut) {
-        for (key, value) in [("inputs", "log-mel"), ("recurrent", "lstm"), ("head", "last")] {
-            network.entry(key).or_insert_with(|| value.into());
-        }
-    }
->>>>>>> struct
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()
         && !labels.contains_key("classes")
