@@ -63,9 +63,10 @@ chaos: build runtime ray ## raylets, head, driver, shards and committer of a loc
 arrays: build runtime ray ## the examples of job arrays, their commands run here; slurm.sh for real where there is a Slurm
 	@PYTHONPATH=$(RAY) python3 tests/cluster/arrays.py --sermill $(SERMILL) $(ARGS)
 
-scorecard: build runtime ## speaker-independent, source-disjoint and paper on CORPORA, side by side: STORE= ARGS="--set ..."
-	@$(SERMILL) scorecard --pipeline pipelines/speaker-independent.toml --pipeline pipelines/source-disjoint.toml \
-	  --pipeline pipelines/paper.toml --corpora $(CORPORA) --store $(or $(STORE),store/scorecard) $(ARGS)
+scorecard: build runtime ## one recipe on CORPORA under protocols from unseen speakers to the paper's: STORE= ARGS="--set ..."
+	@$(SERMILL) scorecard --pipeline pipelines/speaker-independent.toml --protocol speaker-independent --protocol cross-corpus \
+	  --protocol text-disjoint --protocol source-disjoint --protocol paper \
+	  --corpora $(CORPORA) --store $(or $(STORE),store/scorecard) $(ARGS)
 
 unseen: build runtime ## speaker-independent on speakers and corpora it was not made on, one JSON line a measure: CORPORA= STORE= SEEDS=1,2,3
 	@sh docs/results/unseen/unseen.sh $(SERMILL) $(CORPORA) $(or $(STORE),store/unseen) $(SEEDS)

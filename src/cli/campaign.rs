@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use crate::split::Protocol;
+
 use super::{Command, Setting, path, setting, setting_args};
 
 /// Arguments of `scorecard`.
@@ -11,6 +13,8 @@ pub struct ScorecardArgs {
     /// What all runs share; its pipeline is the first.
     pub setting: Setting,
     pub pipelines: Vec<PathBuf>,
+    /// Each pipeline runs under each of them; empty for its own.
+    pub protocols: Vec<String>,
 }
 
 /// Arguments of `trial`.
@@ -30,6 +34,15 @@ pub(super) fn commands() -> [clap::Command; 2] {
         .mut_arg("store", |arg| {
             arg.required(true).help("the table lies here, and the store of each pipeline below it")
         });
+    let names = Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::Unsplit).map(Protocol::name);
+    let scorecard = scorecard.arg(
+        Arg::new("protocol")
+            .long("protocol")
+            .value_name("NAME")
+            .action(ArgAction::Append)
+            .value_parser(names.collect::<Vec<_>>())
+            .help("run each recipe under this protocol; may be repeated [default: its own]"),
+    );
     let text = |name: &'static str| Arg::new(name).long(name).value_name("TEXT");
     let trial = setting_args(clap::Command::new("trial"))
         .about("try a configuration on several seeds; it is entered in the table `trials` before it runs")
@@ -53,6 +66,7 @@ pub(super) fn commands() -> [clap::Command; 2] {
 pub(super) fn typed(name: &str, own: &ArgMatches) -> Option<Command> {
     Some(match name {
         "scorecard" => Command::Scorecard(ScorecardArgs {
+            protocols: own.get_many::<String>("protocol").unwrap_or_default().cloned().collect(),
             pipelines: own.get_many::<PathBuf>("pipeline").unwrap_or_default().cloned().collect(),
             setting: Setting { pipeline: path(own, "pipeline").unwrap_or_default(), ..setting(own) },
         }),

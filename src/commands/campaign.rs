@@ -1,32 +1,59 @@
 //! `scorecard` and `trial`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use super::{closed, context, print};
 use crate::campaign::{self, Trial, TrialRun};
 use crate::cli::{ScorecardArgs, Setting, TrialArgs};
+use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::storage::layout::Store;
+
+/// Share of the test side under a protocol that is not the recipe's own; the paper's.
+const OTHER_TEST_FRACTION: f64 = 0.2;
 
 /// Runs the pipelines of a scorecard; the table as Markdown, then one JSON object.
 pub(super) fn scorecard(typed: &ScorecardArgs, stdout: &mut (dyn Write + Send)) -> Result<u8> {
     let root = typed.setting.store.clone().unwrap_or_default();
     let mut runs = Vec::new();
     for pipeline in &typed.pipelines {
-        let mut ctx = context(&Setting { pipeline: pipeline.clone(), ..typed.setting.clone() })?;
-        let name = ctx.pipeline.pipeline.name.clone();
-        ctx.store = Store::new(root.join(&name));
-        if runs.iter().any(|other: &crate::stages::Ctx| other.pipeline.pipeline.name == name) {
-            return Err(
-                Error::recipe(format!("two pipelines are called `{name}`: they would share a store")).at(pipeline)
-            );
+        let own = Setting { pipeline: pipeline.clone(), ..typed.setting.clone() };
+        if typed.protocols.is_empty() {
+            runs.push(context(&own)?);
         }
-        runs.push(ctx);
+        for protocol in &typed.protocols {
+            runs.push(context(&under(&own, protocol)?)?);
+        }
+    }
+    let mut names = BTreeSet::new();
+    for ctx in &mut runs {
+        let name = &ctx.pipeline.pipeline.name;
+        if !names.insert(name.clone()) {
+            return Err(Error::recipe(format!("two pipelines are called `{name}`: they would share a store")));
+        }
+        ctx.store = Store::new(root.join(name));
     }
     let card = campaign::scorecard(&Store::new(root), &runs)?;
     stdout.write_all(card.markdown().as_bytes()).map_err(closed)?;
     print(stdout, &card.summary())?;
     Ok(0)
+}
+
+/// The same recipe under another protocol: with folds where those need none to be named, and else one draw of a fifth.
+fn under(own: &Setting, protocol: &str) -> Result<Setting> {
+    let Pipeline { split, pipeline, .. } = Pipeline::read(&own.pipeline, &own.overrides)?;
+    if split.protocol.name() == protocol {
+        return Ok(own.clone());
+    }
+    let mut setting = own.clone();
+    setting.overrides.extend([
+        format!("pipeline.name={}-{protocol}", pipeline.name),
+        format!("split.protocol={protocol}"),
+        "split.folds={}".to_string(),
+        format!("split.test_fraction={OTHER_TEST_FRACTION}"),
+    ]);
+    Ok(setting)
 }
 
 /// Tries one configuration; a line for each seed, then one for all.

@@ -62,6 +62,12 @@ fn a_scorecard_says_what_unseen_speakers_take_away() {
     let again = campaign(&mill, "scorecard", &typed);
     assert_eq!(again.json(), ended.json(), "what was done stands");
     assert!(!again.stderr.contains("epoch 1"), "{}", again.stderr);
+    let under = ["--pipeline", &recipes[1], "--protocol", "speaker-independent", "--protocol", "text-disjoint"];
+    let text_disjoint = campaign(&mill, "scorecard", &[&under[..], &["--set", "train.keep=last"]].concat());
+    assert_eq!(text_disjoint.code, 2, "one sentence cannot be on two sides: {}", text_disjoint.stderr);
+    let under = ["--pipeline", &recipes[1], "--protocol", "speaker-independent", "--protocol", "paper"];
+    let ended = campaign(&mill, "scorecard", &[&under[..], &["--set", "features.copies=1"]].concat());
+    assert!(ended.stdout.contains("| paper (`by-speaker-paper`) | 9 |"), "{}{}", ended.stdout, ended.stderr);
     let twice = campaign(&mill, "scorecard", &["--pipeline", &recipes[0], "--pipeline", &recipes[0]]);
     assert!(twice.code == 2 && twice.stderr.contains("two pipelines are called `demo`"), "{}", twice.stderr);
 }
