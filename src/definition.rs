@@ -85,31 +85,10 @@ impl Definition {
             MelNorm::Peak => "peak 1",
             MelNorm::SlaneyArea => "area 1",
         };
-        let (offset, level) = match start {
-            Start::Offset => (
-                format!("the first {offset_s:?} s are skipped, whole samples, before resampling"),
-                "z-score over all that is left, population deviation, f64 sums",
-            ),
-            Start::Speech(how) => {
-                (speech(how), "z-score over the samples that are kept, population deviation, f64 sums")
-            }
-        };
+        let (offset, level) = offset_and_level(start, *offset_s);
         let padding = match pad {
             Pad::Zeros => "zeros on the right",
             Pad::Repeat => "the recording again on the right, from its first sample, as often as it takes",
-        };
-        let log = match log {
-            LogScale::Natural { floor } => format!("ln(max(mel, {floor:?}))"),
-            LogScale::DecibelsBelowMax { amin, top_db } => {
-                format!("10 log10(max(mel, {amin:?})) below the maximum of the recording, at least -{top_db:?}")
-            }
-        };
-        let band_mean = match (band_mean, pad) {
-            (BandMean::None, _) => "",
-            (BandMean::Recording, Pad::Repeat) => ", less the band's mean over all frames, f64 sums",
-            (BandMean::Recording, Pad::Zeros) => {
-                ", less the band's mean over the frames centred on samples of the recording, f64 sums; other frames as they are"
-            }
         };
         Self {
             parts: vec![
@@ -122,7 +101,7 @@ impl Definition {
                 ("window", format!("{window} of {window_length}, centred in the transform")),
                 ("transform", format!("n_fft {n_fft}, {power}")),
                 ("bank", format!("{n_mels} triangles on the {scale} scale, {norm}, {fmin_hz:?} to {fmax_hz:?} Hz")),
-                ("log", log + band_mean),
+                ("log", logarithm(log, *band_mean, *pad)),
                 ("arithmetic", format!("front end v{revision}, f32")),
                 ("storage", (*storage).to_string()),
             ],
@@ -140,6 +119,33 @@ impl Definition {
         let differs = |(name, text): &(&str, String)| !lines.contains(&format!("{name}: {text}").as_str());
         self.parts.iter().filter(|part| differs(part)).map(|(name, _)| *name).collect()
     }
+}
+
+fn offset_and_level(start: &Start, offset_s: f64) -> (String, &'static str) {
+    match start {
+        Start::Offset => (
+            format!("the first {offset_s:?} s are skipped, whole samples, before resampling"),
+            "z-score over all that is left, population deviation, f64 sums",
+        ),
+        Start::Speech(how) => (speech(how), "z-score over the samples that are kept, population deviation, f64 sums"),
+    }
+}
+
+fn logarithm(log: &LogScale, band_mean: BandMean, pad: Pad) -> String {
+    let log = match log {
+        LogScale::Natural { floor } => format!("ln(max(mel, {floor:?}))"),
+        LogScale::DecibelsBelowMax { amin, top_db } => {
+            format!("10 log10(max(mel, {amin:?})) below the maximum of the recording, at least -{top_db:?}")
+        }
+    };
+    let less = match (band_mean, pad) {
+        (BandMean::None, _) => "",
+        (BandMean::Recording, Pad::Repeat) => ", less the band's mean over all frames, f64 sums",
+        (BandMean::Recording, Pad::Zeros) => {
+            ", less the band's mean over the frames centred on samples of the recording, f64 sums; other frames as they are"
+        }
+    };
+    log + less
 }
 
 /// What is kept of a recording that is looked at from its first speech to its last.
