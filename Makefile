@@ -25,7 +25,7 @@ FUZZ      = cargo run --release --locked --example fuzz --
 STAGES   := ingest features train score report
 
 .DEFAULT_GOAL := help
-.PHONY: help build runtime python ray cluster chaos arrays demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement scorecard unseen $(STAGES)
+.PHONY: help build runtime python ray cluster chaos arrays demo test torture fuzz check fmt clippy doc run status bench-train bench-score bench-features bench-stream agreement scorecard unseen baselines $(STAGES)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*## /\1  -  /p' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ scorecard: build runtime ## one recipe on CORPORA under protocols from unseen sp
 	@$(SERMILL) scorecard --pipeline pipelines/speaker-independent.toml --protocol speaker-independent --protocol cross-corpus \
 	  --protocol text-disjoint --protocol source-disjoint --protocol paper \
 	  --corpora $(CORPORA) --store $(or $(STORE),store/scorecard) $(ARGS)
+
+baselines: build runtime ## logistic regression, CNN alone and BiLSTM alone beside PIPELINE's network: CORPORA= STORE= ARGS="--set ..."
+	@sh docs/results/baselines/baselines.sh $(SERMILL) $(CORPORA) $(or $(STORE),store/baselines) $(PIPELINE) $(ARGS)
 
 unseen: build runtime ## speaker-independent on speakers and corpora it was not made on, one JSON line a measure: CORPORA= STORE= SEEDS=1,2,3
 	@sh docs/results/unseen/unseen.sh $(SERMILL) $(CORPORA) $(or $(STORE),store/unseen) $(SEEDS)
