@@ -18,7 +18,7 @@ pub(super) fn scorecard(typed: &ScorecardArgs, stdout: &mut (dyn Write + Send)) 
     let root = typed.setting.store.clone().unwrap_or_default();
     let mut runs = Vec::new();
     for pipeline in &typed.pipelines {
-        let own = Setting { pipeline: pipeline.clone(), ..typed.setting.clone() };
+        let own = tested_only(&Setting { pipeline: pipeline.clone(), ..typed.setting.clone() });
         if typed.protocols.is_empty() {
             runs.push(context(&own)?);
         }
@@ -38,6 +38,13 @@ pub(super) fn scorecard(typed: &ScorecardArgs, stdout: &mut (dyn Write + Send)) 
     stdout.write_all(card.markdown().as_bytes()).map_err(closed)?;
     print(stdout, &card.summary())?;
     Ok(0)
+}
+
+/// Without the model that knows everybody: it is tested on nobody.
+fn tested_only(setting: &Setting) -> Setting {
+    let mut setting = setting.clone();
+    setting.overrides.push("train.final_model=false".to_string());
+    setting
 }
 
 /// The same recipe under another protocol: with folds where those need none to be named, and else one draw of a fifth.
@@ -70,7 +77,7 @@ pub(super) fn trial(typed: &TrialArgs, stdout: &mut (dyn Write + Send)) -> Resul
     for &seed in &typed.seeds {
         let mut overrides = typed.setting.overrides.clone();
         overrides.push(format!("pipeline.seed={seed}"));
-        let mut ctx = context(&Setting { overrides, ..typed.setting.clone() })?;
+        let mut ctx = context(&tested_only(&Setting { overrides, ..typed.setting.clone() }))?;
         ctx.store = Store::new(root.join(name).join(format!("seed-{seed}")));
         runs.push(TrialRun { ctx, seed });
     }
