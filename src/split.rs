@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::leaks::LeakKinds;
 use crate::units::Seed;
 
 /// The side a recording, or one copy of it, stands on.
@@ -98,6 +99,9 @@ pub struct SplitConfig {
     pub test_fraction: f64,
     /// Share of the training side that is carved out to choose the best epoch; not used by `paper`.
     pub validation_fraction: f64,
+    /// What two sides may have in common; `train` refuses sides that share anything else.
+    #[serde(default, skip_serializing_if = "LeakKinds::is_empty")]
+    pub allow_leaks: LeakKinds,
 }
 
 /// A recording to be placed.
@@ -183,7 +187,7 @@ mod tests {
     }
 
     fn config(protocol: Protocol) -> SplitConfig {
-        SplitConfig { protocol, test_fraction: 0.2, validation_fraction: 0.1 }
+        SplitConfig { protocol, test_fraction: 0.2, validation_fraction: 0.1, allow_leaks: LeakKinds::default() }
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub(super) fn add_newer_keys(table: &mut toml::Table) {
     if let Some(score) = table.get_mut("score").and_then(toml::Value::as_table_mut) {
         score.entry("source").or_insert_with(|| "features".into());
     }
+    if let Some(split) = table.get_mut("split").and_then(toml::Value::as_table_mut) {
+        split.entry("allow_leaks").or_insert_with(|| toml::Value::Array(Vec::new()));
+    }
     let labels = table.entry("labels").or_insert_with(|| toml::Table::new().into());
     if let Some(labels) = labels.as_table_mut()
         && !labels.contains_key("classes")
