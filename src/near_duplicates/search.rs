@@ -12,8 +12,10 @@ const FIRST_STEP: u32 = 2;
 const LAST_STEP: u32 = 40;
 /// Steps that are not told apart in a constellation: a peak moves by one or two when noise joins.
 const STEPS_APART: u32 = 3;
-/// Constellations that two recordings must share, at one shift, before they are compared.
-const VOTES: usize = 5;
+/// Constellations that two recordings must share, at one shift, before they are compared: one in so many of the first one's, and
+/// between these two numbers, as a short recording has few.
+const VOTES_IN: usize = 30;
+const VOTES: std::ops::RangeInclusive<usize> = 3..=5;
 /// A constellation that stands in more places than this is no hint; it also bounds the work for one recording.
 const COMMON: usize = 1_000;
 /// Bits of an entry of the index: hash, recording, step.
@@ -62,12 +64,17 @@ pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync)
     let index = Index::new(prints);
     let each = prints.par_iter().enumerate().map_init(Vec::new, |votes, (at, print)| {
         votes.clear();
-        constellations(print, |hash, step| index.vote(at as u64, hash, step, votes));
+        let mut n_own = 0;
+        constellations(print, |hash, step| {
+            n_own += 1;
+            index.vote(at as u64, hash, step, votes);
+        });
+        let needed = (n_own / VOTES_IN).clamp(*VOTES.start(), *VOTES.end());
         votes.sort_unstable();
         let mut found = Searched { n_votes: votes.len() as u64, ..Searched::default() };
         for group in votes.chunk_by(|a, b| a >> 32 == b >> 32) {
             let other = group[0] >> 32;
-            let Some(shift) = shift_of(group) else { continue };
+            let Some(shift) = shift_of(group, needed) else { continue };
             found.n_compared += 1;
             // Steps that are not told apart may hide the best shift.
             let tried = (shift - 2..=shift + 2).map(|shift| print.likeness(prints[other as usize], shift));
@@ -82,8 +89,8 @@ pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync)
     Ok(Searched { n_constellations: index.entries.len() as u64, ..found })
 }
 
-/// The shift that most of the votes of one recording name, give or take a step, when they are enough.
-fn shift_of(votes: &[u64]) -> Option<i32> {
+/// The shift that most of the votes of one recording name, give or take a step, when these are as many as needed.
+fn shift_of(votes: &[u64], needed: usize) -> Option<i32> {
     let shift = |vote: u64| (vote & u64::from(u32::MAX)) as i64 - LAST_STEP_KEPT as i64;
     let (mut most, mut best, mut end) = (0, 0, 0);
     for (begin, &vote) in votes.iter().enumerate() {
@@ -95,7 +102,7 @@ fn shift_of(votes: &[u64]) -> Option<i32> {
             (most, best) = (end - begin, from + 1);
         }
     }
-    (most >= VOTES).then_some(best as i32)
+    (most >= needed).then_some(best as i32)
 }
 
 /// Calls `found` with the hash of each constellation, 24 bits, and the step of its first peak.
