@@ -33,7 +33,7 @@ const PEAK_STEPS: usize = 3;
 /// 20 dB, A-law at 8 kHz, a transform codec, gain, cuts and shifts up to 0.32 s, silence trimmed): of an altered copy and its
 /// original at most 0.112 of the cells differ, of two different recordings at least 0.220, and of two takes of one sentence by one
 /// RAVDESS actor at least 0.298.
-pub const SAME_UP_TO: f64 = 0.16;
+pub const SAME_UP_TO: f64 = 0.14;
 /// Fewer cells are no evidence.
 pub const LEAST_CELLS: u32 = 80;
 

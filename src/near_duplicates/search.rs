@@ -5,21 +5,22 @@ use rayon::prelude::*;
 use super::print::{Likeness, Print};
 use crate::error::{Error, Result};
 
-/// A constellation is a peak and two of as many that follow.
+/// A constellation is a peak and three of as many that follow.
 const FOLLOWERS: usize = 5;
 /// Steps between the first peak of a constellation and the others.
 const FIRST_STEP: u32 = 2;
 const LAST_STEP: u32 = 40;
 /// Steps that are not told apart in a constellation: a peak moves by one or two when noise joins.
 const STEPS_APART: u32 = 3;
-/// Constellations that two recordings must share, at one shift, before they are compared: one in so many of the first one's, and
-/// between these two numbers, as a short recording has few.
-const VOTES_IN: usize = 30;
-const VOTES: std::ops::RangeInclusive<usize> = 3..=5;
+/// Constellations that two recordings must share, at one shift, before they are compared.
+const VOTES: usize = 2;
+/// Two recordings further apart than this at the shift that most constellations name are not compared at others.
+const FAR: f64 = 0.5;
 /// A constellation that stands in more places than this is no hint; it also bounds the work for one recording.
 const COMMON: usize = 1_000;
 /// Bits of an entry of the index: hash, recording, step.
-const RECORDING_BITS: u32 = 28;
+const HASH_BITS: u32 = 26;
+const RECORDING_BITS: u32 = 26;
 const STEP_BITS: u32 = 12;
 const LAST_STEP_KEPT: u64 = (1 << STEP_BITS) - 1;
 
@@ -56,7 +57,7 @@ impl Searched {
 ///
 /// Time: constellations (some 230 a recording) times the places of each in the index, at most 1,000; that is quadratic with a small
 /// factor where recordings share their sentences, and at most linear beyond. Memory: 8 bytes a constellation.
-/// Errors: kind `Input` for more than 268 million recordings.
+/// Errors: kind `Input` for more than 67 million recordings.
 pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync) -> Result<Searched> {
     if prints.len() >= 1 << RECORDING_BITS {
         return Err(Error::input(format!("{} recordings, at most 2^{RECORDING_BITS} are compared", prints.len())));
@@ -64,18 +65,16 @@ pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync)
     let index = Index::new(prints);
     let each = prints.par_iter().enumerate().map_init(Vec::new, |votes, (at, print)| {
         votes.clear();
-        let mut n_own = 0;
-        constellations(print, |hash, step| {
-            n_own += 1;
-            index.vote(at as u64, hash, step, votes);
-        });
-        let needed = (n_own / VOTES_IN).clamp(*VOTES.start(), *VOTES.end());
+        constellations(print, |hash, step| index.vote(at as u64, hash, step, votes));
         votes.sort_unstable();
         let mut found = Searched { n_votes: votes.len() as u64, ..Searched::default() };
         for group in votes.chunk_by(|a, b| a >> 32 == b >> 32) {
             let other = group[0] >> 32;
-            let Some(shift) = shift_of(group, needed) else { continue };
+            let Some(shift) = shift_of(group) else { continue };
             found.n_compared += 1;
+            if print.likeness(prints[other as usize], shift).difference > FAR {
+                continue;
+            }
             // Steps that are not told apart may hide the best shift.
             let tried = (shift - 2..=shift + 2).map(|shift| print.likeness(prints[other as usize], shift));
             let best = tried.min_by(|a, b| a.difference.total_cmp(&b.difference));
@@ -89,8 +88,8 @@ pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync)
     Ok(Searched { n_constellations: index.entries.len() as u64, ..found })
 }
 
-/// The shift that most of the votes of one recording name, give or take a step, when these are as many as needed.
-fn shift_of(votes: &[u64], needed: usize) -> Option<i32> {
+/// The shift that most of the votes of one recording name, give or take a step, when these are enough.
+fn shift_of(votes: &[u64]) -> Option<i32> {
     let shift = |vote: u64| (vote & u64::from(u32::MAX)) as i64 - LAST_STEP_KEPT as i64;
     let (mut most, mut best, mut end) = (0, 0, 0);
     for (begin, &vote) in votes.iter().enumerate() {
@@ -102,10 +101,10 @@ fn shift_of(votes: &[u64], needed: usize) -> Option<i32> {
             (most, best) = (end - begin, from + 1);
         }
     }
-    (most >= needed).then_some(best as i32)
+    (most >= VOTES).then_some(best as i32)
 }
 
-/// Calls `found` with the hash of each constellation, 24 bits, and the step of its first peak.
+/// Calls `found` with the hash of each constellation and the step of its first peak.
 fn constellations(print: &Print, mut found: impl FnMut(u32, u32)) {
     for (first, &anchor) in print.peaks.iter().enumerate() {
         let (step, band) = (anchor / 64, anchor % 64);
@@ -122,10 +121,15 @@ fn constellations(print: &Print, mut found: impl FnMut(u32, u32)) {
             }
         }
         for (i, &second) in near[..n_near].iter().enumerate() {
-            for &third in &near[i + 1..n_near] {
-                let lag = |peak: u32| (peak / 64 - step) / STEPS_APART;
-                let bands = (band * 34 + second % 64) * 34 + third % 64;
-                found((bands * 14 + lag(second)) * 14 + lag(third), step);
+            for (j, &third) in near[..n_near].iter().enumerate().skip(i + 1) {
+                for &fourth in &near[j + 1..n_near] {
+                    let with = |key: u64, peak: u32| {
+                        (key * 64 + u64::from(peak % 64)) * 16 + u64::from((peak / 64 - step) / STEPS_APART)
+                    };
+                    let key = [second, third, fourth].into_iter().fold(u64::from(band), with);
+                    // Multiplied by 2^64 over the golden ratio, the upper bits depend on all of the key (Knuth 1998, 6.4).
+                    found((key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HASH_BITS)) as u32, step);
+                }
             }
         }
     }
@@ -153,7 +157,7 @@ impl Index {
         };
         let mut entries: Vec<u64> = prints.par_iter().enumerate().flat_map_iter(of).collect();
         entries.par_sort_unstable();
-        let bits = (entries.len().max(1).ilog2()).clamp(8, 24);
+        let bits = (entries.len().max(1).ilog2()).clamp(8, HASH_BITS);
         let shift = u64::BITS - bits;
         let mut starts = Vec::with_capacity((1 << bits) + 1);
         let mut at = 0;

@@ -69,7 +69,12 @@ fn every_planted_duplicate_is_found_and_nothing_else() {
     };
     plant("angry", 2, &|_, x| x / 2.0);
     let noise = |at: usize| (0..12).map(|i| sermill::units::Seed(9).unit((12 * at + i) as u64) - 0.5).sum::<f64>();
-    plant("sad", 2, &|at, x| x + 500.0 * noise(at));
+    let samples = std::fs::read(original("sad")).expect("a recording")[44..].to_vec();
+    let samples = samples.chunks_exact(2).map(|sample| f64::from(i16::from_le_bytes([sample[0], sample[1]])));
+    let power = samples.clone().map(|x| x * x).sum::<f64>() / samples.len() as f64;
+    // 15 dB below the recording.
+    let level = power.sqrt() * 10_f64.powf(-15.0 / 20.0);
+    plant("sad", 2, &|at, x| x + level * noise(at));
     // Eight bits, as a bad codec leaves them.
     plant("happy", 2, &|_, x| (x / 256.0).round() * 256.0);
     mill.done("ingest", &[]);
