@@ -32,7 +32,7 @@ use crate::storage::layout::Store;
 use crate::units::{SampleRate, Seed};
 use crate::verify::verify;
 
-/// Exit code of a run that rejected recordings.
+/// Exit code of a run that rejected recordings, or of an audit that found leaks which the recipe does not allow.
 const DONE_WITH_REJECTS: u8 = 1;
 
 /// Parses `args` (program name first), runs the command, returns the exit code: 0 done, 1 done with rejects, and 2 for a
@@ -140,6 +140,7 @@ fn run_stages(setting: &Setting, wanted: &[&dyn Stage], stdout: &mut (dyn Write 
             ctx.progress.say(&format!("{}: fresh, nothing to do", stage.name()));
         }
         n_rejected += rejected;
+        stage.lines(&ctx)?.iter().try_for_each(|line| print(stdout, line))?;
         print(stdout, &summary)?;
     }
     Ok(if n_rejected > 0 { DONE_WITH_REJECTS } else { 0 })
@@ -174,15 +175,22 @@ fn with_derived(ctx: &Ctx) -> Result<Vec<&'static dyn Stage>> {
     };
     for name in &ctx.pipeline.pipeline.stages {
         let stage = stages::stage(name)?;
-        for (upstream, _) in stage.reads(ctx) {
-            let upstream = stages::stage(upstream)?;
-            if upstream.is_derived() {
-                add(upstream);
-            }
-        }
+        derived_for(ctx, stage, &mut add)?;
         add(stage);
     }
     Ok(chain)
+}
+
+/// What the driver derives for `stage`, and for that.
+fn derived_for(ctx: &Ctx, stage: &dyn Stage, add: &mut impl FnMut(&'static dyn Stage)) -> Result<()> {
+    for (upstream, _) in stage.reads(ctx) {
+        let upstream = stages::stage(upstream)?;
+        if upstream.is_derived() {
+            derived_for(ctx, upstream, add)?;
+            add(upstream);
+        }
+    }
+    Ok(())
 }
 
 /// What a commit says of how it was made, for people: the commit itself says all of it.

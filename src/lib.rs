@@ -14,6 +14,7 @@
 pub mod emotion;
 pub mod error;
 pub mod files;
+pub mod leaks;
 pub mod simd;
 pub mod units;
 
@@ -26,6 +27,7 @@ pub mod definition;
 pub mod extract;
 pub mod labels;
 pub mod metrics;
+pub mod near_duplicates;
 pub mod network;
 pub mod paired;
 pub mod pictures;

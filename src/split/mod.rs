@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::leaks::LeakKinds;
 use crate::units::Seed;
 
 pub use groups::{FOLD_SETS, Groups};
@@ -69,6 +70,9 @@ pub struct SplitConfig {
     /// whose members are corpora or given folds know `any` alone. Without it there is one fold, drawn by `test_fraction`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub folds: BTreeMap<String, Groups>,
+    /// What two sides may have in common; `train` refuses sides that share anything else.
+    #[serde(default, skip_serializing_if = "LeakKinds::is_empty")]
+    pub allow_leaks: LeakKinds,
 }
 
 impl SplitConfig {

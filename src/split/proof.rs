@@ -17,7 +17,13 @@ fn candidates(hashes: &[String]) -> Vec<Candidate<'_>> {
 }
 
 fn config(protocol: Protocol) -> SplitConfig {
-    SplitConfig { protocol, test_fraction: 0.2, validation_fraction: 0.1, folds: BTreeMap::new() }
+    SplitConfig {
+        protocol,
+        test_fraction: 0.2,
+        validation_fraction: 0.1,
+        folds: BTreeMap::new(),
+        allow_leaks: LeakKinds::default(),
+    }
 }
 
 fn with_folds(protocol: Protocol, folds: &[(&str, Groups)]) -> SplitConfig {

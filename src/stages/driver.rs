@@ -34,6 +34,7 @@ pub fn stale_because(ctx: &Ctx, stage: &dyn Stage) -> Result<Option<String>> {
         }
     }
     let read = open(ctx, stage)?;
+    stage.admits(ctx, &read)?;
     stale_in(ctx, &commit, &stage.settings(ctx), &stage.inputs(ctx, &read)?)
 }
 
@@ -95,6 +96,7 @@ impl<'a> Begun<'a> {
         let lock = StageLock::acquire(&ctx.store, &slot)?;
         let orphans = ctx.pool.install(|| commit::recover(&ctx.store, &slot))?;
         let read = open(ctx, stage)?;
+        stage.admits(ctx, &read)?;
         say_what_is_behind(ctx, stage, &read);
         let inputs = inputs.map_or_else(|| stage.inputs(ctx, &read), Ok)?;
         let last = last_of(ctx, stage)?;

@@ -5,7 +5,8 @@
 use serde_json::{Map, json};
 
 use crate::error::Result;
-use crate::split::{Candidate, Split, assign};
+use crate::leaks::LeakKinds;
+use crate::split::{Candidate, Split, SplitConfig, assign};
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_rows};
 use crate::storage::commit::Evidence;
 use crate::storage::fingerprint::Fingerprint;
@@ -44,7 +45,8 @@ impl Stage for Folds {
     fn settings(&self, ctx: &Ctx) -> Settings {
         let pipeline = &ctx.pipeline;
         Settings::of_revision(REVISION)
-            .with("split", &pipeline.split)
+            // What two sides may share moves nothing.
+            .with("split", SplitConfig { allow_leaks: LeakKinds::default(), ..pipeline.split.clone() })
             .with("labels", &pipeline.labels)
             .with("pipeline.seed", pipeline.pipeline.seed)
             .with("features.copies", pipeline.stored_copies())

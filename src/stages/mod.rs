@@ -3,10 +3,13 @@
 //! Stages never use each other; they meet in the store's tables. A new stage is one file and one line of [`STAGES`]:
 //! its sub-command, its place in `run` and `status`, and its help follow from the list.
 
+pub mod audit;
 pub mod driver;
+pub mod duplicates;
 pub mod features;
 pub mod folds;
 pub mod ingest;
+pub mod leaks;
 pub mod report;
 pub mod roster;
 pub mod score;
@@ -34,8 +37,16 @@ use crate::units::Bytes;
 pub use driver::{drive, stale_because};
 
 /// Every stage, in the order of the chain.
-pub const STAGES: &[&dyn Stage] =
-    &[&ingest::Ingest, &folds::Folds, &features::Features, &train::Train, &score::Score, &report::Report];
+pub const STAGES: &[&dyn Stage] = &[
+    &ingest::Ingest,
+    &folds::Folds,
+    &features::Features,
+    &duplicates::Duplicates,
+    &audit::Audit,
+    &train::Train,
+    &score::Score,
+    &report::Report,
+];
 
 /// What a stage works with; nothing else is global.
 pub struct Ctx {
@@ -117,7 +128,7 @@ pub trait Stage: Sync {
     fn about(&self) -> &'static str;
     /// What it reads and what it writes, for the help.
     fn flow(&self) -> &'static str;
-    /// Whether it is worked out in no time from what other stages made: then the driver does it for whoever reads it.
+    /// Whether it is worked out from what other stages made, in no time beside them: then the driver does it for whoever reads it.
     fn is_derived(&self) -> bool {
         false
     }
@@ -132,6 +143,14 @@ pub trait Stage: Sync {
     /// Fingerprints of what it reads, by name: the commits, unless it depends on less of them or on more than them.
     fn inputs(&self, _ctx: &Ctx, read: &Read) -> Result<Inputs> {
         Ok(read.outputs())
+    }
+    /// Refuses what it reads, also where its last output stands: what is wrong about it may have become known since.
+    fn admits(&self, _ctx: &Ctx, _read: &Read) -> Result<()> {
+        Ok(())
+    }
+    /// More lines for who typed its name, once its output stands.
+    fn lines(&self, _ctx: &Ctx) -> Result<Vec<Value>> {
+        Ok(Vec::new())
     }
     /// Does the work. What it makes waits in its staging folder; the driver publishes it.
     fn run(&self, ctx: &Ctx, read: &Read, inputs: &Inputs) -> Result<Done>;

@@ -4,11 +4,13 @@
 //! schema of the contract: a column that is missing, of another type or null where it must not be is an error, when
 //! written and when read.
 
+pub mod acoustic_prints;
 mod blob_pages;
 pub mod blobs;
 pub mod calibration;
 pub mod comparison;
 pub mod confusion;
+pub mod duplicates;
 pub mod feature_index;
 pub mod feature_plan;
 pub mod features;
@@ -16,6 +18,7 @@ pub mod flips;
 pub mod folds;
 pub mod foreign;
 pub mod history;
+pub mod leaks;
 pub mod listing;
 pub mod manifest;
 pub mod metrics;
@@ -65,6 +68,9 @@ pub const TABLES: &[&str] = &[
     feature_plan::FeaturePlanRow::SCHEMA,
     features::FeatureRow::SCHEMA,
     feature_index::FeatureIndexRow::SCHEMA,
+    acoustic_prints::AcousticPrintRow::SCHEMA,
+    duplicates::DuplicateRow::SCHEMA,
+    leaks::LeakRow::SCHEMA,
     history::HistoryRow::SCHEMA,
     listing::ListingRow::SCHEMA,
     probe_plan::ProbePlanRow::SCHEMA,
@@ -236,6 +242,9 @@ mod tests {
         check(feature_index::FeatureIndexRow::example());
         check(feature_plan::FeaturePlanRow::example());
         check(features::FeatureRow::example());
+        check(acoustic_prints::AcousticPrintRow::example());
+        check(duplicates::DuplicateRow::example());
+        check(leaks::LeakRow::example());
         check(history::HistoryRow::example());
         check(listing::ListingRow::example());
         check(probe_plan::ProbePlanRow::example());

@@ -61,7 +61,7 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
         .find(|row| row.split == "test" && row.slice == "all" && row.metric == "accuracy")
         .expect("accuracy of the test side");
     assert_eq!((accuracy.value.expect("a value") * accuracy.support as f64).round() as usize, n_right);
-    assert_eq!(mill.rows::<RunRow>("runs").len(), 6, "sides are assigned on the way");
+    assert_eq!(mill.rows::<RunRow>("runs").len(), 8, "sides are assigned and audited on the way");
 
     let report = mill.store().join("reports").join(&predictions[0].model_id);
     let page = std::fs::read_to_string(report.join("report.md")).expect("report.md");
@@ -74,7 +74,7 @@ fn the_five_stages_fill_every_table_and_a_second_run_does_nothing() {
     let again = mill.stage("run", &[]);
     assert_eq!(again.code, 0);
     assert!(again.stdout.lines().all(|line| line.contains("\"fresh\":true")), "{}", again.stdout);
-    assert_eq!(mill.rows::<RunRow>("runs").len(), 6, "a run that did nothing is no run");
+    assert_eq!(mill.rows::<RunRow>("runs").len(), 8, "a run that did nothing is no run");
 }
 
 #[test]
@@ -297,11 +297,11 @@ fn the_paper_protocol_says_aloud_that_it_leaks() {
 fn status_says_what_is_stale_and_why() {
     let mill = Mill::with_corpus();
     let before = mill.stage("status", &[]).stdout;
-    assert_eq!(before.matches("\"stale\":true").count(), 6, "{before}");
+    assert_eq!(before.matches("\"stale\":true").count(), 8, "{before}");
     mill.done("ingest", &[]);
     mill.done("features", &[]);
     let after = mill.stage("status", &[]).stdout;
-    assert_eq!(after.matches("\"stale\":true").count(), 4, "sides are assigned for who asks: {after}");
+    assert_eq!(after.matches("\"stale\":true").count(), 6, "sides are assigned and audited for who asks: {after}");
     let changed = mill.stage("status", &["--set", "features.copies=2"]).stdout;
     assert!(changed.contains("it was run with features.copies = 1, the recipe says 2"), "{changed}");
 }

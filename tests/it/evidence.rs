@@ -11,7 +11,7 @@ use sermill::tables::folds::{FoldRow, Sides};
 use sermill::tables::manifest::ManifestRow;
 use sermill::tables::metrics::MetricRow;
 
-use crate::mill::Mill;
+use crate::mill::{Mill, TWINS};
 use crate::store::{commit, verdict};
 
 /// A `labels.csv` of the synthetic corpus; `word` says what each recording is called.
@@ -50,7 +50,7 @@ fn other_labels_and_other_protocols_compute_no_spectrogram() {
     };
     for protocol in ["paper", "source-disjoint"] {
         let protocol = format!("split.protocol={protocol}");
-        stands(&["--set", &protocol, "--set", "split.test_fraction=0.3"], &protocol);
+        stands(&["--set", &protocol, "--set", "split.test_fraction=0.3", "--set", TWINS], &protocol);
     }
     stands(&["--set", "split.validation_fraction=0.2"], "another share");
     // A corrected label, and a word that the set leaves out.
@@ -148,7 +148,9 @@ fn a_commit_says_by_what_its_output_was_made_and_what_it_read() {
         ("ingest", &[][..]),
         ("folds", &["ingest"]),
         ("features", &["ingest"]),
-        ("train", &["features", "folds", "ingest"]),
+        ("duplicates", &["features"]),
+        ("audit", &["duplicates", "folds", "ingest"]),
+        ("train", &["audit", "features", "folds", "ingest"]),
         ("score", &["features", "folds", "ingest", "train"]),
         ("report", &["features", "ingest", "score"]),
     ] {

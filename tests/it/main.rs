@@ -3,6 +3,7 @@
 // Tests make their own dirty folders; the one writer of the program is not theirs.
 #![allow(clippy::disallowed_methods)]
 
+mod audit;
 mod augmented;
 mod campaign;
 mod chain;

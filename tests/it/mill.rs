@@ -31,6 +31,9 @@ const SMALL: [&str; 6] = [
     "report.bootstrap=50",
 ];
 
+/// What the demo must allow under the protocol `paper`.
+pub const TWINS: &str = "split.allow_leaks=[\"twins\",\"speakers\",\"sentences\"]";
+
 impl Mill {
     /// An empty folder.
     pub fn new() -> Self {

@@ -14,7 +14,7 @@ use sermill::tables::metrics::MetricRow;
 use sermill::tables::predictions::PredictionRow;
 use sermill::tables::runs::RunRow;
 
-use crate::mill::Mill;
+use crate::mill::{Mill, TWINS};
 use crate::store::{commit, committed, differences, files_below, flip, index, refused, verdict};
 
 /// Another front end that gives spectrograms of the same shape.
@@ -77,7 +77,7 @@ fn a_report_says_the_protocol_of_its_predictions_whatever_the_recipe_says() {
     for (protocol, warning) in [("source-disjoint", "every speaker is on both sides"), ("paper", "leaks")] {
         let mill = Mill::with_corpus();
         let set = format!("split.protocol={protocol}");
-        mill.done("run", &["--set", &set]);
+        mill.done("run", &["--set", &set, "--set", TWINS]);
         for claimed in ["unsplit", "source-disjoint", "paper"] {
             // Another number of resamples, so that it has to run.
             let bootstrap = format!("report.bootstrap={}", 60 + claimed.len());

@@ -29,6 +29,7 @@ use crate::config::learning::{BatchNorm, Keep};
 use crate::error::{Error, Result};
 use crate::network::parameters::Parameters;
 use crate::split::{Protocol, Split};
+use crate::stages::leaks::refuse_leaks;
 use crate::stages::roster::Roster;
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, stage_rows};
 use crate::storage::commit::{Commit, Evidence, TrainedModel};
@@ -83,11 +84,17 @@ impl Stage for Train {
     }
 
     fn reads(&self, _ctx: &Ctx) -> Vec<(&'static str, Needs)> {
-        vec![("ingest", Needs::Same), ("folds", Needs::Same), ("features", Needs::Same)]
+        vec![("ingest", Needs::Same), ("folds", Needs::Same), ("features", Needs::Same), ("audit", Needs::Same)]
+    }
+
+    fn admits(&self, ctx: &Ctx, read: &Read) -> Result<()> {
+        refuse_leaks(&ctx.store, &ctx.pipeline.split, read.commit("audit")?)
     }
 
     fn inputs(&self, ctx: &Ctx, read: &Read) -> Result<Inputs> {
         let mut inputs = read.outputs();
+        // It decides whether there is a training, and nothing of what is learned.
+        inputs.remove("audit");
         if ctx.pipeline.fresh_copies() == 0 {
             // Of the manifest its words count, and not who speaks; those of recordings on a side.
             let classes = classes_of(ctx, read)?;
