@@ -8,6 +8,7 @@ use crate::campaign::{self, Trial, TrialRun};
 use crate::cli::{ScorecardArgs, Setting, TrialArgs};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
+use crate::leaks::{LeakKind, LeakKinds};
 use crate::storage::layout::Store;
 
 /// Share of the test side under a protocol that is not the recipe's own; the paper's.
@@ -58,6 +59,8 @@ fn under(own: &Setting, protocol: &str) -> Result<Setting> {
         format!("pipeline.name={}-{protocol}", pipeline.name),
         format!("split.protocol={protocol}"),
         "split.folds={}".to_string(),
+        // That it leaks is what the scorecard shows.
+        format!("split.allow_leaks={}", LeakKind::ALL.into_iter().collect::<LeakKinds>().list()),
         format!("split.test_fraction={OTHER_TEST_FRACTION}"),
     ]);
     Ok(setting)
