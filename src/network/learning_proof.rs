@@ -39,8 +39,9 @@ fn step(trainer: &mut Trainer, network: &Network, index: u64) {
 
 #[test]
 fn the_papers_optimiser_and_loss_give_the_bytes_they_always_gave() {
-    // Losses and states of four steps as commit a7417da computed them, on the instruction set that every machine has.
-    let pinned: [([u64; 4], &str); 4] = [
+    // Losses and states of four steps as commit a7417da computed them, on the instruction set that every machine has. The fourth network of
+    // then is cut behind its last block now.
+    let pinned: [([u64; 4], &str); 3] = [
         (
             [0x4000_0ced_c7f3_fe85, 0x4000_54a6_7fb5_5e3a, 0x3fff_78fd_7cf5_df4a, 0x4001_c19e_efd9_f0e6],
             "be84313a55f4c96dab2e40b519b6203c7ec5c3b814de04e8991145f210ada5f8",
@@ -52,10 +53,6 @@ fn the_papers_optimiser_and_loss_give_the_bytes_they_always_gave() {
         (
             [0x3fff_e0a2_aaf3_4bcd, 0x3fff_37bc_80f9_4213, 0x4000_16bc_af41_cfe3, 0x4000_c30d_2ba1_1ee0],
             "c38562e5e41f57213bad2b10a4d9f25047b6f875dd0243e8cc76c58c8c14e171",
-        ),
-        (
-            [0x4000_a14f_1619_5220, 0x3ffd_3419_78a5_b686, 0x3ffe_1f8d_c836_6025, 0x4000_d10d_888f_b587],
-            "532abd2385fef09ed759878ae4ac1bbf35ddbfded6213bcde1954c47ca8f355b",
         ),
     ];
     for (spec, (losses, state)) in specs().into_iter().zip(pinned) {

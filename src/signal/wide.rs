@@ -6,8 +6,6 @@
 //! the one that is wanted, has nothing left to cut but images far away, and is a short sum (`audio::Resampler::between`).
 //! Arithmetic is that of `Lanes` without fused multiply-add: every instruction set gives the same bits.
 
-use std::sync::Mutex;
-
 use serde::{Deserialize, Serialize};
 
 use super::frames::{add, load, store, times};
@@ -122,8 +120,6 @@ struct Sharp {
     reach: usize,
     /// `[up][down][points]`: spectrum of each pair's taps, over the points.
     gains: Vec<[f32; 2]>,
-    /// Buffers that no thread uses at the moment: a quarter of a megabyte, of which first use costs as much as a transform.
-    idle: Mutex<Vec<Vec<f32>>>,
     isa: Isa,
 }
 
@@ -219,7 +215,7 @@ impl Sharp {
                 [(sums.0 / n as f64) as f32, (sums.1 / n as f64) as f32]
             }));
         }
-        Self { transform, up, down, reach, gains, idle: Mutex::default(), isa: Isa::fastest() }
+        Self { transform, up, down, reach, gains, isa: Isa::fastest() }
     }
 
     fn resample(&self, input: &[f32], output: &mut Vec<f32>) {
@@ -250,28 +246,23 @@ impl Job for Blocks<'_> {
     fn run<L: Lanes>(mut self, lanes: L) {
         let Sharp { transform, up, down, .. } = self.plan;
         let n = transform.len();
-        let idle = || self.plan.idle.lock().expect("no panic while buffers are handed out");
-        let mut buffer = idle().pop().unwrap_or_default();
-        // What is in there does not matter: points are filled, sums begin with the first product.
-        buffer.resize(4 * n * L::N, 0.0);
-        let (points, sums) = buffer.split_at_mut(2 * n * L::N);
+        let (mut points, mut sums) = (vec![0.0; 2 * n * L::N], vec![0.0; 2 * n * L::N]);
         let n_blocks = self.output.len().div_ceil(*up).div_ceil(self.plan.hop());
         for first in (0..n_blocks).step_by(2 * L::N) {
             for u in 0..*up {
                 for d in 0..*down {
                     // One of both is 1: what goes up has one spectrum for all its outputs.
                     if u == 0 {
-                        self.fill(first, d, L::N, points);
-                        transform.forward(lanes, points);
+                        self.fill(first, d, L::N, &mut points);
+                        transform.forward(lanes, &mut points);
                     }
                     let gains = &self.plan.gains[(u * down + d) * n..][..n];
-                    multiply(lanes, (transform.offsets(), gains), points, d > 0, sums);
+                    multiply(lanes, (transform.offsets(), gains), &points, d > 0, &mut sums);
                 }
-                transform.forward(lanes, sums);
-                self.put(first, u, L::N, sums);
+                transform.forward(lanes, &mut sums);
+                self.put(first, u, L::N, &sums);
             }
         }
-        self.plan.idle.lock().expect("no panic while buffers are handed out").push(buffer);
     }
 }
 
