@@ -12,5 +12,5 @@
 mod print;
 mod search;
 
-pub use print::{BANDS, LEAST_CELLS, Likeness, Print, PrintScratch, Printer, SAME_UP_TO};
+pub use print::{BANDS, LEAST_CELLS, Likeness, Print, PrintScratch, Printer, SAME_UP_TO, STEP_S};
 pub use search::{Pair, Searched, find_pairs};

@@ -81,7 +81,7 @@ fn gain_and_shift_are_taken_out_of_a_likeness() {
     let wave = &voices(&front_end)[0];
     let own = print_of(wave, &front_end);
     assert_eq!(own.likeness(&own, 0).difference, 0.0);
-    let step = (Printer::new(&front_end).step_s() * front_end.sample_rate.hz()).round() as usize;
+    let step = (STEP_S * front_end.sample_rate.hz()).round() as usize;
     let late: Vec<f32> = vec![0.0; 6 * step].into_iter().chain(wave.iter().map(|x| x / 3.0)).collect();
     let late = print_of(&late, &front_end);
     let (there, back) = (own.likeness(&late, 6), late.likeness(&own, -6));
