@@ -23,7 +23,7 @@ fn print_of(wave: &[f32], front_end: &FrontEnd) -> Print {
 
 /// 12 recordings: each of two speakers says two sentences with three emotions.
 fn voices(front_end: &FrontEnd) -> Vec<Vec<f32>> {
-    let wanted = design(2, 2, 1).into_iter().filter(|one| one.emotion as usize % 3 == 0);
+    let wanted = design(2, 2, 1).into_iter().filter(|one| (one.emotion as usize).is_multiple_of(3));
     wanted.map(|one| synthesise(Seed(3), &one, front_end.sample_rate)).collect()
 }
 
