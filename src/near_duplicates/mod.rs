@@ -7,10 +7,10 @@
 //! constellations of peaks that are looked up by hash (Wang, An Industrial-Strength Audio Search Algorithm, ISMIR 2003), so that
 //! not all pairs are compared; whether a pair is the same sound says the share of its loud cells whose levels differ. Signs of
 //! differences (Haitsma, Kalker, A Highly Robust Audio Fingerprinting System, ISMIR 2002) were tried first: with the same bands and
-//! steps they are the same for many pairs of takes.
+//! steps they cannot tell some takes from copies.
 
 mod print;
 mod search;
 
-pub use print::{BANDS, LEAST_CELLS, Likeness, Print, PrintScratch, Printer, SAME_UP_TO};
+pub use print::{BANDS, LEAST_CELLS, Likeness, Print, PrintScratch, Printer, SAME_UP_TO, STEP_S};
 pub use search::{Pair, Searched, find_pairs};

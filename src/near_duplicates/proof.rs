@@ -23,7 +23,7 @@ fn print_of(wave: &[f32], front_end: &FrontEnd) -> Print {
 
 /// 12 recordings: each of two speakers says two sentences with three emotions.
 fn voices(front_end: &FrontEnd) -> Vec<Vec<f32>> {
-    let wanted = design(2, 2, 1).into_iter().filter(|one| one.emotion as usize % 3 == 0);
+    let wanted = design(2, 2, 1).into_iter().filter(|one| (one.emotion as usize).is_multiple_of(3));
     wanted.map(|one| synthesise(Seed(3), &one, front_end.sample_rate)).collect()
 }
 
@@ -81,7 +81,7 @@ fn gain_and_shift_are_taken_out_of_a_likeness() {
     let wave = &voices(&front_end)[0];
     let own = print_of(wave, &front_end);
     assert_eq!(own.likeness(&own, 0).difference, 0.0);
-    let step = (Printer::new(&front_end).step_s() * front_end.sample_rate.hz()).round() as usize;
+    let step = (STEP_S * front_end.sample_rate.hz()).round() as usize;
     let late: Vec<f32> = vec![0.0; 6 * step].into_iter().chain(wave.iter().map(|x| x / 3.0)).collect();
     let late = print_of(&late, &front_end);
     let (there, back) = (own.likeness(&late, 6), late.likeness(&own, -6));

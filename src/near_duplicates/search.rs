@@ -55,8 +55,8 @@ impl Searched {
 
 /// All pairs whose likeness satisfies `is_same`, for what is usually [`Likeness::is_same`].
 ///
-/// Time: constellations (some 230 a recording) times the places of each in the index, at most 1,000; that is quadratic with a small
-/// factor where recordings share their sentences, and at most linear beyond. Memory: 8 bytes a constellation.
+/// Time: constellations (some 220 a recording) times the places of each in the index, at most 1,000: quadratic with a small factor
+/// where recordings share their sentences, linear once that limit is reached. Memory: 8 bytes a constellation.
 /// Errors: kind `Input` for more than 67 million recordings.
 pub fn find_pairs(prints: &[&Print], is_same: impl Fn(&Likeness) -> bool + Sync) -> Result<Searched> {
     if prints.len() >= 1 << RECORDING_BITS {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde_json::Map;
 
 use crate::error::{Error, Result};
-use crate::near_duplicates::{Print, PrintScratch, Printer, find_pairs};
+use crate::near_duplicates::{Print, PrintScratch, Printer, STEP_S, find_pairs};
 use crate::signal::profile::FrontEnd;
 use crate::stages::{Ctx, Done, Inputs, Needs, Read, Stage, last_of, stage_rows, stage_table};
 use crate::storage::commit::{Commit, Evidence};
@@ -73,8 +73,7 @@ impl Stage for Duplicates {
         });
         let prints: Vec<Print> = prints.collect::<Result<_>>()?;
         drop(known);
-        let step_s = Printer::new(front_end).step_s();
-        let rows = ctx.pool.install(|| pairs_of(&index, &originals, &prints, step_s))?;
+        let rows = ctx.pool.install(|| pairs_of(&index, &originals, &prints))?;
         let place = ctx.store.side_index(self.name(), PRINTS);
         let kept = kept_rows(&index, &originals, prints);
         let kept = stage_table(&ctx.store, self.name(), &place, |out| write_rows(out, &kept))?;
@@ -171,7 +170,7 @@ fn make_prints(
 }
 
 /// Pairs among the originals: equal ones beside the first of them, and of each such group one in the search for others.
-fn pairs_of(index: &FeatureIndex, originals: &[usize], prints: &[Print], step_s: f64) -> Result<Vec<DuplicateRow>> {
+fn pairs_of(index: &FeatureIndex, originals: &[usize], prints: &[Print]) -> Result<Vec<DuplicateRow>> {
     let id = |at: usize| index.rows[originals[at]].recording_id.clone();
     let mut first_of: HashMap<(Option<u32>, &Print), usize> = HashMap::new();
     let (mut rows, mut firsts) = (Vec::new(), Vec::new());
@@ -193,7 +192,7 @@ fn pairs_of(index: &FeatureIndex, originals: &[usize], prints: &[Print], step_s:
             is_exact: false,
             difference: pair.likeness.difference,
             n_cells: pair.likeness.n_cells,
-            shift_s: f64::from(pair.likeness.shift) * step_s,
+            shift_s: f64::from(pair.likeness.shift) * STEP_S,
         });
     }
     rows.sort_by(|a, b| (&a.recording_a, &a.recording_b).cmp(&(&b.recording_a, &b.recording_b)));

@@ -59,6 +59,9 @@ impl Sides {
     }
 }
 
+/// The same sound on two sides: kind, sides, a recording on each of them, and their own pair if they are one.
+type Crossing<'a> = (LeakKind, (usize, usize), usize, usize, Option<&'a DuplicateRow>);
+
 /// One fold as it is audited.
 struct Fold<'a> {
     audit: &'a Audit<'a>,
@@ -215,7 +218,7 @@ impl<'a> Fold<'a> {
         // Equal spectrograms stand beside the first of them.
         let exact = audit.pairs.iter().filter(|(_, _, pair)| pair.is_exact);
         let first_of: HashMap<usize, usize> = exact.flat_map(|&(a, b, _)| [(b, a), (a, a)]).collect();
-        let mut found: Vec<(LeakKind, (usize, usize), usize, usize, Option<&DuplicateRow>)> = Vec::new();
+        let mut found: Vec<Crossing> = Vec::new();
         let sides = &self.sides;
         for sound in &audit.sounds {
             for (a, b) in PAIRS {
