@@ -239,7 +239,9 @@ impl Pipeline {
         }
         spell_out_labels(&mut table)?;
         let pipeline: Self = table.try_into().map_err(|error: toml::de::Error| {
-            Error::recipe("wrong recipe").because(error.to_string().trim_end().replace('\n', "; "))
+            Error::recipe("wrong recipe")
+                .because(error.to_string().trim_end().replace('\n', "; "))
+                .hint("keys and their values stand in pipelines/; on the command line write --set section.key=value")
         })?;
         pipeline.check()?;
         Ok(pipeline)

@@ -154,7 +154,7 @@ fn folds_that_cannot_be_made_are_refused_before_anything_is_computed() {
 fn models_know_how_sure_they_may_be_and_the_last_one_knows_everything() {
     let mill = Mill::new();
     let corpus = mill.corpora().join("synthetic");
-    let args = ["synth", &corpus.to_string_lossy(), "--speakers", "3", "--statements", "5", "--repetitions", "1"];
+    let args = ["synth", &corpus.to_string_lossy(), "--speakers", "3", "--statements", "8", "--repetitions", "1"];
     assert_eq!(mill.run(&args).code, 0);
     let last =
         ["split.validation_fraction=0.0", "train.keep=\"last\"", "train.final_model=true", "train.calibrate=true"];
@@ -170,14 +170,14 @@ fn models_know_how_sure_they_may_be_and_the_last_one_knows_everything() {
         "{rows:?}"
     );
     let scored = mill.predictions();
-    assert_eq!(scored.len(), 105);
+    assert_eq!(scored.len(), 168);
     assert!(scored.iter().all(|row| row.prediction_set.is_some() && row.domain_distance.is_some()), "{:?}", scored[0]);
     // A folder belongs to no fold: it is asked of the model that knows everything.
     let folder = corpus.to_string_lossy().to_string();
     let mut input = set.clone();
     input.extend(["--input", &folder]);
     let summary = mill.done("score", &input);
-    assert_eq!((summary["rows"].as_u64(), summary["stage"].as_str()), (Some(105), Some("score")));
+    assert_eq!((summary["rows"].as_u64(), summary["stage"].as_str()), (Some(168), Some("score")));
     let first = mill.done("train", &set);
     assert_eq!(first["fresh"], true);
 }

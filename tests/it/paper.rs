@@ -3,7 +3,7 @@
 use sermill::tables::manifest::ManifestRow;
 use sermill::tables::metrics::MetricRow;
 
-use crate::mill::Mill;
+use crate::mill::{Mill, TWINS};
 
 /// Cells of the row of a Markdown table that begins with `head`.
 fn cells(page: &str, head: &str) -> Vec<String> {
@@ -15,7 +15,7 @@ fn cells(page: &str, head: &str) -> Vec<String> {
 #[test]
 fn the_papers_tables_and_figures_are_made_of_what_the_store_holds() {
     let mill = Mill::with_corpus();
-    let summary = mill.done("run", &["--set", "split.protocol=paper"]);
+    let summary = mill.done("run", &["--set", "split.protocol=paper", "--set", TWINS]);
     let ended = mill.run(&["paper", "--store", "store", "--out", "out/paper"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(ended.json()["figures"], 6);
