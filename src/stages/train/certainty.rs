@@ -155,10 +155,7 @@ fn views(
 /// network that is alone on its validation side, of one that knows everything on all folds.
 pub(super) fn of_network(all: &[Trained], one: &Trained) -> Option<(Confidence, Vec<HeardCorpus>)> {
     let is_alone = one.wanted.fold.is_none() && one.wanted.sides.is_some();
-    let is_other = |other: &&Trained| {
-        other.wanted.member == one.wanted.member && (is_alone || other.wanted.sides != one.wanted.sides)
-    };
-    let items: Vec<OutOfFold> = all.iter().filter(is_other).flat_map(|other| other.asked.items.clone()).collect();
+    let items = pooled(all, |other| is_alone || other.wanted.sides != one.wanted.sides);
     let (domain, heard) = (one.asked.domain.clone(), one.asked.heard.clone());
     if items.is_empty() {
         return (!heard.is_empty()).then_some((Confidence::default(), heard));
@@ -166,10 +163,26 @@ pub(super) fn of_network(all: &[Trained], one: &Trained) -> Option<(Confidence, 
     Some((calibrate(&items).confidence(domain), heard))
 }
 
-/// The rows of the table `calibration`, with speakers left out, of the first member of all folds; what could not be done is said.
+/// The items of all folds that `is_wanted`. Members of a fold were asked the same recordings: what they say is averaged, as scoring does;
+/// only that scoring averages what each says at the temperature, and the distances are those of the first.
+fn pooled(all: &[Trained], is_wanted: impl Fn(&Trained) -> bool) -> Vec<OutOfFold> {
+    let mut items = Vec::new();
+    for members in all.chunk_by(|a, b| a.wanted.sides == b.wanted.sides).filter(|members| is_wanted(&members[0])) {
+        let mut own = members[0].asked.items.clone();
+        for (at, item) in own.iter_mut().enumerate() {
+            for (class, probability) in item.probabilities.iter_mut().enumerate() {
+                let said = members.iter().map(|member| member.asked.items[at].probabilities[class]);
+                *probability = said.sum::<f32>() / members.len() as f32;
+            }
+        }
+        items.extend(own);
+    }
+    items
+}
+
+/// The rows of the table `calibration`, with speakers left out, of all folds; what could not be done is said.
 pub(super) fn rows(ctx: &Ctx, model_id: &str, all: &[Trained]) -> Vec<CalibrationRow> {
-    let first = all.iter().filter(|one| one.wanted.member == 0);
-    let items: Vec<OutOfFold> = first.flat_map(|one| one.asked.items.clone()).collect();
+    let items = pooled(all, |_| true);
     if items.is_empty() {
         return Vec::new();
     }
