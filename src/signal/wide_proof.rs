@@ -66,7 +66,7 @@ fn windowed_sinc(input: &[f64], ratio: f64, n_out: usize, crossings: f64, cutoff
 pub(crate) fn twin(input: &[f64], from: u32, to: u32) -> Vec<f64> {
     let (rate_in, rate_out) = (f64::from(from), f64::from(to));
     // The rate in between, by the words of the definition.
-    let between = if from % to == 0 || to % from == 0 {
+    let between = if from.is_multiple_of(to) || to.is_multiple_of(from) {
         rate_out
     } else if rate_in >= 1.1 * rate_out {
         rate_in / (rate_in / (1.1 * rate_out)).floor()
