@@ -60,7 +60,7 @@ fn run(ctx: &Ctx) -> Result<Numbers> {
     let (train, report) = (commit("train")?, commit("report")?);
     let folds = commit("folds")?.evidence.n_folds.unwrap_or(1);
     Ok(Numbers {
-        model_id: train.evidence.model_id.clone().unwrap_or_default(),
+        model_id: train.evidence.model_id.clone().ok_or_else(|| Error::bug("`train` committed no model_id"))?,
         metrics: committed_rows(&ctx.store, &report)?,
         history: committed_rows(&ctx.store, &train)?,
         n_folds: folds,

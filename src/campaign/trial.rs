@@ -37,7 +37,9 @@ pub struct TrialRun {
 /// Errors: those of the stages, after they were entered as the reason of a failure; kind `Recipe` for a name that stands for other settings.
 pub fn trial(store: &Store, trial: &Trial, runs: &[TrialRun]) -> Result<Vec<TrialRow>> {
     let table = table_file::<TrialRow>(store, &trial.name);
-    let mut rows: Vec<TrialRow> = if table.exists() { read_rows(&table)? } else { Vec::new() };
+    // What cannot be looked at is no table that is not there: its rows would be lost.
+    let is_there = table.try_exists().map_err(|error| Error::reading("cannot be looked at", error).at(&table))?;
+    let mut rows: Vec<TrialRow> = if is_there { read_rows(&table)? } else { Vec::new() };
     for one in runs {
         enter(&mut rows, trial, one)?;
     }

@@ -102,8 +102,11 @@ impl Planner<'_> {
         let roster = self.roster(read)?;
         let index = FeatureIndex::read(&ctx.store, features)?;
         let blank = blank(ctx, &self.plan.card)?;
+        let mut n_of_no_fold = 0;
         for (at, indexed) in index.rows.iter().enumerate() {
-            for (fold, side) in self.asked(&roster, &indexed.recording_id, indexed.copy) {
+            let asked = self.asked(&roster, &indexed.recording_id, indexed.copy);
+            n_of_no_fold += u64::from(asked.is_empty() && !roster.has_side(&indexed.recording_id));
+            for (fold, side) in asked {
                 let known = roster.entry(&indexed.recording_id).cloned().unwrap_or_default();
                 let mut row = self.row_of(known, &indexed.corpus, (fold, side));
                 row.recording_id.clone_from(&indexed.recording_id);
@@ -121,6 +124,7 @@ impl Planner<'_> {
                 self.add(row, &blank);
             }
         }
+        self.say_passed_over(n_of_no_fold);
         Ok(())
     }
 
@@ -131,8 +135,10 @@ impl Planner<'_> {
         let roster = self.roster(read)?;
         let blank = blank(ctx, &self.plan.card)?;
         let manifest: Vec<ManifestRow> = committed_rows(&ctx.store, read.commit("ingest")?)?;
+        let mut n_of_no_fold = 0;
         for row in manifest.into_iter().filter(ManifestRow::is_eligible) {
             let asked = self.asked(&roster, &row.recording_id, 0);
+            n_of_no_fold += u64::from(asked.is_empty() && !roster.has_side(&row.recording_id));
             let Some(content_hash) = row.content_hash.filter(|_| !asked.is_empty()) else { continue };
             let fingerprint = &self.plan.card.fingerprint;
             let variant = variant_of_original(fingerprint, &content_hash, row.start_s, row.end_s);
@@ -151,6 +157,7 @@ impl Planner<'_> {
                 self.add(ScorePlanRow { variant: Some(variant.clone()), ..row }, &blank);
             }
         }
+        self.say_passed_over(n_of_no_fold);
         Ok(())
     }
 
@@ -198,6 +205,16 @@ impl Planner<'_> {
     fn roster(&self, read: &Read) -> Result<Roster> {
         let folds = read.all().find(|(stage, _)| *stage == "folds").map(|(_, commit)| commit);
         Roster::read(&self.ctx.store, read.commit("ingest")?, folds)
+    }
+
+    /// Says how many recordings belong to no fold and are left unscored, because every model belongs to one.
+    fn say_passed_over(&self, n: u64) {
+        if n > 0 {
+            let mend = "train.final_model = true makes a model for them";
+            self.ctx
+                .progress
+                .say(&format!("score: {n} recordings and copies belong to no fold and are not scored: {mend}"));
+        }
     }
 
     /// The models that a copy is scored with: each by its fold, with the side that the copy has there; none where it is not asked for.
